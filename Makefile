@@ -1,0 +1,39 @@
+# Two commands: `make demo` and `make test`. Both build .venv and fetch the backbone first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test lint format bench backbone install clean
+
+demo: backbone  ## warm up, train, label, evaluate and report on the photographs in demo/
+	$(BIN)/python main.py --config=configs/demo.py --workdir=runs/demo
+
+test: backbone lint  ## everything that must hold before a change lands
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED)  ## the three forms of propagation, timed side by side
+	$(BIN)/python experiments/propagation_benchmark.py
+
+backbone: $(INSTALLED)  ## the pretrained ViT that demo, tests and coco_mini use
+	$(BIN)/python -m exits_jax.models.backbones
+
+install: $(INSTALLED)
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'exits_jax needs Python 3.11 or newer; this is ' + sys.version.split()[0] + '. Name another with: make PYTHON=python3.12')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .ruff_cache
