@@ -1,1 +1,41 @@
-""""""
+"""Point retrieval: four extreme points in, labelled points out (the paper's idea).
+
+Pure jax.numpy on float32 arrays, batched, of fixed shapes, without parameters or gradients:
+similarity -> transition matrix -> walk from the seeds -> score -> thresholds.
+"""
+
+from exits_jax.retrieval.calibrate import calibrate_thresholds
+from exits_jax.retrieval.points import inside_box, resample_score, retrieve_points, seed_points
+from exits_jax.retrieval.propagation import (
+    absorbing_kernel,
+    power_kernel,
+    propagate,
+    propagate_absorbing,
+    transition_matrix,
+)
+from exits_jax.retrieval.score import (
+    RetrievalSettings,
+    Scores,
+    propagation_score,
+    similarity_matrix,
+)
+from exits_jax.retrieval.similarity import attention_similarity, key_similarity
+
+__all__ = [
+    "RetrievalSettings",
+    "Scores",
+    "absorbing_kernel",
+    "attention_similarity",
+    "calibrate_thresholds",
+    "inside_box",
+    "key_similarity",
+    "power_kernel",
+    "propagate",
+    "propagate_absorbing",
+    "propagation_score",
+    "resample_score",
+    "retrieve_points",
+    "seed_points",
+    "similarity_matrix",
+    "transition_matrix",
+]
