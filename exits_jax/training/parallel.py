@@ -1,0 +1,74 @@
+"""The training step on all devices: `pmap`, or `jit` over a sharded batch; the same numbers."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from exits_jax.errors import UserError
+from exits_jax.training.state import Params, TrainState
+from exits_jax.training.step import Batch, Logs, Step
+
+AXIS = "devices"
+
+
+def parallel_step(
+    make_step: Callable[[str | None], Step], kind: str, devices: list[jax.Device], batch_size: int
+) -> Step:
+    """Wraps the step for `devices`.
+
+    Args:
+      make_step: called with the name of pmap's axis, or None; returns the pure step.
+      kind: "pmap" or "jit".
+      devices: where to run.
+      batch_size: crops in a batch over all devices; must be divisible by their number (pmap would
+        otherwise quietly use fewer).
+
+    Returns:
+      step(state, frozen, batch of numpy arrays [b, ...]) -> (state, logs).
+
+    Raises:
+      UserError: unknown kind, or a batch that cannot be cut evenly.
+    """
+    if batch_size % len(devices):
+        raise UserError(
+            f"batch_size {batch_size} cannot be shared by {len(devices)} devices: give a multiple"
+        )
+    if kind == "pmap":
+        return _pmap(make_step(AXIS), devices)
+    if kind == "jit":
+        return _jit(make_step(None), devices)
+    raise UserError(f"train.parallel is '{kind}', expected pmap or jit")
+
+
+def _pmap(step: Step, devices: list[jax.Device]) -> Step:
+    """The state goes in and comes out whole (axis None); only the batch has a device axis."""
+    mapped = jax.pmap(
+        step, axis_name=AXIS, in_axes=(None, None, 0), out_axes=(None, None), devices=devices
+    )
+
+    def run(state: TrainState, frozen: Params, batch: Batch) -> tuple[TrainState, Logs]:
+        return mapped(state, frozen, jax.tree.map(cut, batch))
+
+    def cut(x: np.ndarray) -> np.ndarray:
+        return x.reshape(len(devices), -1, *x.shape[1:])
+
+    return run
+
+
+def _jit(step: Step, devices: list[jax.Device]) -> Step:
+    """The compiler cuts the work along the sharded batch and adds the sums up by itself."""
+    mesh = jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    along_batch = NamedSharding(mesh, PartitionSpec(AXIS))
+    compiled = jax.jit(
+        step,
+        in_shardings=(everywhere, everywhere, along_batch),
+        out_shardings=(everywhere, everywhere),
+    )
+
+    def run(state: TrainState, frozen: Params, batch: Batch) -> tuple[TrainState, Logs]:
+        return compiled(state, frozen, batch)
+
+    return run

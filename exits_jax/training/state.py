@@ -1,0 +1,75 @@
+"""What training carries from step to step, and which parameters of a network it trains."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import traverse_util
+from jaxtyping import Array, Int
+
+Params = dict[str, Any]
+
+
+class TrainState(NamedTuple):
+    """One state for warm-up and generator training; it has no device axis.
+
+    Attributes:
+      step: optimiser steps taken.
+      params: the *trained* parameters only (see `split_params`).
+      teacher: exponential moving average of `params`; the same tree.
+      optimiser: optax's state.
+    """
+
+    step: Int[Array, ""]
+    params: Params
+    teacher: Params
+    optimiser: optax.OptState
+
+
+def init_state(params: Params, optimiser: optax.GradientTransformation) -> TrainState:
+    """The state before the first step; the teacher starts as a copy of the student."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        teacher=jax.tree.map(jnp.copy, params),
+        optimiser=optimiser.init(params),
+    )
+
+
+def split_params(params: Params, trained: Callable[[tuple[str, ...]], bool]) -> tuple[Params, Params]:
+    """Cuts a parameter tree into (trained, frozen) by a predicate on paths.
+
+    Frozen parameters stay out of the state: no gradient, no optimiser moments, no teacher copy and
+    no checkpoint are spent on them. `merge_params` puts the two back together.
+    """
+    flat = traverse_util.flatten_dict(params)
+    chosen = {path: value for path, value in flat.items() if trained(path)}
+    rest = {path: value for path, value in flat.items() if path not in chosen}
+    return traverse_util.unflatten_dict(chosen), traverse_util.unflatten_dict(rest)
+
+
+def merge_params(trained: Params, frozen: Params) -> Params:
+    """The inverse of `split_params`."""
+    flat = traverse_util.flatten_dict(trained) | traverse_util.flatten_dict(frozen)
+    return traverse_util.unflatten_dict(flat)
+
+
+def trains_blocks(frozen_blocks: int) -> Callable[[tuple[str, ...]], bool]:
+    """A predicate for `split_params`: all of a `Generator` but its encoder's first layers.
+
+    Args:
+      frozen_blocks: transformer blocks that stay as they are, counted from the input; with one or
+        more, the patch and position embeddings stay too. 0 trains everything.
+    """
+
+    def trained(path: tuple[str, ...]) -> bool:
+        if path[0] != "encoder" or frozen_blocks == 0:
+            return True
+        layer = path[1]
+        if layer.startswith("block_"):
+            return int(layer.removeprefix("block_")) > frozen_blocks
+        return layer == "norm"
+
+    return trained
