@@ -25,9 +25,9 @@ def mean_field(
     """The mask refined by mean-field inference, as a target for `crf_loss`.
 
     A sweep gives both classes y_c(i) = exp(sum_j K_ij log x_c(j)) over the 3 x 3 neighbourhood with
-    the centre, where K_ij = exp(-|I_i - I_j|^2 / (2 sigma^2)) compares colours; foreground is kept to
-    the box, the two classes are normalised and clamped. It stops when a sweep changes no float of
-    any crop: further sweeps could change nothing either, so the result is that of all `sweeps`.
+    the centre, where K_ij = exp(-|I_i - I_j|^2 / (2 sigma^2)) compares colours; foreground is kept
+    to the box, the two classes are normalised and clamped. It stops when a sweep changes no float
+    of any crop: further sweeps could change nothing either, so the result is that of all `sweeps`.
     Form and constants are not given in the paper. No gradient flows through it.
 
     Args:
