@@ -1,1 +1,39 @@
-""""""
+"""Files in, instances out: COCO, LVIS, PASCAL VOC, Open Images; points, masks and flaws."""
+
+from exits_jax.annotations.extreme import (
+    extreme_points,
+    jitter_points,
+    order_points,
+    tight_box,
+)
+from exits_jax.annotations.masks import (
+    decode_segmentation,
+    encode_rle,
+    mask_to_polygons,
+    parts_and_holes,
+)
+from exits_jax.annotations.read import read_annotations
+from exits_jax.annotations.records import (
+    Annotations,
+    ImageRecord,
+    Instance,
+    Problem,
+    problem_line,
+)
+
+__all__ = [
+    "Annotations",
+    "ImageRecord",
+    "Instance",
+    "Problem",
+    "decode_segmentation",
+    "encode_rle",
+    "extreme_points",
+    "jitter_points",
+    "mask_to_polygons",
+    "order_points",
+    "parts_and_holes",
+    "problem_line",
+    "read_annotations",
+    "tight_box",
+]

@@ -1,0 +1,110 @@
+"""What the readers return: a record per image, an instance per object, a problem per mistake."""
+
+import pathlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from exits_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of an annotation file.
+
+    Attributes:
+      id: the file's image id.
+      file_name: relative to the image folder; for LVIS the folder and name of `coco_url`.
+      width: pixels, as the annotation file says.
+      height: pixels, as the annotation file says.
+      path: the file on disk, which may not exist; None where no image folder was given.
+    """
+
+    id: int
+    file_name: str
+    width: int
+    height: int
+    path: pathlib.Path | None
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One object to label, in continuous pixel coordinates of its image.
+
+    Attributes:
+      id: annotation id, unique in the file and within int32; made from the order where absent.
+      index: position in `Annotations.document["annotations"]`.
+      image: the image it is on.
+      category_id: the file's category id.
+      category: the category's name.
+      box_xyxy: the box, clipped to the image.
+      points_xy: extreme points, rows top, left, bottom, right; None where only a box is known.
+      points_source: "given" (in the file), "mask" (extracted from it) or "box" (no points).
+      area: square pixels, as the annotation says; the box's area where it says nothing.
+    """
+
+    id: int
+    index: int
+    image: ImageRecord
+    category_id: int
+    category: str
+    box_xyxy: Float[np.ndarray, "4"]
+    points_xy: Float[np.ndarray, "4 2"] | None
+    points_source: str
+    area: float
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong in a file: a short code for programs, a sentence for people."""
+
+    code: str
+    text: str
+    annotation_id: int | None = None
+    image_id: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """A whole annotation file.
+
+    Attributes:
+      file: where it was read from.
+      document: the COCO-style dict as read (VOC and Open Images: converted to one); the only
+        change is that absent annotation ids are filled in.
+      images: by image id.
+      categories: name by category id.
+      instances: the non-crowd annotations in document order.
+      problems: what `on_error="skip"` left out.
+    """
+
+    file: pathlib.Path
+    document: dict[str, Any]
+    images: dict[int, ImageRecord]
+    categories: dict[int, str]
+    instances: list[Instance]
+    problems: list[Problem]
+
+
+class BadItem(UserError):
+    """One mistake in one item of a file, raised by the parsers that do not know the file's name.
+
+    `read_annotations` and `check_file` catch it and add the file and the annotation's id.
+    """
+
+    def __init__(self, code: str, text: str):
+        super().__init__(f"{code}: {text}")
+        self.code = code
+        self.text = text
+
+
+def problem_line(file: str | pathlib.Path, problem: Problem) -> str:
+    """`FILE: annotation ID: code: text`; `image ID` or nothing where no annotation is meant."""
+    where = ""
+    if problem.annotation_id is not None:
+        where = f" annotation {problem.annotation_id}:"
+    elif problem.image_id is not None:
+        where = f" image {problem.image_id}:"
+    return f"{file}:{where} {problem.code}: {problem.text}"
