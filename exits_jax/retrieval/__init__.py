@@ -5,6 +5,7 @@ similarity -> transition matrix -> walk from the seeds -> score -> thresholds.
 """
 
 from exits_jax.retrieval.calibrate import calibrate_thresholds
+from exits_jax.retrieval.crops import crop_scores
 from exits_jax.retrieval.points import inside_box, resample_score, retrieve_points, seed_points
 from exits_jax.retrieval.propagation import (
     absorbing_kernel,
@@ -27,6 +28,7 @@ __all__ = [
     "absorbing_kernel",
     "attention_similarity",
     "calibrate_thresholds",
+    "crop_scores",
     "inside_box",
     "key_similarity",
     "power_kernel",

@@ -68,8 +68,8 @@ def trains_blocks(frozen_blocks: int) -> Callable[[tuple[str, ...]], bool]:
         if path[0] != "encoder" or frozen_blocks == 0:
             return True
         layer = path[1]
-        if layer.startswith("block_"):
-            return int(layer.removeprefix("block_")) > frozen_blocks
+        if layer.startswith("block"):
+            return int(layer.removeprefix("block")) > frozen_blocks
         return layer == "norm"
 
     return trained

@@ -1,0 +1,131 @@
+"""What warm-up and generator training minimise, per crop (EXITS supplement, section B)."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from exits_jax.losses import crf_loss, mean_field, mil_loss, point_loss
+from exits_jax.models.generator import Generator
+from exits_jax.models.vit import normalise
+from exits_jax.retrieval import inside_box
+from exits_jax.training.state import Params, merge_params
+from exits_jax.training.step import Batch, Objective
+from exits_jax.training.supervision import Points, Supervise
+
+
+@dataclasses.dataclass(frozen=True)
+class LossSettings:
+    """Weights and forms of the losses; the defaults are COCO's in the supplement, section B."""
+
+    mil: float = 10.0
+    point: float = 0.5
+    crf: float = 0.5
+    balanced: bool = False  # not given in the paper
+    mil_everywhere: bool = False  # the paper: only where retrieval is empty
+    crf_sweeps: int = 100  # inferred
+    crf_sigma: float = 0.1  # inferred
+
+
+def generator_objective(
+    generator: Generator, pixels: str, supervise: Supervise, weights: LossSettings
+) -> Objective:
+    """point * L_point + crf * L_crf + [nothing retrieved] * mil * L_mil, per crop.
+
+    Args:
+      generator: the student; the teacher is the same network with other parameters.
+      pixels: normalisation of its input, "imagenet" or "half".
+      supervise: labelled points of a batch; it gets `frozen["extractor"]`.
+      weights: see `LossSettings`.
+
+    Returns:
+      objective(params, teacher, frozen, batch) -> (loss [b], parts {name: [b]}), where `frozen` is
+      {"generator": the parameters that are not trained, "extractor": the extractor's}.
+    """
+
+    def objective(
+        params: Params, teacher: Params, frozen: Params, batch: Batch
+    ) -> tuple[Float[Array, " b"], dict[str, Float[Array, " b"]]]:
+        clean = normalise(batch["image"], pixels)
+        seen = normalise(batch["student_image"], pixels) if "student_image" in batch else clean
+        student = merge_params(params, frozen["generator"])
+        logits = generator.apply({"params": student}, seen)
+        points = supervise(frozen["extractor"], batch)
+        parts = supervised_parts(logits, points, batch, weights)
+        if weights.crf:
+            tutor = merge_params(teacher, frozen["generator"])
+            tutor_logits = generator.apply({"params": tutor}, clean)
+            parts["crf"] = _crf(logits, tutor_logits, clean, batch, weights)
+        return _weighted(parts, weights), parts
+
+    return objective
+
+
+def warmup_objective(
+    generator: Generator, pixels: str, supervise: Supervise, weights: LossSettings
+) -> Objective:
+    """The warm-up of the similarity extractor: L_point on the seeds and L_mil on every crop.
+
+    A mask decoder sits on the extractor; no CRF, no teacher. The paper does not publish this loss.
+    Arguments and result are those of `generator_objective`.
+    """
+    weights = dataclasses.replace(weights, crf=0.0, mil_everywhere=True)
+    return generator_objective(generator, pixels, supervise, weights)
+
+
+def supervised_parts(
+    logits: Float[Array, "b m m"], points: Points, batch: Batch, weights: LossSettings
+) -> dict[str, Float[Array, " b"]]:
+    """Point and MIL loss per crop, and the share of crops for which retrieval was empty."""
+    grid = round(points.labels.shape[-1] ** 0.5)
+    point = point_loss(
+        at_points(logits, grid), points.labels, points.weights, balanced=weights.balanced
+    )
+    box_mask = box_masks(batch["box_xyxy"], batch["valid_xyxy"], logits.shape[-1])
+    mil = mil_loss(jax.nn.sigmoid(logits), box_mask)
+    if not weights.mil_everywhere:
+        mil = jnp.where(points.empty, mil, 0.0)
+    return {"point": point, "mil": mil, "empty": points.empty.astype(jnp.float32)}
+
+
+def at_points(logits: Float[Array, "b m m"], grid: int) -> Float[Array, "b p"]:
+    """Logits at the centres of the point grid's cells, bilinear."""
+    b = logits.shape[0]
+    return jax.image.resize(logits, (b, grid, grid), "linear", antialias=False).reshape(b, -1)
+
+
+def box_masks(
+    box_xyxy: Float[Array, "b 4"], valid_xyxy: Float[Array, "b 4"], side: int
+) -> Bool[Array, "b m m"]:
+    """Mask cells whose centre lies in the box and in the image."""
+    return inside_box(box_xyxy, valid_xyxy, side).reshape(-1, side, side)
+
+
+def _crf(
+    logits: Float[Array, "b m m"],
+    teacher_logits: Float[Array, "b m m"],
+    image: Float[Array, "b s s 3"],
+    batch: Batch,
+    weights: LossSettings,
+) -> Float[Array, " b"]:
+    """Dice between the mask in the box and the mean field of the student's and teacher's mean."""
+    b, side, _ = logits.shape
+    box_mask = box_masks(batch["box_xyxy"], batch["valid_xyxy"], side)
+    probability = jax.nn.sigmoid(logits)
+    mean = (probability + jax.nn.sigmoid(teacher_logits)) / 2
+    small = jax.image.resize(image, (b, side, side, 3), "linear", antialias=True)
+    refined = mean_field(
+        jax.lax.stop_gradient(mean),
+        small,
+        box_mask,
+        sweeps=weights.crf_sweeps,
+        sigma=weights.crf_sigma,
+    )
+    return crf_loss(probability * box_mask, refined)
+
+
+def _weighted(parts: dict[str, Any], weights: LossSettings) -> Float[Array, " b"]:
+    loss = weights.point * parts["point"] + weights.mil * parts["mil"]
+    return loss + weights.crf * parts["crf"] if "crf" in parts else loss

@@ -1,0 +1,106 @@
+"""From a batch to its labelled points, by the frozen similarity extractor."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from exits_jax.retrieval import (
+    RetrievalSettings,
+    Scores,
+    inside_box,
+    resample_score,
+    retrieve_points,
+    seed_points,
+)
+
+Batch = dict[str, Any]
+
+
+class Points(NamedTuple):
+    """Supervision of the point loss: labels in {0, 1}, weights 0 where nothing is known, and
+    whether retrieval found nothing in the box (then the MIL loss steps in)."""
+
+    labels: Float[Array, "b p"]
+    weights: Float[Array, "b p"]
+    empty: Bool[Array, " b"]
+
+
+# (extractor's parameters, batch) -> Points
+Supervise = Callable[[Any, Batch], Points]
+
+
+def supervise_online(
+    scores_of: Callable[[Any, Batch], Scores], settings: RetrievalSettings
+) -> Supervise:
+    """Retrieval in every training step, on the very crop that is trained on (the paper).
+
+    Args:
+      scores_of: `retrieval.crop_scores` of the similarity extractor.
+      settings: the thresholds are read.
+    """
+
+    def supervise(params: Any, batch: Batch) -> Points:
+        return _cut(scores_of(jax.lax.stop_gradient(params), batch), settings)
+
+    return supervise
+
+
+def supervise_once(grid: int, settings: RetrievalSettings) -> Supervise:
+    """Retrieval from scores that were computed before training, on a canonical crop.
+
+    The canonical crop contains every training crop; its scores are resampled into the crop at hand,
+    while seeds and box are the crop's own. So the extractor costs nothing per step. Not given in
+    the paper. The batch brings "canonical_score" [b,M,M] and "canonical_window" [b,4].
+    """
+
+    def supervise(params: Any, batch: Batch) -> Points:
+        score = resample_score(
+            batch["canonical_score"],
+            batch["canonical_window"],
+            batch["window_xyxy"],
+            batch["flip"],
+            grid=grid,
+        )
+        foreground, background = seed_points(
+            batch["points_xy"],
+            batch["box_xyxy"],
+            batch["valid_xyxy"],
+            grid=grid,
+            delta=settings.delta,
+        )
+        has_points = batch["has_points"][:, None]
+        inside = inside_box(batch["box_xyxy"], batch["valid_xyxy"], grid)
+        flat = score.reshape(score.shape[0], -1)
+        return _cut(Scores(flat, foreground * has_points, background, inside), settings)
+
+    return supervise
+
+
+def supervise_seeds(grid: int, delta: float) -> Supervise:
+    """The warm-up's supervision: the seeds alone, with nothing retrieved (form not published)."""
+
+    def supervise(params: Any, batch: Batch) -> Points:
+        foreground, background = seed_points(
+            batch["points_xy"], batch["box_xyxy"], batch["valid_xyxy"], grid=grid, delta=delta
+        )
+        foreground = foreground * batch["has_points"][:, None]
+        empty = jnp.ones(foreground.shape[0], bool)
+        return Points(foreground, jnp.maximum(foreground, background), empty)
+
+    return supervise
+
+
+def _cut(scores: Scores, settings: RetrievalSettings) -> Points:
+    return Points(
+        *retrieve_points(
+            scores.score,
+            scores.inside_box,
+            scores.foreground,
+            scores.background,
+            tau_fg=settings.tau_fg,
+            tau_bg=settings.tau_bg,
+        )
+    )
