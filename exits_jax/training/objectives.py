@@ -83,8 +83,10 @@ def supervised_parts(
     point = point_loss(
         at_points(logits, grid), points.labels, points.weights, balanced=weights.balanced
     )
-    box_mask = box_masks(batch["box_xyxy"], batch["valid_xyxy"], logits.shape[-1])
-    mil = mil_loss(jax.nn.sigmoid(logits), box_mask)
+    side, valid_xyxy = logits.shape[-1], batch["valid_xyxy"]
+    box_mask = box_masks(batch["box_xyxy"], valid_xyxy, side)
+    valid = box_masks(valid_xyxy, valid_xyxy, side)
+    mil = mil_loss(jax.nn.sigmoid(logits), box_mask, valid=valid)
     if not weights.mil_everywhere:
         mil = jnp.where(points.empty, mil, 0.0)
     return {"point": point, "mil": mil, "empty": points.empty.astype(jnp.float32)}
@@ -113,6 +115,7 @@ def _crf(
     """Dice between the mask in the box and the mean field of the student's and teacher's mean."""
     b, side, _ = logits.shape
     box_mask = box_masks(batch["box_xyxy"], batch["valid_xyxy"], side)
+    valid = box_masks(batch["valid_xyxy"], batch["valid_xyxy"], side)
     probability = jax.nn.sigmoid(logits)
     mean = (probability + jax.nn.sigmoid(teacher_logits)) / 2
     small = jax.image.resize(image, (b, side, side, 3), "linear", antialias=True)
@@ -122,6 +125,7 @@ def _crf(
         box_mask,
         sweeps=weights.crf_sweeps,
         sigma=weights.crf_sigma,
+        valid=valid,
     )
     return crf_loss(probability * box_mask, refined)
 

@@ -1,0 +1,135 @@
+"""The loop of warm-up and generator training: batches in, checkpoints and metrics out."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+
+from exits_jax.errors import UserError
+from exits_jax.interruption import stop_between_steps
+from exits_jax.progress import track
+from exits_jax.training.checkpoints import Checkpoints
+from exits_jax.training.logs import MetricsLog
+from exits_jax.training.state import Params, TrainState
+from exits_jax.training.step import Batch, Logs, Step
+
+# Keys of a batch that the device has no use for.
+HOST_KEYS = ("annotation_id", "index")
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How long a phase runs, and when it writes: all in optimiser steps."""
+
+    total_steps: int
+    checkpoint_every: int
+    log_every: int
+
+
+def fit(
+    step: Step,
+    state: TrainState,
+    frozen: Params,
+    batches: grain.DatasetIterator,
+    *,
+    phase: str,
+    workdir: pathlib.Path,
+    schedule: Schedule,
+    extend: Callable[[Batch], Batch] = lambda batch: batch,
+) -> TrainState:
+    """Trains to `schedule.total_steps`, from the newest checkpoint of the phase if there is one.
+
+    A resumed run takes the same steps on the same batches as one that was never interrupted.
+
+    Args:
+      step: from `parallel_step`.
+      state: the state to begin with; gives the shapes when a checkpoint is restored.
+      frozen: parameters that the step reads and does not change.
+      batches: the data pipeline's iterator; saved and restored with the state.
+      phase: "warmup" or "train", names folders and log lines.
+      workdir: where `checkpoints/<phase>/` and `metrics.jsonl` are written.
+      schedule: lengths in steps.
+      extend: adds to a batch, on the host, what the step needs beyond the pipeline's keys.
+
+    Raises:
+      UserError: a loss or gradient that is not finite; a checkpoint that does not fit.
+    """
+    with Checkpoints(workdir / "checkpoints" / phase) as checkpoints, stop_between_steps() as stop:
+        if checkpoints.latest() is not None:
+            state = checkpoints.restore(state, batches)
+        done = int(state.step)
+        watch = _Watch(phase, MetricsLog(workdir, phase, done), schedule.log_every)
+        with watch, track(phase, schedule.total_steps) as progress:
+            progress.skip(done)
+            for number in range(done + 1, schedule.total_steps + 1):
+                batch = next(batches)
+                ids = batch["annotation_id"][batch["valid"]]
+                state, logs = step(state, frozen, _for_device(extend(batch)))
+                progress.advance(note=watch.look(number, logs, ids))
+                last = stop.requested or number == schedule.total_steps
+                if last or number % schedule.checkpoint_every == 0:
+                    watch.settle()
+                    checkpoints.save(state, batches)
+                if last:
+                    break
+    return state
+
+
+def _for_device(batch: Batch) -> Batch:
+    return {name: value for name, value in batch.items() if name not in HOST_KEYS}
+
+
+class _Watch:
+    """Looks at each step's numbers one step late, so that the host never waits for the device.
+
+    As a context it closes the log at the end.
+    """
+
+    def __init__(self, phase: str, log: MetricsLog, log_every: int) -> None:
+        self._phase, self._log, self._log_every = phase, log, log_every
+        self._pending: tuple[int, Logs, np.ndarray] | None = None
+        self._note = ""
+        self._since, self._crops = time.monotonic(), 0
+
+    def __enter__(self) -> "_Watch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._log.close()
+
+    def look(self, number: int, logs: Logs, ids: np.ndarray) -> str:
+        """Takes the numbers of a step just started, judges those of the one before it."""
+        self.settle()
+        self._pending = (number, logs, ids)
+        return self._note
+
+    def settle(self) -> None:
+        """Judges the step that is still waiting."""
+        if self._pending is None:
+            return
+        number, logs, ids = self._pending
+        self._pending = None
+        values = {name: float(value) for name, value in jax.device_get(logs).items()}
+        if not values.pop("finite"):
+            raise UserError(_not_finite(self._phase, number, values, ids))
+        self._note = f"loss {values['loss']:.4f}"
+        self._crops += len(ids)
+        if number % self._log_every == 0:
+            now = time.monotonic()
+            values["crops_per_second"] = self._crops / max(now - self._since, 1e-9)
+            self._since, self._crops = now, 0
+            self._log.write(number, values)
+
+
+def _not_finite(phase: str, step: int, values: dict[str, Any], ids: np.ndarray) -> str:
+    parts = ", ".join(f"{name} {value:.6g}" for name, value in values.items() if name != "crops")
+    listed = ", ".join(str(i) for i in ids.tolist())
+    return (
+        f"{phase} step {step}: not finite: {parts}; annotation ids of the batch: {listed}. "
+        "The step was not applied. Lower the learning rate, or set clip_norm"
+    )
