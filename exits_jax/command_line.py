@@ -1,0 +1,105 @@
+"""The command line: flags in, one phase or all of them run, an exit status out."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from exits_jax.errors import UserError
+
+HELP = """\
+exits_jax: extreme points in, instance masks out.
+
+  python main.py --config=configs/X.py[:variant] --workdir=DIR [--mode=M] [--config.section.key=value ...]
+  python main.py --mode=check FILE [--images=DIR]
+
+Modes
+  run       every phase below that is not done yet, in order (default)
+  warmup    warm up the similarity extractor          -> params/similarity_extractor.safetensors
+  train     train the mask generator                  -> params/generator.safetensors
+  label     write the masks                           -> pseudo_labels.json, pseudo_labels.results.json
+  evaluate  compare with ground truth, draw, report   -> evaluation.json, report.html, figures/
+  prepare   write the training set as ArrayRecord     -> prepared/ (then --config.data.source=tfds)
+  check     lint an annotation or label file; exit status 0 clean, 1 findings; no config needed
+
+  --dry_run says what would be done (counts, time, disk) and does nothing.
+
+Configs
+  configs/demo.py             photographs that ship with scikit-image, annotated in demo/ (make demo)
+  configs/coco_mini.py        a small part of COCO on a CPU, the settings that measured best
+  configs/coco_mini.py:paper  the same data with the paper's settings
+  configs/coco.py, lvis.py, voc.py   the paper's experiments
+  Every setting, with its source, is in configs/base.py.
+
+Your own data, nothing to edit:
+  python main.py --config=configs/coco_mini.py --workdir=runs/mine --mode=label \\
+      --config.label.source=propagation --config.data.annotations=FILE.json --config.data.images=DIR
+  needs no training; FILE.json is COCO JSON with `extreme_points`, masks or boxes. With a trained generator:
+      --config.label.source=generator --config.generator.params=FILE.safetensors
+
+A run that stopped, for whatever reason, continues with the same command.
+"""
+
+MODES = ("run", "warmup", "train", "label", "evaluate", "prepare", "check")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line.
+
+    Returns:
+      0 when the mode finished (for `check`: and found nothing), 1 when `check` found something, 2
+      for a mistake of the user's, printed as one line, 130 after Ctrl-C.
+    """
+    if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(argv[1:]):
+        print(HELP)
+        return 0
+    try:
+        values, config, rest = _parse(argv)
+        return _dispatch(values, config, rest)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command continues where this run was", file=sys.stderr)
+        return 130
+
+
+def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, ConfigDict | None, list[str]]:
+    """Flags, config and what is left; every mistake in them becomes a UserError."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
+    flags.DEFINE_enum("mode", "run", MODES, "what to do", flag_values=values)
+    flags.DEFINE_string("images", None, "image folder, for --mode=check", flag_values=values)
+    flags.DEFINE_bool("dry_run", False, "say what would be done", flag_values=values)
+    config_flags.DEFINE_config_file("config", None, "the config", flag_values=values)
+    try:
+        rest = values(list(argv))[1:]
+        return values, values.config, rest
+    except (flags.Error, OSError, ImportError, SyntaxError, LookupError) as error:
+        raise UserError(_one_line(error)) from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"config: {_one_line(error)}") from error
+
+
+def _dispatch(values: flags.FlagValues, config: ConfigDict | None, rest: list[str]) -> int:
+    from exits_jax import phases  # here, so that --help and flag errors do not wait for jax
+
+    if values.mode == "check":
+        if len(rest) != 1:
+            raise UserError(f"--mode=check takes one file, found {rest or 'none'}")
+        return phases.check(rest[0], values.images)
+    if rest:
+        raise UserError(f"not understood: {' '.join(rest)}; see --help")
+    if config is None:
+        raise UserError("--config is missing, e.g. --config=configs/demo.py; see --help")
+    if not values.workdir:
+        raise UserError("--workdir is missing, e.g. --workdir=runs/mine; see --help")
+    phases.execute(values.mode, config, os.path.expanduser(values.workdir), values.dry_run)
+    return 0
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) < 400 else text[:400] + " ..."

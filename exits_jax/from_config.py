@@ -1,0 +1,143 @@
+"""Where the config is read: networks, settings and optimisers as the rest of the package takes them.
+
+Nothing behind this module and `phases` knows what a config is.
+"""
+
+import math
+
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from exits_jax.data.pipeline import Augment
+from exits_jax.errors import UserError
+from exits_jax.models import Generator, ViT, build_vit
+from exits_jax.retrieval import RetrievalSettings
+from exits_jax.training.loop import Schedule
+from exits_jax.training.objectives import LossSettings
+from exits_jax.training.optimiser import learning_rate_schedule, make_optimiser
+
+PAPER_CROP = 512  # the side of the crop in whose pixels `retrieval.delta` is given
+
+
+def vit(section: ConfigDict, crop_size: int, train_blocks: int = -1) -> ViT:
+    """The ViT that `config.extractor` or `config.generator` describes.
+
+    Args:
+      section: the section of the config.
+      crop_size: side of the crops in pixels, to be refused here if the patches do not fit.
+      train_blocks: the last so many blocks learn; -1: all, and the embedding.
+    """
+    if crop_size % section.patch:
+        raise UserError(f"a crop of {crop_size} pixels does not divide into patches of {section.patch}")
+    network = build_vit(
+        section.size,
+        section.patch,
+        class_token=section.class_token,
+        layer_scale=section.layer_scale,
+        stem=section.stem,
+        position_grid=section.position_grid,
+        position_resize=section.position_resize,
+        dtype=jnp.bfloat16 if section.bf16 else jnp.float32,
+        remat=section.remat,
+    )
+    return network.clone(frozen_blocks=frozen_blocks(network, train_blocks))
+
+
+def frozen_blocks(network: ViT, train_blocks: int) -> int:
+    """How many blocks, from the input, stay as they are when the last `train_blocks` learn."""
+    return 0 if train_blocks < 0 else max(network.depth - train_blocks, 0)
+
+
+def generator(config: ConfigDict) -> Generator:
+    """The generator, with the blocks frozen that `config.train.train_blocks` says."""
+    return Generator(vit(config.generator, config.crop.size, config.train.train_blocks))
+
+
+def warmup_network(config: ConfigDict) -> Generator:
+    """The similarity extractor with a mask decoder on it, as it is warmed up."""
+    return Generator(vit(config.extractor, config.crop.size, config.warmup.train_blocks))
+
+
+def grid(config: ConfigDict, crop_size: int | None = None) -> int:
+    """N, cells per side of the extractor's points on a crop (the config's, or `crop_size`)."""
+    return (crop_size or config.crop.size) // config.extractor.patch
+
+
+def retrieval(config: ConfigDict) -> RetrievalSettings:
+    """The settings of point retrieval; `delta` becomes a share of the crop's side."""
+    section = config.retrieval
+    return RetrievalSettings(
+        source=section.source,
+        layers=tuple(section.layers) or "all",
+        hops=section.hops,
+        beta=section.beta,
+        form=section.form,
+        decision=section.decision,
+        tau_fg=section.tau_fg,
+        tau_bg=section.tau_bg,
+        delta=section.delta / PAPER_CROP,
+        sinkhorn=section.sinkhorn_iterations,
+        symmetric=section.symmetric,
+        temperature=section.temperature,
+        distance_sigma=section.distance_sigma or None,
+        centring=section.centring,
+        rounds=section.rounds,
+    )
+
+
+def losses(config: ConfigDict) -> LossSettings:
+    """Weights and forms of the losses."""
+    section = config.loss
+    return LossSettings(
+        mil=section.mil,
+        point=section.point,
+        crf=section.crf,
+        balanced=section.balanced,
+        mil_everywhere=section.mil_everywhere,
+        crf_sweeps=section.crf_sweeps,
+        crf_sigma=section.crf_sigma,
+    )
+
+
+def augment(config: ConfigDict) -> Augment:
+    """How a training crop is cut and coloured."""
+    section = config.crop
+    return Augment(
+        crop_size=section.size,
+        margin_scale=section.train_margin,
+        flip_probability=section.flip,
+        colour=section.colour,
+    )
+
+
+def steps_per_epoch(phase: ConfigDict, instances: int) -> int:
+    """Optimiser steps in one pass over `instances`; the last batch is padded."""
+    return math.ceil(instances / phase.batch_size)
+
+
+def schedule(config: ConfigDict, phase: ConfigDict, instances: int) -> Schedule:
+    """How long a phase ("warmup" or "train") runs on so many instances."""
+    return Schedule(
+        total_steps=max(round(phase.epochs * steps_per_epoch(phase, instances)), 1),
+        checkpoint_every=config.train.checkpoint_every,
+        log_every=config.train.log_every,
+    )
+
+
+def optimiser(phase: ConfigDict, instances: int, total_steps: int) -> optax.GradientTransformation:
+    """AdamW with the phase's schedule over `total_steps`."""
+    rates = learning_rate_schedule(
+        phase.learning_rate * phase.batch_size,
+        total_steps=total_steps,
+        warmup_steps=round(phase.rate_warmup_epochs * steps_per_epoch(phase, instances)),
+        final_rate=phase.final_rate,
+    )
+    return make_optimiser(
+        rates,
+        betas=tuple(phase.betas),
+        weight_decay=phase.weight_decay,
+        clip_norm=phase.clip_norm,
+        decoder_rate=phase.decoder_rate,
+        sgd=phase.sgd,
+    )

@@ -1,0 +1,78 @@
+"""A run's folder: its names, its config, its lock."""
+
+import contextlib
+import fcntl
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from exits_jax.errors import UserError
+from exits_jax.files import write_json
+
+
+class Workdir:
+    """Where a run keeps what it makes; every path in it has one name, here."""
+
+    def __init__(self, folder: str | pathlib.Path) -> None:
+        self.folder = pathlib.Path(folder)
+        self.config = self.folder / "config.json"
+        self.metrics = self.folder / "metrics.jsonl"
+        self.extractor = self.folder / "params" / "similarity_extractor.safetensors"
+        self.generator = self.folder / "params" / "generator.safetensors"
+        self.retrieval = self.folder / "retrieval"
+        self.thresholds = self.retrieval / "thresholds.json"
+        self.label_parts = self.folder / "label_parts"
+        self.labels = self.folder / "pseudo_labels.json"
+        self.results = self.folder / "pseudo_labels.results.json"
+        self.evaluation = self.folder / "evaluation.json"
+        self.report = self.folder / "report.html"
+        self.figures = self.folder / "figures"
+
+    def adopt(self, config: dict[str, Any]) -> None:
+        """Writes the config of a new workdir; refuses a workdir that was made with another.
+
+        Raises:
+          UserError: naming the keys that differ and their values.
+        """
+        config = json.loads(json.dumps(config))  # tuples become lists, as in the file
+        if not self.config.exists():
+            write_json(self.config, config, indent=2)
+            return
+        try:
+            saved = json.loads(self.config.read_text())
+        except ValueError as error:
+            raise UserError(f"{self.config}: not readable as JSON ({error}); delete it") from error
+        before, now = _flat(saved), _flat(config)
+        differ = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+        if differ:
+            rows = [f"{k} = {before.get(k, 'absent')!r}, now {now.get(k, 'absent')!r}" for k in differ]
+            more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+            raise UserError(
+                f"{self.folder}: made with another config: {'; '.join(rows[:5])}{more}. "
+                "Use the same config, or a new --workdir"
+            )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps the folder for this process; another run in it gets a UserError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"{self.folder}: another run works in this folder; wait for it to end, or use "
+                    "another --workdir"
+                ) from error
+            yield
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            rows |= _flat(value, f"{prefix}{name}.")
+        else:
+            rows[prefix + name] = value
+    return rows
