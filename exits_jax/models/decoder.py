@@ -1,0 +1,77 @@
+"""The mask decoder: a pixel head and a prototype head whose inner product is the mask."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class MaskDecoder(nn.Module):
+    """Features of one crop -> logits of one mask (supplement, section A and eq. a1).
+
+    Pixel head: four 3x3 convolutions, D/3 channels, bilinear x2 between the second and the third;
+    ReLU between convolutions is not given in the paper. Prototype head: average pool, two dense
+    layers of D/3 with ReLU between. The sigmoid of eq. a1 is left to the caller: losses want
+    logits.
+
+    Fields:
+      width: D of the features; both heads are D // 3 wide.
+      dtype: type of the activations, float32 or bfloat16. The inner product is float32.
+    """
+
+    width: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Float[Array, "b N N D"]) -> Float[Array, "b m m"]:
+        """Encoder features -> mask logits at twice their grid (m = 2 N), float32."""
+        features = features.astype(self.dtype)
+        pixels = PixelHead(self.width // 3, self.dtype, name="pixel")(features)
+        prototype = PrototypeHead(self.width // 3, self.dtype, name="prototype")(features)
+        return jnp.einsum("bijd,bd->bij", pixels, prototype, preferred_element_type=jnp.float32)
+
+
+class PixelHead(nn.Module):
+    """Four 3x3 convolutions with a bilinear x2 in the middle: F -> F_pixel."""
+
+    width: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b N N D"]) -> Float[Array, "b m m d"]:
+        """[b,N,N,D] -> [b,2N,2N,width]."""
+        x = nn.relu(self._convolution("conv1")(x))
+        x = nn.relu(self._convolution("conv2")(x))
+        b, side = x.shape[:2]
+        x = jax.image.resize(x, (b, 2 * side, 2 * side, self.width), "bilinear")
+        x = nn.relu(self._convolution("conv3")(x))
+        return self._convolution("conv4")(x)
+
+    def _convolution(self, name: str) -> nn.Conv:
+        """A 3x3 convolution that keeps the variance through the ReLU before the next one."""
+        start = nn.initializers.he_normal()
+        return nn.Conv(self.width, (3, 3), dtype=self.dtype, kernel_init=start, name=name)
+
+
+class PrototypeHead(nn.Module):
+    """Average pool and two dense layers: F -> F_proto.
+
+    Features leave a LayerNorm with variance about 1 and He initialisation keeps the pixel head
+    there, so an inner product over D/3 channels with a prototype of variance 1 would start with
+    logits of deviation sqrt(D/3) = 16: saturated. The last kernel is therefore started 1/sqrt(D/3)
+    times smaller, which makes first logits of order 1 or less (not given in the paper).
+    """
+
+    width: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b N N D"]) -> Float[Array, "b d"]:
+        """[b,N,N,D] -> [b,width]."""
+        x = x.mean(axis=(1, 2))
+        start = nn.initializers.he_normal()
+        x = nn.Dense(self.width, dtype=self.dtype, kernel_init=start, name="fc1")(x)
+        small = nn.initializers.variance_scaling(1.0 / self.width, "fan_in", "normal")
+        return nn.Dense(self.width, dtype=self.dtype, kernel_init=small, name="fc2")(nn.relu(x))

@@ -1,0 +1,34 @@
+"""The pseudo-label generator: a ViT encoder and the mask decoder on it."""
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from exits_jax.models.decoder import MaskDecoder
+from exits_jax.models.vit import ViT
+
+
+class Generator(nn.Module):
+    """Crop around one object -> mask logits (supplement, section A).
+
+    Parameters are {"encoder": ..., "decoder": ...}, so a pretrained ViT goes in as it is. The
+    paper's encoder is ViT-B/16 without class token; any `ViT` serves. Also the network of the
+    extractor's warm-up, whose encoder then is the similarity extractor.
+
+    Fields:
+      encoder: the ViT; the decoder takes width and activation type from it.
+    """
+
+    encoder: ViT
+
+    def setup(self) -> None:
+        """Names the decoder; the encoder is named by its field."""
+        self.decoder = MaskDecoder(self.encoder.width, self.encoder.dtype)
+
+    def __call__(self, image: Float[Array, "b s s 3"]) -> Float[Array, "b m m"]:
+        """Normalised crops (`vit.normalise`) -> mask logits, m = 2 s / patch, float32."""
+        features, _ = self.encoder(image)
+        return self.decoder(features)
+
+    def decode(self, features: Float[Array, "b N N D"]) -> Float[Array, "b m m"]:
+        """The decoder alone, on features computed before (a frozen encoder's, say)."""
+        return self.decoder(features)

@@ -1,0 +1,103 @@
+"""Parameters as one safetensors file with '/'-joined names, and reports of what does not fit."""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax import traverse_util
+
+from exits_jax import files
+from exits_jax.errors import UserError
+
+# A nested dict of arrays: what stands under "params" in what `Module.init` returns.
+Params = dict[str, Any]
+
+_LISTED = 8  # how many names of a kind a report spells out
+
+
+def save_params(path: str | os.PathLike, params: Params) -> None:
+    """Writes a nested dict of arrays as safetensors, names joined by '/'; atomic.
+
+    The same parameters give the same bytes (names are sorted).
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    flat = {name: np.asarray(array) for name, array in sorted(flatten(params).items())}
+    flat = {name: np.ascontiguousarray(array) for name, array in flat.items()}
+    files.write_bytes(path, safetensors.numpy.save(flat))
+
+
+def load_params(path: str | os.PathLike, expected: Params | None = None) -> Params:
+    """Reads what `save_params` wrote.
+
+    Args:
+      path: a safetensors file.
+      expected: a nested dict whose leaves have `shape` (parameters, or `jax.eval_shape` of an
+        initialisation): what the network at hand wants. None: no check.
+
+    Returns:
+      A nested dict of NumPy arrays, types as in the file.
+
+    Raises:
+      UserError: missing or unreadable file; or, with `expected`, parameters of another network:
+        missing, extra and mis-shaped ones are listed together.
+    """
+    flat = read_safetensors(path)
+    if expected is not None:
+        shapes = {name: tuple(leaf.shape) for name, leaf in flatten(expected).items()}
+        report_misfit(
+            path,
+            missing=shapes.keys() - flat.keys(),
+            extra=flat.keys() - shapes.keys(),
+            misshaped=[
+                f"{name} {list(flat[name].shape)}, expected {list(shapes[name])}"
+                for name in shapes.keys() & flat.keys()
+                if flat[name].shape != shapes[name]
+            ],
+        )
+    return unflatten(flat)
+
+
+def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Name -> array of a safetensors file.
+
+    Raises:
+      UserError: missing file, or not a safetensors file.
+    """
+    try:
+        return safetensors.numpy.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read as safetensors: {error}") from error
+
+
+def report_misfit(
+    path: str | os.PathLike,
+    missing: Iterable[str],
+    extra: Iterable[str],
+    misshaped: Iterable[str],
+    advice: str = "load it into the network it was saved from",
+) -> None:
+    """Raises one UserError that lists everything that does not fit; nothing to list: returns."""
+    kinds = {"missing": missing, "not used": extra, "of another shape": misshaped}
+    parts = []
+    for kind, names in kinds.items():
+        names = sorted(names)
+        if names:
+            more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+            parts.append(f"{len(names)} {kind}: {', '.join(names[:_LISTED])}{more}")
+    if parts:
+        raise UserError(f"{path}: does not fit the network: {'; '.join(parts)}. {advice}")
+
+
+def flatten(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dict -> {'a/b/c': leaf}."""
+    return traverse_util.flatten_dict(params, sep="/")
+
+
+def unflatten(flat: Mapping[str, Any]) -> Params:
+    """{'a/b/c': leaf} -> nested dict."""
+    return traverse_util.unflatten_dict(flat, sep="/")
