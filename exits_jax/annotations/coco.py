@@ -1,24 +1,19 @@
 """A COCO-style document -> instances. Every file kind ends here, once it is such a document."""
 
-import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from exits_jax.annotations.extreme import extreme_points, jitter_points, order_points, tight_box
+from exits_jax.annotations.extreme import jitter_points
+from exits_jax.annotations.fields import is_crowd, locate, stated_area
+from exits_jax.annotations.image_files import check_file_name, find_image, stated_size
 from exits_jax.annotations.lvis import image_file_names
-from exits_jax.annotations.masks import decode_segmentation
-from exits_jax.annotations.numbers import finite_number, finite_numbers, shown, small_id, whole_id
+from exits_jax.annotations.numbers import shown, small_id, whole_id
 from exits_jax.annotations.records import BadItem, ImageRecord, Instance, Problem
-
-ROLES = ("top", "left", "bottom", "right")
-EDGE_TOLERANCE_PX = 1.0  # a click this far outside the image still means its edge
-MAX_SIDE = 65_535  # the largest a JPEG can say
-MAX_PIXELS = 178_956_970  # where Pillow refuses an image as a decompression bomb
 
 Report = Callable[[Problem], None]  # raises (stop) or lists (skip)
 
@@ -101,7 +96,7 @@ def image_record(image: dict[str, Any], images: pathlib.Path | None) -> ImageRec
     Raises:
       UserError: size or file name is missing or cannot be.
     """
-    width, height = image_size(image)
+    width, height = stated_size(image)
     names = image_file_names(image)
     if not names:
         raise BadItem("no_file_name", f"file_name is {shown(image.get('file_name'))}")
@@ -109,54 +104,6 @@ def image_record(image: dict[str, Any], images: pathlib.Path | None) -> ImageRec
         check_file_name(name)
     path = find_image(names, images) if images else None
     return ImageRecord(image["id"], names[0], width, height, path)
-
-
-def image_size(image: dict[str, Any]) -> tuple[int, int]:
-    """Width and height in pixels that an image entry states.
-
-    Raises:
-      UserError: they are missing, or no image is like that.
-    """
-    sides = [image.get("width"), image.get("height")]
-    if any(type(side) is not int or not 0 < side <= MAX_SIDE for side in sides):
-        raise BadItem(
-            "bad_size",
-            f"width is {shown(sides[0])} and height {shown(sides[1])};"
-            f" expected whole numbers of pixels from 1 to {MAX_SIDE}",
-        )
-    if sides[0] * sides[1] > MAX_PIXELS:
-        raise BadItem("bad_size", f"{sides[0]} x {sides[1]} pixels; at most {MAX_PIXELS} work")
-    return sides[0], sides[1]
-
-
-def check_file_name(name: str) -> None:
-    """A file name must stay inside the image folder.
-
-    Raises:
-      UserError: it is absolute, climbs out of the folder or cannot be a name.
-    """
-    parts = name.replace("\\", "/").split("/")
-    if name.startswith(("/", "\\")) or ".." in parts or parts[0].endswith(":") or "\0" in name:
-        raise BadItem(
-            "unsafe_file_name", f"file_name {shown(name)} must be relative to the image folder"
-        )
-    try:
-        os.fsencode(name)
-    except UnicodeEncodeError:
-        raise BadItem("unsafe_file_name", f"file_name {shown(name)} is no file name") from None
-
-
-def find_image(names: list[str], images: pathlib.Path) -> pathlib.Path:
-    """The first of the names that exists in the folder, with or without its own folders.
-
-    Where none exists, the path of the first name: whoever opens it can say what is missing.
-    """
-    candidates = [*names, *(os.path.basename(name) for name in names)]
-    for name in candidates:
-        path = os.path.join(images, name)
-        if os.path.isfile(path):
-            return pathlib.Path(path)
-    return images / names[0]
 
 
 def number_annotations(annotations: list[Any]) -> None:
@@ -174,15 +121,14 @@ def number_annotations(annotations: list[Any]) -> None:
         following += 1
 
 
-def read_instances(
-    document: dict[str, Any],
-    images: dict[int, ImageRecord],
-    categories: dict[int, str],
-    rule: PointRule,
-    report: Report,
-) -> list[Instance]:
-    """The non-crowd annotations as instances, in document order; mistakes go to `report`."""
-    instances: list[Instance] = []
+def identified_annotations(
+    document: dict[str, Any], report: Report
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The annotations that are objects with an id of their own, and their positions.
+
+    COCO's own crowd ids are beyond 32 bits; as crowds are passed through, only their uniqueness
+    matters. Everything else must fit, because batches carry the ids as int32.
+    """
     seen: set[int] = set()
     for index, annotation in enumerate(document["annotations"]):
         annotation_id = None
@@ -193,197 +139,88 @@ def read_instances(
             if annotation_id in seen:
                 raise BadItem("duplicate_id", f"annotation id {annotation_id} appears twice")
             seen.add(annotation_id)
-            if not is_crowd(annotation):  # COCO's own crowd ids are beyond 32 bits
+            if not is_crowd(annotation):
                 small_id(annotation_id, "annotation id")
-                instances.append(read_instance(annotation, index, images, categories, rule))
         except BadItem as bad:
             report(Problem(bad.code, bad.text, annotation_id))
-    return instances
+        else:
+            yield index, annotation
 
 
-def is_crowd(annotation: dict[str, Any]) -> bool:
-    """Whether an annotation is a region of many objects, which is passed through unlabelled.
-
-    Raises:
-      UserError: `iscrowd` is neither 0 nor 1.
-    """
-    crowd = annotation.get("iscrowd") or 0
-    if type(crowd) not in (int, bool) or crowd not in (0, 1):
-        raise BadItem("bad_crowd", f"iscrowd is {shown(crowd)}; expected 0 or 1")
-    return bool(crowd)
-
-
-def read_instance(
-    annotation: dict[str, Any],
-    index: int,
+def read_instances(
+    document: dict[str, Any],
     images: dict[int, ImageRecord],
     categories: dict[int, str],
     rule: PointRule,
-) -> Instance:
-    """One annotation as an instance: given points, else points of its mask, else its box.
+    report: Report,
+) -> list[Instance]:
+    """The non-crowd annotations as instances, in document order; mistakes go to `report`."""
+    instances: list[Instance] = []
+    for index, annotation in identified_annotations(document, report):
+        if is_crowd(annotation):
+            continue
+        try:
+            image = image_of(annotation, images)
+            category_id = category_of(annotation, categories)
+            box, points, source = locate(annotation, image.width, image.height, rule.rule)
+            area = stated_area(annotation, box)
+        except BadItem as bad:
+            report(annotation_problem(bad, annotation, images))
+            continue
+        if points is not None:
+            points = _with_noise(points, annotation["id"], image, rule)
+        category = categories[category_id]
+        instance_id = annotation["id"]
+        instances.append(
+            Instance(instance_id, index, image, category_id, category, box, points, source, area)
+        )
+    return instances
+
+
+def image_of(annotation: dict[str, Any], images: dict[int, ImageRecord]) -> ImageRecord:
+    """The image an annotation is on.
 
     Raises:
-      UserError: anything in it that is used is missing or cannot be.
+      UserError: there is no such image, or it was left out for a mistake of its own.
     """
-    image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
+    image_id = annotation.get("image_id")
     if type(image_id) is not int or image_id not in images:
-        raise BadItem("absent_image", f"image_id {shown(image_id)} is not among the images")
+        raise BadItem("absent_image", f"image_id {shown(image_id)} is not among the usable images")
+    return images[image_id]
+
+
+def category_of(annotation: dict[str, Any], categories: dict[int, str]) -> int:
+    """The category id of an annotation.
+
+    Raises:
+      UserError: there is no such category.
+    """
+    category_id = annotation.get("category_id")
     if type(category_id) is not int or category_id not in categories:
         raise BadItem("absent_category", f"category_id {shown(category_id)} is not in categories")
-    image = images[image_id]
-    box, points, source = locate(annotation, image.width, image.height, rule.rule)
-    if points is not None and rule.click_noise > 0:
-        rng = np.random.default_rng([rule.seed, annotation["id"] & 0xFFFFFFFF])
-        bounds = np.array([0.0, 0.0, image.width, image.height])
-        points = jitter_points(points, bounds, rule.click_noise, rng)
-    return Instance(
-        id=annotation["id"],
-        index=index,
-        image=image,
-        category_id=category_id,
-        category=categories[category_id],
-        box_xyxy=box,
-        points_xy=points,
-        points_source=source,
-        area=stated_area(annotation, box),
-    )
+    return category_id
 
 
-def locate(
-    annotation: dict[str, Any], width: int, height: int, rule: str
-) -> tuple[Float[np.ndarray, "4"], Float[np.ndarray, "4 2"] | None, str]:
-    """Box, extreme points and where the points are from: "given", "mask" or "box".
-
-    A stated box wins over the points' bounding box. A mask is only drawn where no points are given.
-
-    Raises:
-      UserError: there is nothing to go by, or it is malformed.
-    """
-    box = stated_box(annotation, width, height)
-    points = given_points(annotation)
-    if points is not None:
-        points = inside_image(points, width, height)
-        return (points_box(points, width, height) if box is None else box), points, "given"
-    segmentation = annotation.get("segmentation")
-    if segmentation:
-        mask = decode_segmentation(segmentation, height, width)
-        if mask.any():
-            points = extreme_points(mask, rule)
-            return (tight_box(mask) if box is None else box), points, "mask"
-    if box is None:
-        raise BadItem(
-            "nothing_given", "found no extreme points, no pixel in a segmentation and no bbox"
-        )
-    return box, None, "box"
+def annotation_problem(
+    bad: BadItem, annotation: dict[str, Any], images: dict[int, ImageRecord]
+) -> Problem:
+    """A mistake in an annotation as a problem that names the annotation and its image."""
+    image_id = annotation.get("image_id")
+    if type(image_id) is not int or image_id not in images:
+        return Problem(bad.code, bad.text, annotation["id"])
+    text = f"{bad.text} (image {images[image_id].file_name})"
+    return Problem(bad.code, text, annotation["id"], image_id)
 
 
-def given_points(annotation: dict[str, Any]) -> Float[np.ndarray, "4 2"] | None:
-    """The extreme points an annotation states, in the order top, left, bottom, right.
-
-    Looks for `extreme_points` ([[x, y] x 4], flat [x, y, x, y, ...], {"top": [x, y], ...}), then
-    for exactly four `keypoints` triplets (x, y, visibility). Other keypoints, like a person's 17,
-    are not extreme points. None where neither is there.
-
-    Raises:
-      UserError: they are not four finite points.
-    """
-    given = annotation.get("extreme_points")
-    if given is None or given == []:
-        return _four_keypoints(annotation.get("keypoints"))
-    values = [given.get(role) for role in ROLES] if isinstance(given, dict) else given
-    if isinstance(values, list) and len(values) == 4:
-        values = [xy for pair in values for xy in (pair if isinstance(pair, list) else [pair])]
-    numbers = finite_numbers(values)
-    if numbers is None or numbers.size != 8:
-        raise BadItem(
-            "bad_points", f"extreme_points is {shown(given)}; expected four finite points [x, y]"
-        )
-    return order_points(numbers.reshape(4, 2))
-
-
-def inside_image(
-    points_xy: Float[np.ndarray, "4 2"], width: int, height: int
+def _with_noise(
+    points_xy: Float[np.ndarray, "4 2"], annotation_id: int, image: ImageRecord, rule: PointRule
 ) -> Float[np.ndarray, "4 2"]:
-    """Points clipped to the image, where they are no more than a pixel outside it.
-
-    Raises:
-      UserError: a point is further out.
-    """
-    clipped = np.clip(points_xy, 0.0, (width, height))
-    worst = int(np.argmax(np.abs(points_xy - clipped).max(axis=1)))
-    if np.abs(points_xy - clipped).max() > EDGE_TOLERANCE_PX:
-        raise BadItem(
-            "point_outside_image",
-            f"extreme point {points_xy[worst].tolist()} is outside the image of"
-            f" {width} x {height} pixels",
-        )
-    return clipped
-
-
-def stated_box(
-    annotation: dict[str, Any], width: int, height: int
-) -> Float[np.ndarray, "4"] | None:
-    """The annotation's `bbox` [x, y, width, height] as xyxy clipped to the image; None without one.
-
-    Raises:
-      UserError: it is no box, has no area or lies wholly outside the image.
-    """
-    stated = annotation.get("bbox")
-    if stated is None or stated == []:
-        return None
-    numbers = finite_numbers(stated)
-    if numbers is None or numbers.size != 4:
-        raise BadItem("bad_box", f"bbox is {shown(stated)}; expected [x, y, width, height]")
-    if numbers[2:].min() <= 0:
-        raise BadItem("empty_box", f"bbox {shown(stated)}: width and height must be positive")
-    with np.errstate(over="ignore"):
-        corners = np.concatenate([numbers[:2], numbers[:2] + numbers[2:]])
-    box = np.clip(corners, 0.0, (width, height, width, height))
-    if (box[2:] - box[:2]).min() <= 0:
-        raise BadItem(
-            "box_outside_image",
-            f"bbox {shown(stated)} is outside the image of {width} x {height} pixels",
-        )
-    return box
-
-
-def points_box(
-    points_xy: Float[np.ndarray, "4 2"], width: int, height: int
-) -> Float[np.ndarray, "4"]:
-    """The bounding box of extreme points, widened to one pixel where they coincide."""
-    low, high = points_xy.min(axis=0), points_xy.max(axis=0)
-    lacking = np.maximum(1.0 - (high - low), 0.0)
-    low, high = low - lacking / 2, high + lacking / 2
-    # Widening at the image's edge: push back inside.
-    shift = np.maximum(-low, 0.0) - np.maximum(high - (width, height), 0.0)
-    return np.concatenate([low + shift, high + shift])
-
-
-def stated_area(annotation: dict[str, Any], box_xyxy: Float[np.ndarray, "4"]) -> float:
-    """The annotation's `area`, or its box's where it has none.
-
-    Raises:
-      UserError: the area is not a finite number from 0.
-    """
-    stated = annotation.get("area")
-    if stated is None:
-        return float(np.prod(box_xyxy[2:] - box_xyxy[:2]))
-    area = finite_number(stated)
-    if area is None or area < 0:
-        raise BadItem("bad_area", f"area is {shown(stated)}; expected square pixels")
-    return area
-
-
-def _four_keypoints(keypoints: Any) -> Float[np.ndarray, "4 2"] | None:
-    """Four keypoint triplets as extreme points; None for any other number of them."""
-    if not isinstance(keypoints, list) or len(keypoints) != 12 or not any(keypoints):
-        return None
-    triplets = finite_numbers(keypoints)
-    if triplets is None or triplets[2::3].min() <= 0:
-        raise BadItem(
-            "bad_points", f"keypoints {shown(keypoints)}: four finite, labelled points expected"
-        )
-    return order_points(triplets.reshape(4, 3)[:, :2])
+    """Points with the rule's click noise, the same whatever else is in the file."""
+    if rule.click_noise == 0:
+        return points_xy
+    rng = np.random.default_rng([rule.seed % 2**32, annotation_id % 2**32])
+    bounds = np.array([0.0, 0.0, image.width, image.height])
+    return jitter_points(points_xy, bounds, rule.click_noise, rng)
 
 
 def _kind_of(value: Any) -> str:

@@ -27,7 +27,7 @@ def decode_segmentation(segmentation: Any, height: int, width: int) -> Bool[np.n
     Raises:
       UserError: the segmentation is malformed or belongs to an image of another size.
     """
-    return coco_masks.decode(run_lengths(segmentation, height, width)).astype(bool)
+    return coco_masks.decode(run_lengths(segmentation, height, width)).view(bool)
 
 
 def run_lengths(segmentation: Any, height: int, width: int) -> dict[str, Any]:

@@ -1,0 +1,163 @@
+"""What one annotation says: its box, its extreme points, its area, whether it is a crowd."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from exits_jax.annotations.extreme import extreme_points, order_points, tight_box
+from exits_jax.annotations.masks import decode_segmentation
+from exits_jax.annotations.numbers import finite_number, finite_numbers, shown
+from exits_jax.annotations.records import BadItem
+
+ROLES = ("top", "left", "bottom", "right")
+EDGE_TOLERANCE_PX = 1.0  # a click this far outside the image still means its edge
+
+
+def locate(
+    annotation: dict[str, Any], width: int, height: int, rule: str
+) -> tuple[Float[np.ndarray, "4"], Float[np.ndarray, "4 2"] | None, str]:
+    """Box, extreme points and where the points are from: "given", "mask" or "box".
+
+    A stated box wins over the points' bounding box. A mask is only drawn where no points are given.
+
+    Raises:
+      UserError: there is nothing to go by, or it is malformed.
+    """
+    box = stated_box(annotation, width, height)
+    points = given_points(annotation)
+    if points is not None:
+        points = inside_image(points, width, height)
+        return (points_box(points, width, height) if box is None else box), points, "given"
+    segmentation = annotation.get("segmentation")
+    if segmentation:
+        mask = decode_segmentation(segmentation, height, width)
+        if mask.any():
+            points = extreme_points(mask, rule)
+            return (tight_box(mask) if box is None else box), points, "mask"
+    if box is None:
+        raise BadItem(
+            "nothing_given", "found no extreme points, no pixel in a segmentation and no bbox"
+        )
+    return box, None, "box"
+
+
+def given_points(annotation: dict[str, Any]) -> Float[np.ndarray, "4 2"] | None:
+    """The extreme points an annotation states, in the order top, left, bottom, right.
+
+    Looks for `extreme_points` ([[x, y] x 4], flat [x, y, x, y, ...], {"top": [x, y], ...}), then
+    for exactly four `keypoints` triplets (x, y, visibility). Other keypoints, like a person's 17,
+    are not extreme points. None where neither is there.
+
+    Raises:
+      UserError: they are not four finite points.
+    """
+    given = annotation.get("extreme_points")
+    if given is None or given == []:
+        return _four_keypoints(annotation.get("keypoints"))
+    values = [given.get(role) for role in ROLES] if isinstance(given, dict) else given
+    if isinstance(values, list) and len(values) == 4:
+        values = [xy for pair in values for xy in (pair if isinstance(pair, list) else [pair])]
+    numbers = finite_numbers(values)
+    if numbers is None or numbers.size != 8:
+        raise BadItem(
+            "bad_points", f"extreme_points is {shown(given)}; expected four finite points [x, y]"
+        )
+    return order_points(numbers.reshape(4, 2))
+
+
+def inside_image(
+    points_xy: Float[np.ndarray, "4 2"], width: int, height: int
+) -> Float[np.ndarray, "4 2"]:
+    """Points clipped to the image, where they are no more than a pixel outside it.
+
+    Raises:
+      UserError: a point is further out.
+    """
+    clipped = np.clip(points_xy, 0.0, (width, height))
+    worst = int(np.argmax(np.abs(points_xy - clipped).max(axis=1)))
+    if np.abs(points_xy - clipped).max() > EDGE_TOLERANCE_PX:
+        raise BadItem(
+            "point_outside_image",
+            f"extreme point {points_xy[worst].tolist()} is outside the image of"
+            f" {width} x {height} pixels",
+        )
+    return clipped
+
+
+def stated_box(
+    annotation: dict[str, Any], width: int, height: int
+) -> Float[np.ndarray, "4"] | None:
+    """The annotation's `bbox` [x, y, width, height] as xyxy clipped to the image; None without one.
+
+    Raises:
+      UserError: it is no box, has no area or lies wholly outside the image.
+    """
+    stated = annotation.get("bbox")
+    if stated is None or stated == []:
+        return None
+    numbers = finite_numbers(stated)
+    if numbers is None or numbers.size != 4:
+        raise BadItem("bad_box", f"bbox is {shown(stated)}; expected [x, y, width, height]")
+    if numbers[2:].min() <= 0:
+        raise BadItem("empty_box", f"bbox {shown(stated)}: width and height must be positive")
+    with np.errstate(over="ignore"):
+        corners = np.concatenate([numbers[:2], numbers[:2] + numbers[2:]])
+    box = np.clip(corners, 0.0, (width, height, width, height))
+    if (box[2:] - box[:2]).min() <= 0:
+        raise BadItem(
+            "box_outside_image",
+            f"bbox {shown(stated)} is outside the image of {width} x {height} pixels",
+        )
+    return box
+
+
+def points_box(
+    points_xy: Float[np.ndarray, "4 2"], width: int, height: int
+) -> Float[np.ndarray, "4"]:
+    """The bounding box of extreme points, widened to one pixel where they coincide."""
+    low, high = points_xy.min(axis=0), points_xy.max(axis=0)
+    lacking = np.maximum(1.0 - (high - low), 0.0)
+    low, high = low - lacking / 2, high + lacking / 2
+    # Widening at the image's edge: push back inside.
+    shift = np.maximum(-low, 0.0) - np.maximum(high - (width, height), 0.0)
+    return np.concatenate([low + shift, high + shift])
+
+
+def stated_area(annotation: dict[str, Any], box_xyxy: Float[np.ndarray, "4"]) -> float:
+    """The annotation's `area`, or its box's where it has none.
+
+    Raises:
+      UserError: the area is not a finite number from 0.
+    """
+    stated = annotation.get("area")
+    if stated is None:
+        return float(np.prod(box_xyxy[2:] - box_xyxy[:2]))
+    area = finite_number(stated)
+    if area is None or area < 0:
+        raise BadItem("bad_area", f"area is {shown(stated)}; expected square pixels")
+    return area
+
+
+def is_crowd(annotation: dict[str, Any]) -> bool:
+    """Whether an annotation is a region of many objects, which is passed through unlabelled.
+
+    Raises:
+      UserError: `iscrowd` is neither 0 nor 1.
+    """
+    crowd = annotation.get("iscrowd") or 0
+    if type(crowd) not in (int, bool) or crowd not in (0, 1):
+        raise BadItem("bad_crowd", f"iscrowd is {shown(crowd)}; expected 0 or 1")
+    return bool(crowd)
+
+
+def _four_keypoints(keypoints: Any) -> Float[np.ndarray, "4 2"] | None:
+    """Four keypoint triplets as extreme points; None for any other number of them."""
+    if not isinstance(keypoints, list) or len(keypoints) != 12 or not any(keypoints):
+        return None
+    triplets = finite_numbers(keypoints)
+    if triplets is None or triplets[2::3].min() <= 0:
+        raise BadItem(
+            "bad_points", f"keypoints {shown(keypoints)}: four finite, labelled points expected"
+        )
+    return order_points(triplets.reshape(4, 3)[:, :2])

@@ -1,0 +1,103 @@
+"""Image files: what an annotation file says of them, where they are, what is on the disk."""
+
+import os
+import pathlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from PIL import Image
+
+from exits_jax.annotations.numbers import shown
+from exits_jax.annotations.records import BadItem
+
+MAX_SIDE = 65_535  # the largest a JPEG can say
+MAX_PIXELS = 178_956_970  # where Pillow refuses an image as a decompression bomb
+ORIENTATION_TAG = 0x0112
+QUARTER_TURNS = (5, 6, 7, 8)
+
+
+def stated_size(image: dict[str, Any]) -> tuple[int, int]:
+    """Width and height in pixels that an image entry states.
+
+    Raises:
+      UserError: they are missing, or no image is like that.
+    """
+    sides = [image.get("width"), image.get("height")]
+    if any(type(side) is not int or not 0 < side <= MAX_SIDE for side in sides):
+        raise BadItem(
+            "bad_size",
+            f"width is {shown(sides[0])} and height {shown(sides[1])};"
+            f" expected whole numbers of pixels from 1 to {MAX_SIDE}",
+        )
+    if sides[0] * sides[1] > MAX_PIXELS:
+        raise BadItem("bad_size", f"{sides[0]} x {sides[1]} pixels; at most {MAX_PIXELS} work")
+    return sides[0], sides[1]
+
+
+def check_file_name(name: str) -> None:
+    """A file name must stay inside the image folder.
+
+    Raises:
+      UserError: it is absolute, climbs out of the folder or cannot be a name.
+    """
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts or parts[0].endswith(":") or "\0" in name:
+        raise BadItem(
+            "unsafe_file_name", f"file_name {shown(name)} must be relative to the image folder"
+        )
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        raise BadItem("unsafe_file_name", f"file_name {shown(name)} is no file name") from None
+
+
+def find_image(names: list[str], images: pathlib.Path) -> pathlib.Path:
+    """The first of the names that exists in the folder, with or without its own folders.
+
+    Where none exists, the path of the first name: whoever opens it can say what is missing.
+    """
+    candidates = [*names, *(os.path.basename(name) for name in names)]
+    for name in candidates:
+        path = os.path.join(images, name)
+        if os.path.isfile(path):
+            return pathlib.Path(path)
+    return images / names[0]
+
+
+def size_on_disk(path: pathlib.Path) -> tuple[int, int]:
+    """Width and height of an image file from its header, with the EXIF orientation applied.
+
+    Raises:
+      UserError: it is missing or no image.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(ORIENTATION_TAG) in QUARTER_TURNS
+    return (height, width) if turned else (width, height)
+
+
+def check_decodes(path: pathlib.Path) -> None:
+    """Decodes an image file to its last byte, a JPEG at an eighth of its size.
+
+    Raises:
+      UserError: it is missing, no image or cut short.
+    """
+    with _opened(path) as image:
+        image.draft("L", (1, 1))
+        image.load()
+
+
+@contextmanager
+def _opened(path: pathlib.Path) -> Iterator[Image.Image]:
+    """An image file opened by Pillow, whose many kinds of failure become one."""
+    if not path.is_file():
+        raise BadItem("missing_image", f"image file {path} does not exist")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                yield image
+    except Exception as error:  # decoders raise whatever a broken file makes them stumble over
+        raise BadItem("unreadable_image", f"image file {path}: {error}") from error
