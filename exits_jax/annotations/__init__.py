@@ -1,5 +1,6 @@
 """Files in, instances out: COCO, LVIS, PASCAL VOC, Open Images; points, masks and flaws."""
 
+from exits_jax.annotations.check import check_file
 from exits_jax.annotations.extreme import (
     extreme_points,
     jitter_points,
@@ -26,6 +27,7 @@ __all__ = [
     "ImageRecord",
     "Instance",
     "Problem",
+    "check_file",
     "decode_segmentation",
     "encode_rle",
     "extreme_points",

@@ -56,14 +56,18 @@ def given_points(annotation: dict[str, Any]) -> Float[np.ndarray, "4 2"] | None:
     if given is None or given == []:
         return _four_keypoints(annotation.get("keypoints"))
     values = [given.get(role) for role in ROLES] if isinstance(given, dict) else given
-    if isinstance(values, list) and len(values) == 4:
-        values = [xy for pair in values for xy in (pair if isinstance(pair, list) else [pair])]
+    if isinstance(values, list) and all(_is_pair(value) for value in values):
+        values = [coordinate for pair in values for coordinate in pair]
     numbers = finite_numbers(values)
     if numbers is None or numbers.size != 8:
         raise BadItem(
             "bad_points", f"extreme_points is {shown(given)}; expected four finite points [x, y]"
         )
     return order_points(numbers.reshape(4, 2))
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2
 
 
 def inside_image(

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+from jaxtyping import Num
 from PIL import Image
 
 from exits_jax.annotations.numbers import shown
@@ -87,6 +89,19 @@ def check_decodes(path: pathlib.Path) -> None:
     with _opened(path) as image:
         image.draft("L", (1, 1))
         image.load()
+
+
+def index_image(path: pathlib.Path) -> Num[np.ndarray, "h w"]:
+    """A palette or grey image as its numbers, without looking at the colours.
+
+    Raises:
+      UserError: it is missing, no image or has colours instead of numbers.
+    """
+    with _opened(path) as image:
+        numbers = np.array(image)
+    if numbers.ndim != 2:
+        raise BadItem("unreadable_image", f"{path}: expected a palette or grey image")
+    return numbers
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import os
 import pathlib
 from typing import Any
 
-from exits_jax.annotations import coco, lvis
+from exits_jax.annotations import coco, lvis, open_images, voc
 from exits_jax.annotations.records import Annotations, BadItem, Problem, problem_line
 from exits_jax.errors import UserError
 
@@ -91,6 +91,10 @@ def read_document(
     """
     if kind == "auto":
         kind = detect_kind(file)
+    if kind == "voc":
+        return voc.voc_document(file, images, report)
+    if kind == "open_images":
+        return open_images.open_images_document(file, images, report)
     document = load_json(file)
     if kind == "lvis" and isinstance(document, dict) and not lvis.is_lvis(document):
         raise BadItem("bad_document", "its images have no neg_category_ids: this is not LVIS")

@@ -1,0 +1,183 @@
+"""PASCAL VOC -> a COCO-style document.
+
+Boxes in the XML count pixels from 1 and include both ends. Where a SegmentationObject PNG lies
+beside the Annotations folder, its value k is the k-th object of the XML; 255 is void and
+belongs to nobody.
+"""
+
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from jaxtyping import Num
+
+from exits_jax.annotations.coco import Report
+from exits_jax.annotations.image_files import check_file_name, find_image, index_image, size_on_disk
+from exits_jax.annotations.masks import encode_rle
+from exits_jax.annotations.numbers import finite_number, shown
+from exits_jax.annotations.records import BadItem, Problem
+
+# fmt: off
+VOC_NAMES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+    "tvmonitor",
+)
+# fmt: on
+SIDES = ("xmin", "ymin", "xmax", "ymax")
+SHARE_IN_BOX = 0.5  # of a mask's pixels; fewer means the PNG's numbers are not this XML's objects
+
+
+def voc_document(file: pathlib.Path, images: pathlib.Path | None, report: Report) -> dict[str, Any]:
+    """Reads VOC annotations into a COCO-style document; ids are made from the sorted order.
+
+    Args:
+      file: one XML file, a folder of them, or a folder with an `Annotations` folder in it.
+      images: the image folder, opened only where an XML does not state its image's size.
+      report: takes the mistakes; what is wrong is left out.
+
+    Returns:
+      the document; objects keep `difficult` and `truncated`, objects with a mask have it as RLE.
+
+    Raises:
+      UserError: there is no XML.
+    """
+    images_list: list[dict[str, Any]] = []
+    objects: list[tuple[str, dict[str, Any]]] = []
+    for image_id, path in enumerate(_xml_files(file), start=1):
+        try:
+            root = _parse(path)
+            image = {"id": image_id, **_image_entry(root, path, images)}
+            masks = _object_masks(path, image)
+        except BadItem as bad:
+            report(Problem(bad.code, f"{path.name}: {bad.text}", image_id=image_id))
+            continue
+        images_list.append(image)
+        objects.extend(_named_objects(root, path.name, image_id, masks, report))
+    names = {name for name, _ in objects}
+    ordered = list(VOC_NAMES) if names <= set(VOC_NAMES) else sorted(names)
+    numbers = {name: number for number, name in enumerate(ordered, start=1)}
+    annotations = [
+        {"id": number, "category_id": numbers[name], **entry}
+        for number, (name, entry) in enumerate(objects, start=1)
+    ]
+    categories = [{"id": number, "name": name} for name, number in numbers.items()]
+    return {"images": images_list, "annotations": annotations, "categories": categories}
+
+
+def _xml_files(file: pathlib.Path) -> list[pathlib.Path]:
+    """The XML files meant by a path, sorted by name."""
+    if not file.is_dir():
+        return [file]
+    folder = file / "Annotations" if (file / "Annotations").is_dir() else file
+    files = sorted(folder.glob("*.xml"))
+    if not files:
+        raise BadItem("no_annotations", f"no .xml file in {folder}")
+    return files
+
+
+def _parse(path: pathlib.Path) -> ElementTree.Element:
+    """The root element of a VOC XML file."""
+    try:
+        content = path.read_bytes()
+        if b"<!ENTITY" in content:  # VOC needs none, and they can blow up a reader
+            raise BadItem("bad_xml", "it defines entities")
+        root = ElementTree.fromstring(content)
+    except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
+        raise BadItem("bad_xml", f"not valid XML ({error}); was the file cut short?") from error
+    if root.tag != "annotation":
+        raise BadItem("bad_xml", f"the root element is <{root.tag}>; expected <annotation>")
+    return root
+
+
+def _image_entry(
+    root: ElementTree.Element, path: pathlib.Path, images: pathlib.Path | None
+) -> dict[str, Any]:
+    """File name and size of an XML's image; the size from the image file where the XML has none."""
+    name = (root.findtext("filename") or "").strip() or f"{path.stem}.jpg"
+    check_file_name(name)
+    width, height = (_whole(root.findtext(f"size/{side}")) for side in ("width", "height"))
+    if width <= 0 or height <= 0:
+        if images is None:
+            raise BadItem("bad_size", "no <size>; give the image folder to take it from there")
+        width, height = size_on_disk(find_image([name], images))
+    return {"file_name": name, "width": width, "height": height}
+
+
+def _named_objects(
+    root: ElementTree.Element,
+    file_name: str,
+    image_id: int,
+    masks: Num[np.ndarray, "h w"] | None,
+    report: Report,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and annotation of every usable <object> of an XML file."""
+    for number, element in enumerate(root.findall("object"), start=1):
+        try:
+            entry = _object_entry(element, image_id)
+        except BadItem as bad:
+            text = f"{file_name}: object {number}: {bad.text}"
+            report(Problem(bad.code, text, image_id=image_id))
+            continue
+        _add_mask(entry, masks, number)
+        yield element.findtext("name", "").strip(), entry
+
+
+def _object_entry(element: ElementTree.Element, image_id: int) -> dict[str, Any]:
+    """One <object>: its box as [x, y, width, height] from 0, and its flags."""
+    texts = [element.findtext(f"bndbox/{side}") for side in SIDES]
+    numbers = [finite_number(_float(text)) for text in texts]
+    if any(number is None for number in numbers):
+        raise BadItem("bad_box", f"bndbox is {shown(texts)}; expected {', '.join(SIDES)}")
+    if not element.findtext("name", "").strip():
+        raise BadItem("absent_category", "it has no <name>")
+    x0, y0, x1, y1 = numbers
+    box = [x0 - 1.0, y0 - 1.0, x1 - x0 + 1.0, y1 - y0 + 1.0]
+    if min(box[2:]) <= 0:
+        raise BadItem("empty_box", f"bndbox {shown(texts)}: a maximum is below its minimum")
+    flags = {flag: _whole(element.findtext(flag)) for flag in ("difficult", "truncated")}
+    return {"image_id": image_id, "bbox": box, "area": box[2] * box[3], "iscrowd": 0, **flags}
+
+
+def _object_masks(path: pathlib.Path, image: dict[str, Any]) -> Num[np.ndarray, "h w"] | None:
+    """The PNG with object numbers that belongs to an XML; None where there is none."""
+    png = path.parent.parent / "SegmentationObject" / f"{path.stem}.png"
+    if not png.is_file():
+        return None
+    numbers = index_image(png)
+    if numbers.shape != (image["height"], image["width"]):
+        raise BadItem(
+            "image_size",
+            f"{png.name} has [height, width] {list(numbers.shape)};"
+            f" the XML says [{image['height']}, {image['width']}]",
+        )
+    return numbers
+
+
+def _add_mask(entry: dict[str, Any], masks: Num[np.ndarray, "h w"] | None, number: int) -> None:
+    """Gives an object its mask and the mask's area, if the PNG's number is really its own."""
+    if masks is None or number >= 255:
+        return
+    mask = masks == number
+    x, y, width, height = entry["bbox"]
+    box = np.maximum(np.array([x, y, x + width, y + height]).astype(int), 0)
+    inside = mask[box[1] : box[3], box[0] : box[2]].sum()
+    if inside == 0 or inside < SHARE_IN_BOX * mask.sum():
+        return
+    entry["segmentation"] = encode_rle(mask)
+    entry["area"] = float(mask.sum())
+
+
+def _float(text: str | None) -> float | None:
+    try:
+        return float(text or "")
+    except ValueError:
+        return None
+
+
+def _whole(text: str | None) -> int:
+    """A whole number in an XML element, 0 where there is none."""
+    number = finite_number(_float(text))
+    return int(number) if number is not None else 0
