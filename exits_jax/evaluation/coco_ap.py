@@ -1,0 +1,111 @@
+"""Box-conditioned COCO average precision, by pycocotools."""
+
+import contextlib
+import io
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pycocotools.mask
+from jaxtyping import Float
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from exits_jax.evaluation.iou import GroundTruth, ScoredMask, checked_rle
+
+EVERY_AREA = [0.0, 1e10]  # COCO's own bounds of "all"
+
+
+class AveragePrecision(NamedTuple):
+    """Means over categories, fractions 0..1: over IoU .50:.05:.95, at .50 and at .75."""
+
+    ap: float
+    ap50: float
+    ap75: float
+
+
+def box_conditioned_ap(truth: GroundTruth, labels: Mapping[int, ScoredMask]) -> AveragePrecision:
+    """COCO mask AP of labels whose boxes were given.
+
+    Every instance brings one mask, so recall is bounded by quality alone and the numbers are no
+    detection results; they say whether the scores rank good masks first. The standard limit of 100
+    masks an image is lifted, as no mask here is a detector's surplus. Crowd regions count as in
+    COCO: an otherwise unmatched mask inside one is not a mistake. Labels of annotations without a
+    ground-truth mask are left out.
+
+    One small COCOeval a category: the mean over categories is the same number, and the time does
+    not grow with images times categories (LVIS).
+
+    Raises:
+      UserError: a label's run lengths are malformed or of another image size.
+    """
+    found, expected = _by_category(truth, labels)
+    curves = [
+        _precision(truths, found.get(category_id, []))
+        for category_id, truths in expected.items()
+        if not all(item["iscrowd"] for item in truths)
+    ]
+    precision = np.mean(curves, axis=0)  # [thresholds, recalls]
+    return AveragePrecision(
+        float(precision.mean()), float(precision[0].mean()), float(precision[5].mean())
+    )
+
+
+def _by_category(
+    truth: GroundTruth, labels: Mapping[int, ScoredMask]
+) -> tuple[dict[int, list[dict[str, Any]]], dict[int, list[dict[str, Any]]]]:
+    """(labels, ground truth) as pycocotools wants them, by category id."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    expected: dict[int, list[dict[str, Any]]] = {}
+    for instance, rle in zip(truth.instances, truth.rles, strict=True):
+        place = (instance.image.id, instance.category_id)
+        expected.setdefault(instance.category_id, []).append(_entry(*place, rle, instance.area))
+        if instance.id in labels:
+            label = labels[instance.id]
+            rle = checked_rle(label, instance)
+            entry = _entry(*place, rle, float(pycocotools.mask.area(rle)))
+            found.setdefault(instance.category_id, []).append(entry | {"score": label.score})
+    for image_id, category_id, rle in truth.crowds:
+        area = float(pycocotools.mask.area(rle))
+        crowd = _entry(image_id, category_id, rle, area) | {"iscrowd": 1}
+        expected.setdefault(category_id, []).append(crowd)
+    return found, expected
+
+
+def _entry(image_id: int, category_id: int, rle: dict[str, Any], area: float) -> dict[str, Any]:
+    """One annotation in COCO's form; the id is given later."""
+    return {
+        "image_id": image_id,
+        "category_id": category_id,
+        "segmentation": rle,
+        "area": area,
+        "iscrowd": 0,
+    }
+
+
+def _precision(
+    truths: list[dict[str, Any]], found: list[dict[str, Any]]
+) -> Float[np.ndarray, "thresholds recalls"]:
+    """Precision over IoU thresholds and recalls for the masks of one category."""
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        coco_eval = COCOeval(_coco(truths), _coco(found), "segm")
+        coco_eval.params.catIds = [truths[0]["category_id"]]
+        coco_eval.params.imgIds = sorted({item["image_id"] for item in truths})
+        coco_eval.params.maxDets = [max(len(found), 1)]
+        coco_eval.params.areaRng, coco_eval.params.areaRngLbl = [EVERY_AREA], ["all"]
+        coco_eval.evaluate()
+        coco_eval.accumulate()
+    return coco_eval.eval["precision"][:, :, 0, 0, 0]
+
+
+def _coco(entries: list[dict[str, Any]]) -> COCO:
+    """A COCO object made in memory; ids from 1, because pycocotools takes 0 for "unmatched"."""
+    sizes = {entry["image_id"]: entry["segmentation"]["size"] for entry in entries}
+    coco = COCO()
+    coco.dataset = {
+        "images": [{"id": key, "height": h, "width": w} for key, (h, w) in sizes.items()],
+        "categories": [{"id": key} for key in {entry["category_id"] for entry in entries}],
+        "annotations": [entry | {"id": number} for number, entry in enumerate(entries, start=1)],
+    }
+    coco.createIndex()
+    return coco
