@@ -5,8 +5,8 @@ similarity -> transition matrix -> walk from the seeds -> score -> thresholds.
 """
 
 from exits_jax.retrieval.calibrate import calibrate_thresholds
-from exits_jax.retrieval.crops import crop_scores
-from exits_jax.retrieval.points import inside_box, resample_score, retrieve_points, seed_points
+from exits_jax.retrieval.crops import crop_scores, score_inputs
+from exits_jax.retrieval.points import inside_box, retrieve_points, seed_points
 from exits_jax.retrieval.propagation import (
     absorbing_kernel,
     power_kernel,
@@ -14,6 +14,7 @@ from exits_jax.retrieval.propagation import (
     propagate_absorbing,
     transition_matrix,
 )
+from exits_jax.retrieval.resample import resample_score
 from exits_jax.retrieval.score import (
     RetrievalSettings,
     Scores,
@@ -37,6 +38,7 @@ __all__ = [
     "propagation_score",
     "resample_score",
     "retrieve_points",
+    "score_inputs",
     "seed_points",
     "similarity_matrix",
     "transition_matrix",

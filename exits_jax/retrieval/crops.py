@@ -14,6 +14,9 @@ Batch = dict[str, Any]
 # (parameters, image, attention_layers=..., key_layers=...) -> {"attention": {...}, "keys": {...}}
 Attend = Callable[..., dict[str, dict[int, Any]]]
 
+# What of a batch retrieval reads.
+KEYS = ("image", "points_xy", "has_points", "box_xyxy", "valid_xyxy")
+
 
 def layers_asked(settings: RetrievalSettings, depth: int) -> dict[str, tuple[int, ...]]:
     """The arguments that make the extractor hand out what the settings' similarity needs."""
@@ -51,3 +54,8 @@ def crop_scores(
         )
 
     return scores
+
+
+def score_inputs(batch: Batch) -> Batch:
+    """The arrays of a batch that `crop_scores` reads, so that nothing else is sent to a device."""
+    return {name: batch[name] for name in KEYS}

@@ -13,6 +13,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Shaped
 
 from exits_jax.errors import UserError
+from exits_jax.retrieval.decision import centre_score, decide, mean_seed
+from exits_jax.retrieval.iterative import reseed
 from exits_jax.retrieval.points import inside_box, seed_points
 from exits_jax.retrieval.propagation import (
     power_kernel,
@@ -21,8 +23,6 @@ from exits_jax.retrieval.propagation import (
     transition_matrix,
 )
 from exits_jax.retrieval.similarity import attention_similarity, key_similarity
-
-LOG_EPS = 1e-6  # added to p * s before the logarithm; 1 is what a uniform walk gives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +57,8 @@ class RetrievalSettings:
     distance_sigma: float | None = None
     # Strength of the tightness centring; 0 turns it off.
     centring: float = 0.0
+    # Rounds of reseeding after the walk, one hop each; 0 is the paper's single walk.
+    rounds: int = 0
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no code path knows."""
@@ -73,6 +75,11 @@ class RetrievalSettings:
             raise UserError(f"retrieval.hops is {self.hops}, expected 0 or more, or form=absorbing")
         if not 0.0 <= self.beta < 1.0:
             raise UserError(f"retrieval.beta is {self.beta}, expected 0 <= beta < 1")
+        if self.rounds < 0 or (self.rounds and self.decision != "log_ratio"):
+            raise UserError(
+                f"retrieval.rounds is {self.rounds}, expected 0 or more, and 0 unless "
+                "retrieval.decision is 'log_ratio': reseeding reads scores as log odds"
+            )
         if self.layers != "all" and not (isinstance(self.layers, tuple) and self.layers):
             raise UserError(f"retrieval.layers is {self.layers!r}, expected a tuple or 'all'")
 
@@ -146,15 +153,18 @@ def propagation_score(
     seeds = jnp.stack([mean_seed(foreground), mean_seed(background)], axis=-1)
     reached = grid * grid * walk(transition, seeds, settings)
     score = decide(reached[..., 0], reached[..., 1], settings.decision)
-    if settings.centring:
-        score = centre_score(score, inside, settings.centring)
+    score = centre_score(score, inside, settings.centring)
+    if settings.rounds:
+        score = reseed(
+            score,
+            transition,
+            foreground,
+            inside,
+            shown=inside_box(valid_xyxy, valid_xyxy, grid),
+            rounds=settings.rounds,
+            centring=settings.centring,
+        )
     return Scores(jnp.where(has_points, score, 0.0), foreground, background, inside)
-
-
-def mean_seed(seeds: Float[Array, "b p"]) -> Float[Array, "b p"]:
-    """1_X / |X|; an empty set gives zeros."""
-    total = jnp.sum(seeds, axis=-1, keepdims=True)
-    return jnp.where(total > 0.0, seeds / jnp.where(total > 0.0, total, 1.0), 0.0)
 
 
 def walk(
@@ -166,57 +176,3 @@ def walk(
     if settings.form == "kernel":
         return jnp.matmul(power_kernel(transition, settings.hops), seeds, precision="highest")
     return propagate(transition, seeds, settings.hops)
-
-
-def decide(
-    foreground: Float[Array, "b p"], background: Float[Array, "b p"], decision: str
-) -> Float[Array, "b p"]:
-    """Difference or logarithm of the ratio of the two walks.
-
-    A walk without any seed (a box that fills the crop leaves no background) is zero everywhere.
-    The difference takes it as zero; the ratio compares with 1, the uniform walk, instead, because
-    against zero everything would be foreground.
-
-    Args:
-      foreground: p * s_FG.
-      background: p * s_BG.
-      decision: "difference" or "log_ratio".
-    """
-    if decision == "difference":
-        return foreground - background
-    seeded = jnp.any(background > 0.0, axis=-1, keepdims=True)
-    background = jnp.where(seeded, background, 1.0)
-    return jnp.log(foreground + LOG_EPS) - jnp.log(background + LOG_EPS)
-
-
-def centre_score(
-    score: Float[Array, "b p"], inside: Bool[Array, "b p"], strength: float
-) -> Float[Array, "b p"]:
-    """Shifts each crop's score so that the object touches its box (not given in the paper).
-
-    A tight box has the object in every row and every column. So the maxima over the rows and over
-    the columns of the box should be positive, all but a few; their 5 % quantile, limited to [-3, 4]
-    against outliers, says by how much they are too low or too high.
-
-    Args:
-      score: a log ratio, as a rule.
-      inside: cells in the box.
-      strength: share of that quantile to take off.
-    """
-    grid = round(score.shape[-1] ** 0.5)
-    boxed = jnp.where(inside, score, -jnp.inf).reshape(-1, grid, grid)
-    maxima = jnp.concatenate([jnp.max(boxed, axis=2), jnp.max(boxed, axis=1)], axis=1)
-    shift = _low_quantile(maxima, share=0.05)
-    return score - strength * jnp.clip(shift, -3.0, 4.0)[:, None]
-
-
-def _low_quantile(values: Float[Array, "b k"], share: float) -> Float[Array, "b"]:
-    """Linearly interpolated quantile of the finite values of each row; 0 where there is none."""
-    finite = jnp.isfinite(values)
-    ordered = jnp.sort(jnp.where(finite, values, jnp.inf), axis=-1)
-    count = jnp.sum(finite, axis=-1)
-    place = share * jnp.maximum(count - 1, 0)
-    low = jnp.floor(place).astype(jnp.int32)
-    high = jnp.minimum(low + 1, jnp.maximum(count - 1, 0))
-    below, above = (jnp.take_along_axis(ordered, i[:, None], axis=-1)[:, 0] for i in (low, high))
-    return jnp.where(count > 0, below + (place - low) * (above - below), 0.0)
