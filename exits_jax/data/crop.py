@@ -118,10 +118,13 @@ def crop_image(
     """
     rows = _span(float(window_xyxy[1]), float(window_xyxy[3]), size, image.shape[0])
     columns = _span(float(window_xyxy[0]), float(window_xyxy[2]), size, image.shape[1])
-    crop = np.empty((size, size, 3), np.uint8)
-    crop[:] = PAD_RGB
-    if rows is not None and columns is not None:
-        crop[rows.first : rows.last, columns.first : columns.last] = _resize(image, rows, columns)
+    if rows is None or columns is None:
+        return np.full((size, size, 3), PAD_RGB, np.uint8)
+    crop = _resize(image, rows, columns)
+    if crop.shape[:2] != (size, size):
+        padded = np.full((size, size, 3), PAD_RGB, np.uint8)
+        padded[rows.first : rows.last, columns.first : columns.last] = crop
+        crop = padded
     return np.ascontiguousarray(crop[:, ::-1]) if flip else crop
 
 
@@ -171,7 +174,7 @@ def _resize(
         Image.Resampling.BILINEAR,
         box=(columns.start, rows.start, columns.stop, rows.stop),
     )
-    return np.asarray(resized)
+    return np.array(resized)
 
 
 def _centre_and_half(

@@ -72,13 +72,18 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         raise UserError(f"{os.fspath(path)}: cannot be read: {error.strerror or error}") from error
 
 
-def load_image(record: ImageRecord) -> RGBImage:
-    """Reads and decodes the image of `record`; see `decode_record`."""
+def read_record(record: ImageRecord) -> bytes:
+    """The encoded bytes of the image file of `record`; UserError when there is none."""
     if record.path is None:
         raise UserError(
             f"image {record.id} ({record.file_name}): its file is not known; give the images folder"
         )
-    return decode_record(read_bytes(record.path), record)
+    return read_bytes(record.path)
+
+
+def load_image(record: ImageRecord) -> RGBImage:
+    """Reads and decodes the image of `record`; see `decode_record`."""
+    return decode_record(read_record(record), record)
 
 
 def decode_record(content: bytes, record: ImageRecord) -> RGBImage:

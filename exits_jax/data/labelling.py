@@ -1,0 +1,103 @@
+"""Crops for labelling: every instance once, at a fixed margin, an image decoded once."""
+
+import collections
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from exits_jax.annotations import Instance
+from exits_jax.data import crop
+from exits_jax.data.batches import Batch, Row, cut, stack
+from exits_jax.data.source import Source, as_source
+from exits_jax.errors import UserError
+
+# Told of an image that cannot be used: the positions of its instances, and why.
+OnError = Callable[[list[int], UserError], None]
+
+
+def label_batches(
+    examples: Source | Sequence[Instance],
+    *,
+    crop_size: int,
+    margin: float,
+    batch_size: int,
+    threads: int = 2,
+    on_error: OnError | None = None,
+) -> Iterator[Batch]:
+    """Full batches (keys: `exits_jax.data.batches`) of all instances, without augmentation.
+
+    Instances come image by image, images in the order in which the instances first name them, and
+    in their own order within an image; `index` says which is which. Lazy: at most `threads` + 1
+    images are held at a time.
+
+    Args:
+      examples: a source, or instances whose images are files.
+      crop_size: side of the crops in pixels.
+      margin: share of the box's half-size added on each side (`crop.fixed_window`). With the
+        training margin, the windows are the canonical ones.
+      batch_size: rows; the last batch is padded with rows that are not `valid`.
+      threads: decode and crop ahead of the consumer; 0 does it in the consumer's thread. The
+        batches are the same for any number.
+      on_error: called for an image that cannot be used, whose instances are then left out. None
+        raises instead.
+
+    Raises:
+      UserError: an image cannot be used; names the annotation and the file.
+    """
+    source = as_source(examples)
+
+    def rows_of_image(indices: list[int]) -> list[Row] | UserError:
+        try:
+            image = source.decoded(indices[0])
+        except UserError as error:
+            return error
+        return [_row(source, index, image, crop_size, margin) for index in indices]
+
+    waiting: list[Row] = []
+    groups = _by_image(source)
+    for indices, rows in zip(groups, _in_order(rows_of_image, groups, threads), strict=True):
+        if isinstance(rows, UserError):
+            if on_error is None:
+                raise rows
+            on_error(indices, rows)
+            continue
+        waiting += rows
+        while len(waiting) >= batch_size:
+            yield stack(waiting[:batch_size], batch_size)
+            waiting = waiting[batch_size:]
+    if waiting:
+        yield stack(waiting, batch_size)
+
+
+def _row(source: Source, index: int, image: np.ndarray, crop_size: int, margin: float) -> Row:
+    window = crop.fixed_window(source.box_xyxy[index], margin)
+    return cut(source.example(index, image), window, crop_size)
+
+
+def _by_image(source: Source) -> list[list[int]]:
+    """Positions of the instances of each image, images in order of first appearance."""
+    groups: dict[int, list[int]] = {}
+    for index, image in enumerate(source.image_index.tolist()):
+        groups.setdefault(image, []).append(index)
+    return list(groups.values())
+
+
+def _in_order(
+    work: Callable[[list[int]], list[Row] | UserError], groups: list[list[int]], threads: int
+) -> Iterator[list[Row] | UserError]:
+    """`map(work, groups)` with `threads` groups worked on ahead of the consumer."""
+    if not threads:
+        yield from map(work, groups)
+        return
+    pool = ThreadPoolExecutor(threads)
+    ahead: collections.deque = collections.deque()
+    try:
+        for group in groups:
+            ahead.append(pool.submit(work, group))
+            if len(ahead) > threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:  # also when the consumer stops early
+        pool.shutdown(cancel_futures=True)
