@@ -8,6 +8,8 @@ import numpy as np
 import pycocotools.mask
 from jaxtyping import Bool, Float
 
+from exits_jax.annotations.coco import category_of, image_of
+from exits_jax.annotations.fields import is_crowd
 from exits_jax.annotations.masks import decode_segmentation, parts_and_holes, run_lengths
 from exits_jax.annotations.records import Annotations, Instance
 from exits_jax.errors import UserError
@@ -181,11 +183,14 @@ def _true_mask(segmentation: Any, height: int, width: int) -> dict[str, Any]:
 def _crowds(annotations: Annotations) -> Iterator[tuple[int, int, dict[str, Any]]]:
     """The crowd regions that can be read; one that cannot only makes AP stricter."""
     for annotation in annotations.document["annotations"]:
-        image = annotations.images.get(annotation.get("image_id"))
-        if not annotation.get("iscrowd") or image is None:
+        if not isinstance(annotation, dict):
             continue
         try:
+            if not is_crowd(annotation):
+                continue
+            image = image_of(annotation, annotations.images)
+            category_id = category_of(annotation, annotations.categories)
             rle = _true_mask(annotation.get("segmentation"), image.height, image.width)
         except UserError:
             continue
-        yield image.id, annotation["category_id"], rle
+        yield image.id, category_id, rle

@@ -1,0 +1,210 @@
+"""The output documents: what stays, what changes, which readers take them; shards on disk."""
+
+import contextlib
+import copy
+import io
+import json
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from exits_jax.annotations.masks import decode_segmentation, encode_rle
+from exits_jax.annotations.read import read_annotations
+from exits_jax.errors import UserError
+from exits_jax.labelling.export import (
+    labels_of,
+    merge,
+    pseudo_labels,
+    read_parts,
+    results,
+    write_part,
+)
+from exits_jax.labelling.quality import Label, box_label
+
+POINTS = [[12.5, 4.5], [6.5, 10.5], [12.5, 20.5], [19.5, 9.5]]
+
+
+def document():
+    crowd = {"size": [40, 60], "counts": [100, 50, 2250]}
+    return {
+        "info": {"year": 2031, "anything": [1, None]},
+        "licenses": [{"id": 3}],
+        "our own key": {"kept": True},
+        "images": [
+            {"id": 9, "file_name": "a.jpg", "width": 60, "height": 40, "flickr_url": "kept"},
+            {"id": 4, "file_name": "unused.jpg", "width": 7, "height": 7},
+        ],
+        "categories": [{"id": 18, "name": "dog", "supercategory": "animal"}],
+        "annotations": [
+            {
+                "id": 77,
+                "image_id": 9,
+                "category_id": 18,
+                "bbox": [6.1, 4.2, 13.3, 16.6],
+                "extreme_points": POINTS,
+                "area": 5.0,
+                "segmentation": [[6, 4, 20, 4, 20, 21]],
+                "note": "kept",
+            },
+            {"id": 5, "image_id": 9, "category_id": 18, "segmentation": crowd, "iscrowd": 1},
+            {"image_id": 9, "category_id": 18, "extreme_points": POINTS},
+            {"id": 6, "image_id": 9, "category_id": 18, "bbox": [1, 2, 3, 4], "iscrowd": 0},
+        ],
+    }
+
+
+def read(tmp_path, content=None, **options):
+    file = tmp_path / "in.json"
+    file.write_text(json.dumps(document() if content is None else content))
+    return read_annotations(file, **options)
+
+
+def labels_for(annotations):
+    mask = np.zeros((40, 60), bool)
+    mask[5:20, 7:19] = True
+    labels = {one.id: box_label(one) for one in annotations.instances}
+    labels[77] = Label(77, encode_rle(mask), 180, 0.8125, ["parts:2"])
+    return labels
+
+
+def test_everything_but_the_mask_stays(tmp_path):
+    annotations = read(tmp_path)
+    before = copy.deepcopy(annotations.document)
+    output = pseudo_labels(annotations.document, labels_for(annotations), annotations.instances)
+    assert annotations.document == before
+    assert list(output) == list(before)
+    for key in ("info", "licenses", "our own key", "images", "categories"):
+        assert output[key] == document()[key]
+    first, crowd, third, box = output["annotations"]
+    assert first == document()["annotations"][0] | {
+        "segmentation": labels_for(annotations)[77].rle,
+        "area": 180,
+        "iscrowd": 0,
+        "exits": {
+            "extreme_points": POINTS,
+            "extreme_points_source": "given",
+            "score": 0.8125,
+            "flags": ["parts:2"],
+        },
+    }
+    assert isinstance(first["segmentation"]["counts"], str)
+    assert crowd == document()["annotations"][1]
+    assert third["id"] == annotations.instances[1].id
+    assert third["bbox"] == [6.5, 4.5, 13.0, 16.0]
+    assert box["bbox"] == [1, 2, 3, 4]
+    assert box["area"] == 12
+    assert box["exits"] == {
+        "extreme_points": None,
+        "extreme_points_source": "box",
+        "score": 0.0,
+        "flags": ["item_error", "box_only"],
+    }
+    json.dumps(output, allow_nan=False)
+
+
+def test_reading_the_output_again_gives_the_labels_and_the_same_boxes(tmp_path):
+    annotations = read(tmp_path)
+    labels = labels_for(annotations)
+    output = pseudo_labels(annotations.document, labels, annotations.instances)
+    assert labels_of(json.loads(json.dumps(output))) == labels
+    again = read(tmp_path, output)
+    for one, other in zip(annotations.instances, again.instances, strict=True):
+        assert one.id == other.id
+        np.testing.assert_array_equal(one.box_xyxy, other.box_xyxy)
+
+
+def test_what_reading_left_out_is_no_label(tmp_path):
+    content = document()
+    content["annotations"] += [
+        {"id": 8, "image_id": 9, "category_id": 18, "bbox": [1, 2, -3, 4]},
+        "not an annotation",
+    ]
+    annotations = read(tmp_path, content, on_error="skip")
+    output = pseudo_labels(annotations.document, labels_for(annotations), annotations.instances)
+    assert len(annotations.problems) == 2
+    assert len(output["annotations"]) == 4
+
+
+def test_an_instance_without_a_label_is_named(tmp_path):
+    annotations = read(tmp_path)
+    labels = labels_for(annotations)
+    del labels[77]
+    for write in (
+        lambda: pseudo_labels(annotations.document, labels, annotations.instances),
+        lambda: results(labels, annotations.instances),
+    ):
+        with pytest.raises(UserError, match="1 of 3 annotations have no label, annotation 77"):
+            write()
+
+
+def test_pycocotools_reads_both_files(tmp_path):
+    annotations = read(tmp_path)
+    labels = labels_for(annotations)
+    output = pseudo_labels(annotations.document, labels, annotations.instances)
+    (tmp_path / "out.json").write_text(json.dumps(output))
+    found = results(labels, annotations.instances)
+    (tmp_path / "out.results.json").write_text(json.dumps(found))
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(tmp_path / "out.json"))
+        loaded = coco.loadRes(str(tmp_path / "out.results.json"))
+    assert coco.annToRLE(coco.anns[77])["counts"] == labels[77].rle["counts"]
+    assert [entry["score"] for entry in loaded.dataset["annotations"]] == [0.8125, 0.0, 0.0]
+    # The mask's area, not the box's: that is why there is no bbox in the list.
+    assert loaded.dataset["annotations"][0]["area"] == 180
+    mask = decode_segmentation(found[0]["segmentation"], 40, 60)
+    assert mask.sum() == 180
+
+
+def test_lvis_keys_are_kept(tmp_path):
+    content = document()
+    for image in content["images"]:
+        image |= {"neg_category_ids": [2, 3], "not_exhaustive_category_ids": [18]}
+        image["coco_url"] = "http://images.cocodataset.org/train2017/" + image.pop("file_name")
+    content["annotations"] = content["annotations"][:1]
+    annotations = read(tmp_path, content)
+    output = pseudo_labels(annotations.document, labels_for(annotations), annotations.instances)
+    assert output["images"] == content["images"]
+    assert output["annotations"][0]["iscrowd"] == 0
+
+
+def some_labels(*numbers):
+    rle = {"size": [4, 4], "counts": "04"}
+    return [Label(number, rle, 4, 0.5, ["holes:1"]) for number in numbers]
+
+
+def test_parts_come_back_and_merge_in_order(tmp_path):
+    write_part(tmp_path, 1, some_labels(7, 8))
+    write_part(tmp_path, 0, some_labels(9))
+    write_part(tmp_path, 2, [])
+    parts = read_parts(tmp_path)
+    assert parts == {0: some_labels(9), 1: some_labels(7, 8), 2: []}
+    assert list(merge(parts)) == [9, 7, 8]
+    assert read_parts(tmp_path / "absent") == {}
+    with pytest.raises(UserError, match="annotation 9 is in two label parts, 3 the second"):
+        merge(parts | {3: some_labels(9)})
+
+
+def test_no_half_or_altered_part_is_ever_read(tmp_path):
+    write_part(tmp_path, 3, some_labels(7, 8))
+    path = tmp_path / "part-00003.json"
+    whole = path.read_bytes()
+    assert [file.name for file in tmp_path.iterdir()] == ["part-00003.json"]
+    for end in range(0, len(whole.rstrip()), 7):
+        path.write_bytes(whole[:end])
+        assert read_parts(tmp_path) == {}
+    for old, new in (
+        (b'"score":0.5', b'"score":0.6'),
+        (b"holes", b"hales"),
+        (b'"index":3', b'"index":4'),
+        (b"04", b"\xff4"),
+        (b'"labels"', b'"lapels"'),
+    ):
+        assert old in whole
+        path.write_bytes(whole.replace(old, new, 1))
+        assert read_parts(tmp_path) == {}
+    path.write_bytes(b"[1, 2]")
+    assert read_parts(tmp_path) == {}
+    path.write_bytes(whole)
+    (tmp_path / ".part-00004.json.x.tmp").write_bytes(whole)
+    assert list(read_parts(tmp_path)) == [3]
