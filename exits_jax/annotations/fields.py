@@ -56,7 +56,7 @@ def given_points(annotation: dict[str, Any]) -> Float[np.ndarray, "4 2"] | None:
     if given is None or given == []:
         return _four_keypoints(annotation.get("keypoints"))
     values = [given.get(role) for role in ROLES] if isinstance(given, dict) else given
-    if isinstance(values, list) and all(_is_pair(value) for value in values):
+    if isinstance(values, list) and all(_has_length(value, 2) for value in values):
         values = [coordinate for pair in values for coordinate in pair]
     numbers = finite_numbers(values)
     if numbers is None or numbers.size != 8:
@@ -66,8 +66,8 @@ def given_points(annotation: dict[str, Any]) -> Float[np.ndarray, "4 2"] | None:
     return order_points(numbers.reshape(4, 2))
 
 
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2
+def _has_length(value: Any, length: int) -> bool:
+    return isinstance(value, list) and len(value) == length
 
 
 def inside_image(
@@ -157,6 +157,8 @@ def is_crowd(annotation: dict[str, Any]) -> bool:
 
 def _four_keypoints(keypoints: Any) -> Float[np.ndarray, "4 2"] | None:
     """Four keypoint triplets as extreme points; None for any other number of them."""
+    if isinstance(keypoints, list) and all(_has_length(row, 3) for row in keypoints):
+        keypoints = [value for row in keypoints for value in row]
     if not isinstance(keypoints, list) or len(keypoints) != 12 or not any(keypoints):
         return None
     triplets = finite_numbers(keypoints)

@@ -154,7 +154,7 @@ def _area_matches(
     raise BadItem("area_mismatch", f"area is {stated:g}{trap}; the mask has {pixels} pixels")
 
 
-def _outlined(polygons: list[list[float]]) -> float:
+def _outlined(polygons: list[list[float | int]]) -> float:
     """The area inside polygons by their corners, which is what COCO's own files state."""
     total = 0.0
     for polygon in polygons:

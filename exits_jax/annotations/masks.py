@@ -27,7 +27,13 @@ def decode_segmentation(segmentation: Any, height: int, width: int) -> Bool[np.n
     Raises:
       UserError: the segmentation is malformed or belongs to an image of another size.
     """
-    return coco_masks.decode(run_lengths(segmentation, height, width)).view(bool)
+    counts = run_lengths(segmentation, height, width)["counts"]
+    ends = np.cumsum(_decompress(counts))
+    column_major = np.zeros(width * height, bool)
+    # Background and object take turns, background first.
+    for start, end in zip(ends[:-1:2].tolist(), ends[1::2].tolist(), strict=True):
+        column_major[start:end] = True
+    return column_major.reshape(width, height).T
 
 
 def run_lengths(segmentation: Any, height: int, width: int) -> dict[str, Any]:
