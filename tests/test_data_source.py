@@ -10,7 +10,7 @@ from PIL import Image
 from exits_jax.data import crop
 from exits_jax.data import labelling as labelling_module
 from exits_jax.data.labelling import label_batches
-from exits_jax.data.source import Source, file_source, usable_instances
+from exits_jax.data.source import Source, by_image, file_source, usable_instances
 from exits_jax.errors import UserError
 
 
@@ -49,8 +49,8 @@ def test_usable_instances(tmp_path):
     instances = make_instances(tmp_path)
     (tmp_path / "0.png").unlink()
     Image.new("RGB", (9, 9)).save(tmp_path / "2.png")
-    calls = []
-    usable, problems = usable_instances(instances, progress=lambda *call: calls.append(call))
+    calls: list[int] = []
+    usable, problems = usable_instances(instances, progress=calls.append)
     assert [x.id for x in usable] == [1007, 1028, 1049]
     assert [(p.annotation_id, p.image_id) for p in problems] == [
         (1000, 100), (1014, 102), (1021, 100), (1035, 102), (1042, 100), (1056, 102),
@@ -58,7 +58,7 @@ def test_usable_instances(tmp_path):
     assert {p.code for p in problems} == {"image"}
     assert "no such image" in problems[0].text
     assert "says 64 x 20" in problems[1].text
-    assert calls == [(1, 3), (2, 3), (3, 3)]
+    assert calls == [1, 1, 1]
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])
@@ -68,7 +68,7 @@ def test_label_batches_hold_every_instance_once(tmp_path, threads):
     batches = list(label_batches(instances, **options))
     assert [b["valid"].tolist() for b in batches] == [[True] * 4, [True] * 4, [True] + [False] * 3]
     rows = all_rows(batches)
-    assert [int(r["index"]) for r in rows] == [0, 3, 6, 1, 4, 7, 2, 5, 8]  # image by image
+    assert [int(r["index"]) for r in rows] == list(range(9))
     for row in rows:
         instance = instances[row["index"]]
         window = crop.fixed_window(instance.box_xyxy, 0.3)
@@ -106,6 +106,13 @@ def test_batch_types_and_shapes(tmp_path):
     }
 
 
+def test_by_image_brings_together(tmp_path):
+    instances = make_instances(tmp_path)
+    together = by_image(instances)
+    assert [instances.index(x) for x in together] == [0, 3, 6, 1, 4, 7, 2, 5, 8]
+    assert by_image(together) == together
+
+
 def counting(source, counts, limit=None):
     """The source with its reads counted per image."""
 
@@ -121,7 +128,7 @@ def counting(source, counts, limit=None):
 def test_an_image_is_decoded_once_and_only_when_its_turn_comes(tmp_path):
     counts, taken = {}, [0]
     instances = make_instances(tmp_path, images=12, per_image=2)
-    source = counting(file_source(instances), counts, limit=lambda: taken[0] + 3)
+    source = counting(file_source(by_image(instances)), counts, limit=lambda: taken[0] + 3)
     batches = label_batches(source, crop_size=8, margin=0.3, batch_size=2, threads=2)
     assert not counts
     for _ in batches:
@@ -147,12 +154,12 @@ def test_label_errors_stop_or_are_handed_over(tmp_path, threads):
         list(label_batches(instances, **options))
     told = []
     batches = label_batches(instances, on_error=lambda *call: told.append(call), **options)
-    assert [int(r["index"]) for r in all_rows(batches)] == [0, 3, 6, 2, 5, 8]
-    assert [indices for indices, _ in told] == [[1, 4, 7]]
+    assert [int(r["index"]) for r in all_rows(batches)] == [0, 2, 3, 5, 6, 8]
+    assert [indices for indices, _ in told] == [[1], [4], [7]]
     assert "1.png" in str(told[0][1])
 
 
 def test_nothing_to_label():
     options = {"crop_size": 8, "margin": 0.3, "batch_size": 4}
     assert list(label_batches([], **options)) == []
-    assert labelling_module._by_image(file_source([])) == []
+    assert labelling_module._runs(file_source([])) == []

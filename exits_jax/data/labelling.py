@@ -1,14 +1,14 @@
-"""Crops for labelling: every instance once, at a fixed margin, an image decoded once."""
+"""Crops for labelling: every instance once, in order, at a fixed margin."""
 
 import collections
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-
-import numpy as np
 
 from exits_jax.annotations import Instance
 from exits_jax.data import crop
 from exits_jax.data.batches import Batch, Row, cut, stack
+from exits_jax.data.images import RGBImage
 from exits_jax.data.source import Source, as_source
 from exits_jax.errors import UserError
 
@@ -27,9 +27,9 @@ def label_batches(
 ) -> Iterator[Batch]:
     """Full batches (keys: `exits_jax.data.batches`) of all instances, without augmentation.
 
-    Instances come image by image, images in the order in which the instances first name them, and
-    in their own order within an image; `index` says which is which. Lazy: at most `threads` + 1
-    images are held at a time.
+    Rows come in the order of the instances. Neighbours on the same image share one decoding: bring
+    the instances of an image together first (`source.by_image`) where the file does not. Lazy: at
+    most `threads` + 1 images and their crops are held at a time.
 
     Args:
       examples: a source, or instances whose images are files.
@@ -47,7 +47,7 @@ def label_batches(
     """
     source = as_source(examples)
 
-    def rows_of_image(indices: list[int]) -> list[Row] | UserError:
+    def rows_of_run(indices: list[int]) -> list[Row] | UserError:
         try:
             image = source.decoded(indices[0])
         except UserError as error:
@@ -55,8 +55,8 @@ def label_batches(
         return [_row(source, index, image, crop_size, margin) for index in indices]
 
     waiting: list[Row] = []
-    groups = _by_image(source)
-    for indices, rows in zip(groups, _in_order(rows_of_image, groups, threads), strict=True):
+    groups = _runs(source)
+    for indices, rows in zip(groups, _in_order(rows_of_run, groups, threads), strict=True):
         if isinstance(rows, UserError):
             if on_error is None:
                 raise rows
@@ -70,17 +70,15 @@ def label_batches(
         yield stack(waiting, batch_size)
 
 
-def _row(source: Source, index: int, image: np.ndarray, crop_size: int, margin: float) -> Row:
+def _row(source: Source, index: int, image: RGBImage, crop_size: int, margin: float) -> Row:
     window = crop.fixed_window(source.box_xyxy[index], margin)
     return cut(source.example(index, image), window, crop_size)
 
 
-def _by_image(source: Source) -> list[list[int]]:
-    """Positions of the instances of each image, images in order of first appearance."""
-    groups: dict[int, list[int]] = {}
-    for index, image in enumerate(source.image_index.tolist()):
-        groups.setdefault(image, []).append(index)
-    return list(groups.values())
+def _runs(source: Source) -> list[list[int]]:
+    """Positions of the instances, neighbours on the same image together."""
+    positions = range(len(source))
+    return [list(run) for _, run in itertools.groupby(positions, source.image_index.__getitem__)]
 
 
 def _in_order(

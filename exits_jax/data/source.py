@@ -123,8 +123,19 @@ def as_source(examples: Source | Sequence[Instance]) -> Source:
     return examples if isinstance(examples, Source) else file_source(examples)
 
 
+def by_image(instances: Sequence[Instance]) -> list[Instance]:
+    """The instances with those of an image together; images in the order of their first instance.
+
+    Labelling in this order decodes each image once.
+    """
+    groups: dict[int, list[Instance]] = {}
+    for instance in instances:
+        groups.setdefault(instance.image.id, []).append(instance)
+    return [instance for group in groups.values() for instance in group]
+
+
 def usable_instances(
-    instances: Sequence[Instance], progress: Callable[[int, int], None] | None = None
+    instances: Sequence[Instance], progress: Callable[[int], object] | None = None
 ) -> tuple[list[Instance], list[Problem]]:
     """Decodes every image once and leaves out the instances whose image cannot be used.
 
@@ -132,18 +143,18 @@ def usable_instances(
 
     Args:
       instances: to be checked; images are read from their files.
-      progress: called with the images done and the images in all.
+      progress: called with 1 after each image.
 
     Returns:
       The usable instances in their order, and a problem "image" for each one left out.
     """
     records = list({x.image: None for x in instances})
     faults: dict[ImageRecord, str] = {}
-    for done, (record, fault) in enumerate(zip(records, _faults(records), strict=True), start=1):
+    for record, fault in zip(records, _faults(records), strict=True):
         if fault is not None:
             faults[record] = fault
         if progress is not None:
-            progress(done, len(records))
+            progress(1)
     usable = [x for x in instances if x.image not in faults]
     problems = [
         Problem("image", faults[x.image], x.id, x.image.id) for x in instances if x.image in faults

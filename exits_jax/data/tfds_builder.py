@@ -1,0 +1,317 @@
+"""A data set packed into few files: a TFDS builder over ArrayRecord, without TensorFlow.
+
+One record per *image*, with all its instances, so that no image is stored twice; instances are
+reached through an index of their columns beside the records. A prepared folder holds
+
+  exits_instances/1.0.0/   the TFDS data set: the encoded image files as they are, and per image its
+                           instances; other programs read it with `tfds.builder_from_directory`
+  instances.npz            the instances by column, float64 as they were read; `image` is the number
+                           of the record
+  document.json            the annotation file in COCO form, for writing labels back
+  prepared.json            images, categories and problems; written last, so a folder with it is
+                           complete
+
+tf.Example knows only float32, so coordinates travel as the bytes of float64 arrays.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from exits_jax import files
+from exits_jax.annotations import Annotations, ImageRecord, Instance, Problem
+from exits_jax.data.images import decode_record
+from exits_jax.data.source import Source, file_source, table_source
+from exits_jax.errors import UserError
+
+FORMAT = 1
+SPLIT = "images"
+Progress = Callable[[int], object]  # called with 1 after each image
+
+
+class ExitsInstances(tfds.core.GeneratorBasedBuilder):
+    """The TFDS builder; use `prepare` and `read_prepared`.
+
+    Derived from TFDS's class because TFDS builds nothing else.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(
+        self, *, source: Source, instances: list[Instance], progress: Progress | None, data_dir: str
+    ) -> None:
+        self._source, self._instances, self._progress = source, instances, progress
+        super().__init__(data_dir=data_dir)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        def column(dtype: Any, *shape: int) -> tfds.features.Tensor:
+            encoding = "bytes" if dtype == np.float64 else "none"
+            return tfds.features.Tensor(shape=(None, *shape), dtype=dtype, encoding=encoding)
+
+        features = {
+            "image": tfds.features.Image(doc="the encoded file as it was"),
+            "image_id": tfds.features.Scalar(np.int64),
+            "file_name": tfds.features.Text(),
+            "width": tfds.features.Scalar(np.int64),
+            "height": tfds.features.Scalar(np.int64),
+            "instances": {
+                "id": column(np.int64),
+                "category_id": column(np.int64),
+                "box_xyxy": column(np.float64, 4),
+                "points_xy": column(np.float64, 4, 2),
+                "has_points": column(np.int64),
+                "area": column(np.float64),
+            },
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Instances with extreme points: top, left, bottom, right; pixels, xy.",
+            features=tfds.features.FeaturesDict(features),
+            disable_shuffling=True,  # a record's number is the image's place in the source
+        )
+
+    def _log_download_bytes(self) -> None:
+        """Silent: nothing is downloaded, and TFDS would print that it is."""
+
+    def _log_download_done(self) -> None:
+        """Silent, likewise."""
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
+        del dl_manager
+        return {SPLIT: self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        members: list[list[int]] = [[] for _ in self._source.images]
+        for index, image in enumerate(self._source.image_index):
+            members[image].append(index)
+        for position, record in enumerate(self._source.images):
+            content = self._source.read(position, record)
+            decode_record(content, record)  # raises here rather than in the middle of training
+            yield position, self._example(record, content, members[position])
+            if self._progress is not None:
+                self._progress(1)
+
+    def _example(self, record: ImageRecord, content: bytes, rows: list[int]) -> dict[str, Any]:
+        source, chosen = self._source, [self._instances[row] for row in rows]
+        return {
+            "image": io.BytesIO(content),
+            "image_id": record.id,
+            "file_name": record.file_name,
+            "width": record.width,
+            "height": record.height,
+            "instances": {
+                "id": np.array([x.id for x in chosen], np.int64),
+                "category_id": np.array([x.category_id for x in chosen], np.int64),
+                "box_xyxy": source.box_xyxy[rows],
+                "points_xy": source.points_xy[rows],
+                "has_points": source.has_points[rows].astype(np.int64),
+                "area": np.array([x.area for x in chosen], np.float64),
+            },
+        }
+
+
+def prepare(
+    annotations: Annotations, out_dir: str | os.PathLike, progress: Progress | None = None
+) -> pathlib.Path:
+    """Packs the instances of `annotations` and their images into `out_dir`.
+
+    A folder that holds the same data set already is left as it is; one that an interrupted call
+    left behind is begun anew.
+
+    Args:
+      annotations: what to pack; images are read from their files.
+      out_dir: a folder for this data set alone.
+      progress: called with 1 after each image.
+
+    Returns:
+      `out_dir`, for `read_prepared`.
+
+    Raises:
+      UserError: an image cannot be used; `out_dir` holds another data set; the disk is full.
+    """
+    folder = pathlib.Path(out_dir)
+    source = file_source(annotations.instances)
+    document = json.dumps(annotations.document, separators=(",", ":")).encode()
+    index = _index(annotations, source, document)
+    state = _state(folder)
+    if state is not None and state["digest"] == index["digest"]:
+        return folder
+    if state is not None or (folder.is_dir() and _foreign(folder)):
+        raise UserError(
+            f"{folder}: holds something else than this data set; give an empty folder or delete it"
+        )
+    _write_records(folder, source, annotations.instances, progress)
+    files.write_bytes(folder / "document.json", document)
+    files.write_bytes(folder / "instances.npz", _columns(annotations.instances, source))
+    files.write_json(folder / "prepared.json", index)
+    return folder
+
+
+def read_prepared(
+    folder: str | os.PathLike, images: str | os.PathLike | None = None
+) -> tuple[Annotations, Source]:
+    """What `prepare` was given, and the source that reads images from the records.
+
+    Args:
+      folder: from `prepare`.
+      images: folder of the image files, only to fill in `ImageRecord.path` for drawing.
+
+    Returns:
+      The annotations (`file` is the copy in `folder`), and a source whose instance i is
+      `annotations.instances[i]`.
+
+    Raises:
+      UserError: `folder` is not a complete prepared data set.
+    """
+    folder = pathlib.Path(folder)
+    state = _state(folder)
+    if state is None:
+        raise UserError(f"{folder}: not a prepared data set; make it with --mode=prepare")
+    try:
+        document = json.loads((folder / "document.json").read_bytes())
+        with np.load(folder / "instances.npz") as stored:
+            columns = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: damaged ({error}); delete it and prepare it again") from error
+    records = {r.id: r for r in (_record(row, images) for row in state["images"])}
+    categories = {int(key): name for key, name in state["categories"].items()}
+    instances = _instances(columns, records, categories)
+    annotations = Annotations(
+        file=folder / "document.json",
+        document=document,
+        images=records,
+        categories=categories,
+        instances=instances,
+        problems=[Problem(**problem) for problem in state["problems"]],
+    )
+    source = table_source(instances, functools.partial(_read_image, str(folder.resolve())))
+    return annotations, source
+
+
+def _index(annotations: Annotations, source: Source, document: bytes) -> dict[str, Any]:
+    """The content of prepared.json; its digest tells whether a folder holds the same data set."""
+    index = {
+        "format": FORMAT,
+        "images": [[r.id, r.file_name, r.width, r.height] for r in annotations.images.values()],
+        "categories": annotations.categories,
+        "problems": [dataclasses.asdict(problem) for problem in annotations.problems],
+    }
+    digest = hashlib.sha256(json.dumps(index).encode())
+    digest.update(document)
+    for name in ("annotation_id", "image_index", "box_xyxy", "points_xy", "has_points"):
+        digest.update(getattr(source, name).tobytes())
+    sizes = [r.path.stat().st_size if r.path and r.path.exists() else -1 for r in source.images]
+    digest.update(json.dumps(sizes).encode())
+    return index | {"digest": digest.hexdigest()}
+
+
+def _state(folder: pathlib.Path) -> dict[str, Any] | None:
+    """prepared.json of a complete folder of this format, or None."""
+    try:
+        state = json.loads((folder / "prepared.json").read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / 'prepared.json'}: cannot be read: {error}") from error
+    if state.get("format") != FORMAT:
+        raise UserError(f"{folder}: prepared by another version; delete it and prepare it again")
+    return state
+
+
+def _foreign(folder: pathlib.Path) -> bool:
+    """Whether a folder without prepared.json holds what an interrupted `prepare` does not leave."""
+    ours = {ExitsInstances.name, "document.json", "instances.npz"}
+    return any(x.name not in ours and not x.name.endswith(".tmp") for x in folder.iterdir())
+
+
+def _write_records(
+    folder: pathlib.Path, source: Source, instances: list[Instance], progress: Progress | None
+) -> None:
+    records = folder / ExitsInstances.name
+    shutil.rmtree(records, ignore_errors=True)
+    tfds.disable_progress_bar()
+    builder = ExitsInstances(
+        source=source, instances=instances, progress=progress, data_dir=str(folder)
+    )
+    try:
+        builder.download_and_prepare(
+            download_dir=str(records / "downloads"), file_format="array_record"
+        )
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def _columns(instances: list[Instance], source: Source) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        id=np.array([x.id for x in instances], np.int64),
+        index=np.array([x.index for x in instances], np.int64),
+        image=source.image_index,
+        image_id=np.array([x.image.id for x in instances], np.int64),
+        category_id=np.array([x.category_id for x in instances], np.int64),
+        box_xyxy=source.box_xyxy,
+        points_xy=source.points_xy,
+        has_points=source.has_points,
+        points_source=np.array([x.points_source for x in instances]),
+        area=np.array([x.area for x in instances], np.float64),
+    )
+    return buffer.getvalue()
+
+
+def _record(row: list[Any], images: str | os.PathLike | None) -> ImageRecord:
+    path = None if images is None else pathlib.Path(images) / row[1]
+    return ImageRecord(int(row[0]), row[1], int(row[2]), int(row[3]), path)
+
+
+def _instances(
+    columns: dict[str, np.ndarray], records: dict[int, ImageRecord], categories: dict[int, str]
+) -> list[Instance]:
+    names = ("id", "index", "image_id", "category_id", "has_points", "points_source", "area")
+    rows = zip(*(columns[name].tolist() for name in names), strict=True)
+    boxes, points = columns["box_xyxy"], columns["points_xy"]
+    return [
+        Instance(
+            id=key,
+            index=index,
+            image=records[image],
+            category_id=category,
+            category=categories[category],
+            box_xyxy=boxes[row],
+            points_xy=points[row] if has_points else None,
+            points_source=origin,
+            area=area,
+        )
+        for row, (key, index, image, category, has_points, origin, area) in enumerate(rows)
+    ]
+
+
+def _read_image(folder: str, position: int, record: ImageRecord) -> bytes:
+    """The encoded image of record `position`."""
+    example = _open_records(folder)[position]
+    if int(example["image_id"]) != record.id:
+        raise UserError(
+            f"{folder}: record {position} is image {int(example['image_id'])}, expected image "
+            f"{record.id}; delete the folder and prepare it again"
+        )
+    return example["image"]
+
+
+@functools.lru_cache(maxsize=2)  # opened once per process; what is pickled is the folder's name
+def _open_records(folder: str) -> Any:
+    path = pathlib.Path(folder) / ExitsInstances.name / str(ExitsInstances.VERSION)
+    try:
+        builder = tfds.builder_from_directory(path)
+        return builder.as_data_source(SPLIT, decoders={"image": tfds.decode.SkipDecoding()})
+    except Exception as error:  # TFDS raises whatever a missing or damaged file provokes
+        raise UserError(f"{path}: cannot be read ({error}); prepare it again") from error
