@@ -5,7 +5,6 @@ import io
 import json
 
 import numpy as np
-import pycocotools.mask
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -234,9 +233,15 @@ def reference_ap(annotations, labels):
     return known.mean(), known[0].mean(), known[5].mean()
 
 
-def test_real_photographs_filled_boxes_score_what_is_known(coco_mini):
+@pytest.fixture(scope="module")
+def photographs(coco_mini):
+    """The annotations of real photographs, and their ground truth."""
     annotations = read_annotations(coco_mini / "annotations" / "instances_val2017.json")
-    truth = read_ground_truth(annotations)
+    return annotations, read_ground_truth(annotations)
+
+
+def test_real_photographs_filled_boxes_score_what_is_known(photographs):
+    annotations, truth = photographs
     rng = np.random.default_rng(0)
     labels = {
         key: box._replace(score=float(rng.random()))
@@ -250,13 +255,11 @@ def test_real_photographs_filled_boxes_score_what_is_known(coco_mini):
     assert (figures["ap"], figures["ap50"], figures["ap75"]) == pytest.approx(expected, abs=1e-6)
 
 
-def test_real_photographs_perfect_labels_have_ap_one(coco_mini):
-    annotations = read_annotations(coco_mini / "annotations" / "instances_val2017.json")
-    truth = read_ground_truth(annotations)
+def test_real_photographs_perfect_labels_have_ap_one(photographs):
+    _, truth = photographs
     labels = {
         instance.id: Prediction(rle, 0.5)
         for instance, rle in zip(truth.instances, truth.rles, strict=True)
     }
     figures = evaluate(truth, labels)
     assert (figures["miou"], figures["ap"], figures["share_iou_75"]) == (1.0, 1.0, 1.0)
-    assert all(pycocotools.mask.area(rle) > 0 for rle in truth.rles)
