@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 from exits_jax.annotations.masks import decode_segmentation, encode_rle
 from exits_jax.annotations.read import read_annotations
 from exits_jax.errors import UserError
+from exits_jax.evaluation import evaluate, read_ground_truth
 from exits_jax.labelling.export import (
     labels_of,
     merge,
@@ -166,6 +167,18 @@ def test_lvis_keys_are_kept(tmp_path):
     output = pseudo_labels(annotations.document, labels_for(annotations), annotations.instances)
     assert output["images"] == content["images"]
     assert output["annotations"][0]["iscrowd"] == 0
+
+
+def test_labels_are_what_evaluation_takes(tmp_path):
+    annotations = read(tmp_path)
+    truth = read_ground_truth(annotations)
+    figures = evaluate(truth, labels_for(annotations))
+    assert figures["n"] == 1
+    assert len(truth.crowds) == 1
+    true = decode_segmentation(document()["annotations"][0]["segmentation"], 40, 60)
+    found = decode_segmentation(labels_for(annotations)[77].rle, 40, 60)
+    expected = (true & found).sum() / (true | found).sum()
+    assert figures["miou"] == pytest.approx(expected, abs=1e-6)
 
 
 def some_labels(*numbers):
