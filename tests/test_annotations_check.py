@@ -1,0 +1,206 @@
+"""The checker: clean files come out clean, every broken copy is caught by its code."""
+
+import re
+
+import numpy as np
+import pytest
+from annotations_samples import HEIGHT, WIDTH, disc, document, save, save_images
+from PIL import Image
+
+from exits_jax.annotations import check_file, encode_rle, problem_line
+
+POINTS = [[20, 4], [10, 10], [22, 20], [30, 12]]  # top, left, bottom, right
+
+
+def codes(file, images=None) -> list[str]:
+    return [problem.code for problem in check_file(file, images)]
+
+
+def label_file() -> dict:
+    """`document()` as it comes out labelled: run lengths, areas in pixels, extras."""
+    content = document()
+    for annotation, mask in zip(
+        content["annotations"], (disc(15, 10, 5), disc(20, 12, 8), disc(5, 6, 4)), strict=True
+    ):
+        extras = {"extreme_points": None, "score": 0.9312, "flags": ["parts:2"]}
+        annotation.update(segmentation=encode_rle(mask), area=int(mask.sum()), exits=extras)
+    content["annotations"][1]["exits"]["extreme_points"] = POINTS
+    return content
+
+
+def results() -> list[dict]:
+    return [
+        {"image_id": 1, "category_id": 3, "score": 0.5, "segmentation": encode_rle(disc())},
+        {"image_id": 2, "category_id": 7, "score": -2.5, "bbox": [1, 2, 3, 4]},
+    ]
+
+
+def test_clean_files(tmp_path):
+    images = save_images(tmp_path / "images")
+    for content in (document(), label_file(), results()):
+        file = save(tmp_path, content)
+        assert check_file(file) == []
+        assert check_file(file, images) == []
+
+
+def test_official_files_are_clean(coco_mini):
+    for split in ("train", "val"):
+        file = coco_mini / "annotations" / f"instances_{split}2017.json"
+        assert check_file(file) == []
+    assert check_file(file, coco_mini / "val2017") == []
+
+
+EMPTY = encode_rle(np.zeros((HEIGHT, WIDTH), bool))
+TRIANGLE = [[5, 5, 25, 5, 5, 15]]
+
+
+@pytest.mark.parametrize(
+    ("index", "change", "code", "found"),
+    [
+        (0, {"area": 200.0}, "area_mismatch", "box's area"),
+        (1, {"area": 25}, "area_mismatch", "area is 25; the mask has"),
+        (0, {"segmentation": TRIANGLE, "area": 200}, "area_mismatch", "box's area"),
+        (0, {"segmentation": EMPTY, "area": 0}, "empty_mask", "no pixel"),
+        (0, {"segmentation": {"size": [HEIGHT, WIDTH], "counts": "!"}}, "bad_rle", "'!'"),
+        (0, {"segmentation": {"size": [WIDTH, HEIGHT], "counts": "x"}}, "rle_size", "[30, 40]"),
+        (0, {"iscrowd": 1}, "crowd_label", "iscrowd 0"),
+        (0, {"bbox": [5, 5, 40, 10]}, "box_over_border", "reaches 5 pixels"),
+        (1, {"extreme_points": [[20, 9], *POINTS[1:]]}, "point_off_box", "the top point"),
+        (1, {"extreme_points": [*POINTS[:3], [37, 12]]}, "point_off_box", "the right point"),
+        (
+            1,
+            {"extreme_points": dict(zip(("bottom", "left", "top", "right"), POINTS, strict=True))},
+            "points_order",
+            "top, left, bottom, right",
+        ),
+        (1, {"exits": {"extreme_points": POINTS[::-1]}}, "points_order", "exits.extreme_points"),
+        (1, {"exits": {"extreme_points": POINTS[:3]}}, "bad_points", "four"),
+        (1, {"exits": {"score": 1.5}}, "bad_score", "1.5"),
+        (1, {"exits": {"flags": "empty_mask"}}, "bad_extras", "'empty_mask'"),
+        (1, {"exits": []}, "bad_extras", "[]"),
+        (2, {"segmentation": None, "bbox": None}, "nothing_given", "no extreme points"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_every_broken_label_is_caught(tmp_path, index, change, code, found):
+    content = label_file()
+    content["annotations"][index].update(change)
+    file = save(tmp_path, content)
+    problems = check_file(file)
+    assert [problem.code for problem in problems] == [code]
+    line = problem_line(file, problems[0])
+    assert re.match(re.escape(f"{file}: annotation {11 + index}: {code}: "), line)
+    assert found in line
+
+
+def test_tolerances_are_not_boundless_nor_naught(tmp_path):
+    content = label_file()
+    pixels = content["annotations"][1]["area"]
+    for area, expected in ((pixels + 10, []), (pixels + 60, ["area_mismatch"])):
+        content["annotations"][1]["area"] = area
+        assert codes(save(tmp_path, content)) == expected
+    content["annotations"][1]["area"] = pixels
+    for top, expected in ((6.5, []), (8.0, ["point_off_box"])):
+        content["annotations"][1]["extreme_points"] = [[20, top], *POINTS[1:]]
+        assert codes(save(tmp_path, content)) == expected
+
+
+def test_a_polygons_area_by_its_corners_is_right_even_where_its_pixels_differ(tmp_path):
+    content = document()
+    square = content["annotations"][0]["segmentation"][0]
+    content["annotations"][0]["segmentation"] = [square, square]  # 200 pixels, corners give 400
+    for area, expected in ((400, []), (330, ["area_mismatch"]), (200, [])):
+        content["annotations"][0]["area"] = area
+        assert codes(save(tmp_path, content)) == expected
+
+
+def test_polygons_too_small_for_a_pixel(tmp_path):
+    content = document()
+    speck = [3.1, 3.1, 3.2, 3.1, 3.2, 3.2]
+    for area, expected in ((0.005, []), (9, ["empty_mask"])):
+        content["annotations"][0].update(segmentation=[speck], area=area)
+        assert codes(save(tmp_path, content)) == expected
+
+
+def test_two_mistakes_in_one_annotation_are_both_listed(tmp_path):
+    content = label_file()
+    content["annotations"][0].update(area=200, category_id=99)
+    content["annotations"][2]["bbox"] = [1, 2, -3, 4]
+    assert codes(save(tmp_path, content)) == ["absent_category", "area_mismatch", "empty_box"]
+
+
+def test_a_file_of_nothing_but_crowds(tmp_path):
+    content = label_file()
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = 1
+        del annotation["exits"]
+    assert codes(save(tmp_path, content)) == ["crowd_label"] * 3
+    content["annotations"][0]["iscrowd"] = content["annotations"][1]["iscrowd"] = 0
+    assert codes(save(tmp_path, content)) == []  # one crowd among objects is as it should be
+
+
+def test_absent_ids_are_one_finding(tmp_path):
+    content = document()
+    for annotation in content["annotations"]:
+        del annotation["id"]
+    assert codes(save(tmp_path, content)) == ["absent_id"]
+
+
+def test_image_files(tmp_path):
+    images = save_images(tmp_path / "images")
+    file = save(tmp_path, document())
+    (images / "a.png").unlink()
+    assert codes(file, images) == ["missing_image"]
+    (images / "a.png").write_bytes(b"")
+    assert codes(file, images) == ["unreadable_image"]
+    noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+    Image.fromarray(noise).save(images / "a.jpg")
+    whole = (images / "a.jpg").read_bytes()
+    (images / "a.png").write_bytes(whole)  # Pillow looks at the content, not the name
+    assert codes(file, images) == []
+    (images / "a.png").write_bytes(whole[: len(whole) // 2])
+    assert codes(file, images) == ["unreadable_image"]
+    Image.new("RGB", (WIDTH + 1, HEIGHT)).save(images / "a.png")
+    problems = check_file(file, images)
+    assert [problem.code for problem in problems] == ["image_size"]
+    assert problem_line(file, problems[0]).startswith(f"{file}: image 1: image_size: ")
+    assert "41 x 30" in problems[0].text
+
+
+def test_the_size_of_a_turned_photograph_is_that_after_turning(tmp_path):
+    images = save_images(tmp_path / "images")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (HEIGHT, WIDTH)).save(images / "a.jpg", exif=exif)
+    content = document()
+    content["images"][0]["file_name"] = "a.jpg"
+    assert codes(save(tmp_path, content), images) == []
+    content["images"][0].update(width=HEIGHT, height=WIDTH)
+    assert "image_size" in codes(save(tmp_path, content), images)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"score": None}, "bad_score"),
+        ({"score": float("nan")}, "bad_score"),
+        ({"image_id": "1"}, "bad_id"),
+        ({"category_id": None}, "bad_id"),
+        ({"segmentation": None}, "nothing_given"),
+        ({"segmentation": [[1, 2, 3, 4, 5, 6]]}, "bad_segmentation"),
+        ({"segmentation": {"size": [0, 5], "counts": "0"}}, "bad_size"),
+        ({"segmentation": {"size": [3, 5], "counts": "0"}}, "bad_rle"),
+        ({"segmentation": EMPTY}, "empty_mask"),
+        ({"bbox": [1, 2, 3]}, "bad_box"),
+    ],
+)
+def test_broken_results(tmp_path, change, code):
+    content = results()
+    content[0].update(change)
+    problems = check_file(save(tmp_path, content))
+    assert [(problem.code, problem.annotation_id) for problem in problems] == [(code, 1)]
+
+
+def test_results_that_are_none(tmp_path):
+    assert codes(save(tmp_path, [])) == ["no_annotations"]
+    assert codes(save(tmp_path, ["text", *results()])) == ["bad_annotation"]

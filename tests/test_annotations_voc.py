@@ -1,0 +1,160 @@
+"""PASCAL VOC: boxes from 1 inclusive, object numbers in the PNG, void, mistakes."""
+
+import numpy as np
+import pytest
+from annotations_samples import HEIGHT, WIDTH, disc
+from PIL import Image
+
+from exits_jax.annotations import check_file, decode_segmentation, extreme_points, read_annotations
+from exits_jax.errors import UserError
+
+
+def element(name: str, box: tuple, extra: str = "") -> str:
+    sides = "".join(
+        f"<{side}>{value}</{side}>"
+        for side, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+    )
+    part = f"<part><name>head</name><bndbox>{sides}</bndbox></part>"
+    return f"<object><name>{name}</name><bndbox>{sides}</bndbox>{extra}{part}</object>"
+
+
+def save_xml(folder, name: str, *objects: str, size: bool = True):
+    stated = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height></size>" if size else ""
+    path = folder / f"{name}.xml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        f"<annotation><filename>{name}.png</filename>{stated}{''.join(objects)}</annotation>"
+    )
+    return path
+
+
+@pytest.fixture
+def voc(tmp_path):
+    """A VOC folder: two images, one with object masks and a void rim."""
+    save_xml(
+        tmp_path / "Annotations",
+        "2007_000001",
+        element("person", (6, 8, 19, 21), "<difficult>1</difficult>"),
+        element("cat", (24, 3, 35, 14)),
+        element("cat", (1, 25, 5, 30)),
+    )
+    save_xml(tmp_path / "Annotations", "2007_000002", element("dog", (1, 1, WIDTH, HEIGHT)))
+    numbers = np.zeros((HEIGHT, WIDTH), np.uint8)
+    numbers[disc(12, 14, 8)] = 255
+    numbers[disc(12, 14, 7)] = 1
+    numbers[disc(29, 8, 6)] = 2
+    numbers[:5, :5] = 3  # far from the third object's box
+    (tmp_path / "SegmentationObject").mkdir()
+    image = Image.fromarray(numbers).convert("P")
+    image.putdata(numbers.ravel().tolist())
+    image.save(tmp_path / "SegmentationObject" / "2007_000001.png")
+    (tmp_path / "JPEGImages").mkdir()
+    for name in ("2007_000001", "2007_000002"):
+        Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "JPEGImages" / f"{name}.png")
+    return tmp_path
+
+
+def test_a_voc_folder(voc):
+    read = read_annotations(voc, voc / "JPEGImages")
+    assert [i.category for i in read.instances] == ["person", "cat", "cat", "dog"]
+    assert [i.points_source for i in read.instances] == ["mask", "mask", "box", "box"]
+    np.testing.assert_array_equal(read.instances[0].box_xyxy, [5, 7, 19, 21])
+    np.testing.assert_array_equal(read.instances[3].box_xyxy, [0, 0, WIDTH, HEIGHT])
+    np.testing.assert_array_equal(
+        read.instances[0].points_xy, extreme_points(disc(12, 14, 7))
+    )  # void pixels are nobody's
+    assert [i.area for i in read.instances[:2]] == [disc(12, 14, 7).sum(), disc(29, 8, 6).sum()]
+    assert read.instances[2].area == 30
+    assert read.instances[0].image.path.is_file()
+    assert read.document["annotations"][0]["difficult"] == 1
+    assert read.categories[15] == "person"  # VOC's own alphabetical numbers
+    mask = decode_segmentation(read.document["annotations"][1]["segmentation"], HEIGHT, WIDTH)
+    np.testing.assert_array_equal(mask, disc(29, 8, 6))
+    assert check_file(voc, voc / "JPEGImages") == []
+
+
+def test_one_xml_and_a_plain_folder(voc):
+    one = read_annotations(voc / "Annotations" / "2007_000001.xml")
+    assert [i.points_source for i in one.instances] == ["mask", "mask", "box"]
+    assert len(read_annotations(voc / "Annotations", kind="voc").instances) == 4
+
+
+def test_own_classes_are_numbered_by_name(tmp_path):
+    file = save_xml(tmp_path, "x", element("zebra", (1, 1, 3, 3)), element("ant", (1, 1, 3, 3)))
+    assert read_annotations(file).categories == {1: "ant", 2: "zebra"}
+
+
+def test_a_size_that_is_not_stated_comes_from_the_image(voc):
+    file = save_xml(voc / "other", "2007_000002", element("dog", (1, 1, 3, 3)), size=False)
+    image = read_annotations(file, voc / "JPEGImages").instances[0].image
+    assert (image.width, image.height) == (WIDTH, HEIGHT)
+    with pytest.raises(UserError, match=r"bad_size: .*give the image folder"):
+        read_annotations(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("<annotation><obj", "bad_xml"),
+        ("<html></html>", "bad_xml"),
+        ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "bad_xml"),
+        (
+            "<annotation><filename>../a.jpg</filename><size><width>9</width><height>9</height>"
+            "</size></annotation>",
+            "unsafe_file_name",
+        ),
+        ("<annotation><object/></annotation>", "bad_size"),
+    ],
+)
+def test_bad_xml(voc, text, code):
+    (voc / "Annotations" / "2007_000003.xml").write_text(text)
+    with pytest.raises(UserError, match=rf"{code}: 2007_000003\.xml: "):
+        read_annotations(voc)
+    read = read_annotations(voc, on_error="skip")
+    assert [problem.code for problem in read.problems] == [code]
+    assert len(read.instances) == 4
+    assert [problem.code for problem in check_file(voc)] == [code]
+
+
+@pytest.mark.parametrize(
+    ("box", "code"),
+    [
+        ((1, 1, "x", 4), "bad_box"),
+        ((1, 1, "nan", 4), "bad_box"),
+        ((9, 1, 3, 4), "empty_box"),
+        ((91, 1, 99, 4), "box_outside_image"),
+    ],
+)
+def test_bad_boxes_name_their_xml(voc, box, code):
+    save_xml(voc / "Annotations", "2007_000003", element("cat", box), element("cat", (1, 1, 2, 2)))
+    with pytest.raises(UserError, match=f"{code}: .*2007_000003"):
+        read_annotations(voc)
+    read = read_annotations(voc, on_error="skip")
+    assert ([problem.code for problem in read.problems], len(read.instances)) == ([code], 5)
+
+
+def test_bad_masks(voc):
+    png = voc / "SegmentationObject" / "2007_000001.png"
+    Image.new("P", (WIDTH, HEIGHT + 1)).save(png)
+    with pytest.raises(UserError, match=r"image_size: 2007_000001\.xml"):
+        read_annotations(voc)
+    Image.new("RGB", (WIDTH, HEIGHT)).save(png)
+    with pytest.raises(UserError, match=r"unreadable_image: 2007_000001\.xml"):
+        read_annotations(voc)
+    png.write_bytes(b"no image")
+    assert len(read_annotations(voc, on_error="skip").instances) == 1
+
+
+def test_an_empty_folder(tmp_path):
+    with pytest.raises(UserError, match=r"no \.xml file"):
+        read_annotations(tmp_path)
+
+
+def test_a_file_cut_anywhere_is_bad_xml(voc):
+    file = voc / "Annotations" / "2007_000001.xml"
+    content = file.read_bytes()
+    for end in range(1, len(content) - 1, 40):
+        file.write_bytes(content[:end])
+        with pytest.raises(UserError, match="bad_xml"):
+            read_annotations(file)
+        assert [problem.code for problem in check_file(voc)] == ["bad_xml"]
