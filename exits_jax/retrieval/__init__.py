@@ -15,12 +15,8 @@ from exits_jax.retrieval.propagation import (
     transition_matrix,
 )
 from exits_jax.retrieval.resample import resample_score
-from exits_jax.retrieval.score import (
-    RetrievalSettings,
-    Scores,
-    propagation_score,
-    similarity_matrix,
-)
+from exits_jax.retrieval.score import Scores, propagation_score, similarity_matrix
+from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.retrieval.similarity import attention_similarity, key_similarity
 
 __all__ = [

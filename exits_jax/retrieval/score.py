@@ -4,15 +4,13 @@ The paper cuts "the propagation difference between points outside of the boundin
 points" (EXITS supplement, H). Its exact form is not published; the forms here are selectable.
 """
 
-import dataclasses
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Shaped
 
-from exits_jax.errors import UserError
 from exits_jax.retrieval.decision import centre_score, decide, mean_seed
 from exits_jax.retrieval.iterative import reseed
 from exits_jax.retrieval.points import inside_box, seed_points
@@ -22,66 +20,8 @@ from exits_jax.retrieval.propagation import (
     propagate_absorbing,
     transition_matrix,
 )
+from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.retrieval.similarity import attention_similarity, key_similarity
-
-
-@dataclasses.dataclass(frozen=True)
-class RetrievalSettings:
-    """Everything that shapes the retrieval; hashable, so it can be a static argument of jit.
-
-    A value from the paper says so; the others are not given in the paper.
-    """
-
-    # "attention" (the paper's) or "keys".
-    source: Literal["attention", "keys"] = "attention"
-    # 1-based layers whose mean similarity is used, or "all". Layer 10: table a1.
-    layers: tuple[int, ...] | Literal["all"] = (10,)
-    # alpha, the number of hops: table a2. Unused by the absorbing form.
-    hops: int | None = 3
-    # Share of propagated against initial scores in the absorbing form: supplement, C.
-    beta: float = 0.25
-    # "applied" and "kernel" are the same numbers; "absorbing" is alpha = infinity, equation a2.
-    form: Literal["applied", "kernel", "absorbing"] = "applied"
-    # "difference" p * (s_FG - s_BG) or "log_ratio" log s_FG - log s_BG.
-    decision: Literal["difference", "log_ratio"] = "difference"
-    # Thresholds on the score.
-    tau_fg: float = 0.4
-    tau_bg: float = 0.15
-    # How far extreme points are pushed inwards, as a share of the crop's side: supplement, B.
-    delta: float = 24 / 512
-    # Rounds of Sinkhorn normalisation and whether (T + T^t) / 2 follows.
-    sinkhorn: int = 3
-    symmetric: bool = True
-    # Of the key similarity; distance_sigma in grid cells, None leaves distance out.
-    temperature: float = 0.1
-    distance_sigma: float | None = None
-    # Strength of the tightness centring; 0 turns it off.
-    centring: float = 0.0
-    # Rounds of reseeding after the walk, one hop each; 0 is the paper's single walk.
-    rounds: int = 0
-
-    def __post_init__(self) -> None:
-        """Raises UserError for a value no code path knows."""
-        allowed = {
-            "source": ("attention", "keys"),
-            "form": ("applied", "kernel", "absorbing"),
-            "decision": ("difference", "log_ratio"),
-        }
-        for name, values in allowed.items():
-            if getattr(self, name) not in values:
-                given = getattr(self, name)
-                raise UserError(f"retrieval.{name} is {given!r}, expected one of {values}")
-        if self.form != "absorbing" and (self.hops is None or self.hops < 0):
-            raise UserError(f"retrieval.hops is {self.hops}, expected 0 or more, or form=absorbing")
-        if not 0.0 <= self.beta < 1.0:
-            raise UserError(f"retrieval.beta is {self.beta}, expected 0 <= beta < 1")
-        if self.rounds < 0 or (self.rounds and self.decision != "log_ratio"):
-            raise UserError(
-                f"retrieval.rounds is {self.rounds}, expected 0 or more, and 0 unless "
-                "retrieval.decision is 'log_ratio': reseeding reads scores as log odds"
-            )
-        if self.layers != "all" and not (isinstance(self.layers, tuple) and self.layers):
-            raise UserError(f"retrieval.layers is {self.layers!r}, expected a tuple or 'all'")
 
 
 class Scores(NamedTuple):
