@@ -76,7 +76,7 @@ def retrieval(config: ConfigDict) -> RetrievalSettings:
         decision=section.decision,
         tau_fg=section.tau_fg,
         tau_bg=section.tau_bg,
-        delta=section.delta / PAPER_CROP,
+        delta=delta(config),
         sinkhorn=section.sinkhorn_iterations,
         symmetric=section.symmetric,
         temperature=section.temperature,
@@ -84,6 +84,11 @@ def retrieval(config: ConfigDict) -> RetrievalSettings:
         centring=section.centring,
         rounds=section.rounds,
     )
+
+
+def delta(config: ConfigDict) -> float:
+    """The push of the extreme points as a share of the crop's side."""
+    return config.retrieval.delta / PAPER_CROP
 
 
 def losses(config: ConfigDict) -> LossSettings:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from exits_jax.models import Generator, normalise
-from exits_jax.retrieval import Scores
+from exits_jax.retrieval import Scores, score_inputs
 
 Batch = dict[str, Any]
 # batch -> logits [b, m, m]; 0 is as likely object as not
@@ -49,7 +49,9 @@ def propagation_predictor(
     params = jax.device_put(params)
 
     def predict(batch: Batch) -> Float[np.ndarray, "b N N"]:
-        arrays = {k: batch[k] for k in ("image", "points_xy", "has_points", "box_xyxy", "valid_xyxy")}
+        arrays = {
+            k: batch[k] for k in ("image", "points_xy", "has_points", "box_xyxy", "valid_xyxy")
+        }
         return np.asarray(forward(params, arrays)).reshape(-1, grid, grid)
 
     return predict

@@ -76,7 +76,7 @@ def make_step(
         count = sums.pop("crops")
         gradients = jax.tree.map(lambda g: g / jnp.maximum(count, 1), gradients)
         logs = {name: value / jnp.maximum(count, 1) for name, value in sums.items()}
-        logs |= {"gradient_norm": optax.global_norm(gradients), "crops": count}
+        logs |= {"gradient_norm": optax.tree.norm(gradients), "crops": count}
         logs["finite"] = jnp.isfinite(logs["loss"]) & jnp.isfinite(logs["gradient_norm"])
         updated = _update(state, gradients, optimiser, teacher_rate)
         keep = jax.tree.map(lambda new, old: jnp.where(logs["finite"], new, old), updated, state)

@@ -1,0 +1,168 @@
+"""Warm-up of the similarity extractor and training of the generator, from config to parameters."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from exits_jax import from_config, networks
+from exits_jax.annotations import Instance
+from exits_jax.data.pipeline import train_batches
+from exits_jax.errors import UserError
+from exits_jax.files import write_json
+from exits_jax.models import Generator
+from exits_jax.retrieval import RetrievalSettings, calibrate_thresholds
+from exits_jax.run import Run, instances_to_train
+from exits_jax.training.loop import fit
+from exits_jax.training.objectives import generator_objective, warmup_objective
+from exits_jax.training.once import canonical_scores, score_sample, with_canonical
+from exits_jax.training.parallel import parallel_step
+from exits_jax.training.state import (
+    Params,
+    init_state,
+    merge_params,
+    split_params,
+    trains_blocks,
+)
+from exits_jax.training.step import Batch, Objective, make_step
+from exits_jax.training.supervision import (
+    Supervise,
+    supervise_once,
+    supervise_online,
+    supervise_seeds,
+)
+
+CALIBRATION_SAMPLE = 512  # instances the thresholds are calibrated on
+
+
+def warm_up(run: Run) -> Params:
+    """The similarity extractor's parameters after warm-up (EXITS supplement, section E)."""
+    config = run.config
+    network = from_config.warmup_network(config)
+    supervise = supervise_seeds(from_config.grid(config), from_config.delta(config))
+    objective = warmup_objective(
+        network, config.extractor.normalise, supervise, from_config.losses(config)
+    )
+    params = networks.extractor_with_decoder(config, network)
+    return _fit(run, "warmup", network, objective, params, instances_to_train(run))["encoder"]
+
+
+def train(run: Run) -> Params:
+    """The generator's parameters after training on points the frozen extractor retrieves."""
+    config = run.config
+    if config.warmup.epochs and not run.workdir.extractor.exists():
+        raise UserError(f"{run.workdir.extractor}: not there yet; run --mode=warmup first")
+    instances = instances_to_train(run)
+    network = from_config.generator(config)
+    extractor = networks.extractor_params(config, run.workdir)
+    supervise, extend, extractor = _supervision(run, extractor, instances)
+    objective = generator_objective(
+        network, config.generator.normalise, supervise, from_config.losses(config)
+    )
+    params = networks.initial_generator(config, run.workdir, network)
+    return _fit(run, "train", network, objective, params, instances, extractor, extend)
+
+
+def thresholds(run: Run, extractor: Params, instances: Sequence[Instance]) -> RetrievalSettings:
+    """The retrieval's settings, calibrated once per workdir where the config asks for that.
+
+    No mask is read: the thresholds are scaled until the wanted share of crops retrieves nothing.
+    """
+    config = run.config
+    settings = from_config.retrieval(config)
+    if not config.retrieval.target_empty:
+        return settings
+    if not run.workdir.thresholds.exists():
+        sample = instances[:: max(len(instances) // CALIBRATION_SAMPLE, 1)][:CALIBRATION_SAMPLE]
+        scores, inside = score_sample(
+            networks.scores_function(config, settings, config.crop.size),
+            extractor,
+            sample,
+            crop_size=config.crop.size,
+            margin=config.crop.label_margin,
+            batch_size=config.label.device_batch,
+        )
+        ratio = (settings.tau_fg, settings.tau_bg)
+        pair = calibrate_thresholds(scores, inside, config.retrieval.target_empty, ratio=ratio)
+        write_json(run.workdir.thresholds, {"tau_fg": pair[0], "tau_bg": pair[1]}, indent=2)
+    return saved_thresholds(run)
+
+
+def saved_thresholds(run: Run) -> RetrievalSettings:
+    """The retrieval's settings with this workdir's calibrated thresholds, if it has any."""
+    settings = from_config.retrieval(run.config)
+    if not run.workdir.thresholds.exists():
+        return settings
+    return dataclasses.replace(settings, **json.loads(run.workdir.thresholds.read_text()))
+
+
+def _supervision(
+    run: Run, extractor: Params, instances: Sequence[Instance]
+) -> tuple[Supervise, Callable[[Batch], Batch], Params]:
+    """How a batch gets its points: the function, what it adds to a batch, what it reads."""
+    config = run.config
+    settings = thresholds(run, extractor, instances)
+    if config.retrieval.when == "online":
+        scores_of = networks.scores_function(config, settings, config.crop.size)
+        return supervise_online(scores_of, settings), dict, extractor
+    if config.retrieval.when != "once":
+        raise UserError(f"retrieval.when is '{config.retrieval.when}', expected online or once")
+    size, margin = config.retrieval.canonical_size, config.crop.train_margin
+    scores = canonical_scores(
+        networks.scores_function(config, settings, size),
+        extractor,
+        instances,
+        run.workdir.retrieval,
+        crop_size=size,
+        margin=margin,
+        batch_size=config.label.device_batch,
+    )
+    extend = with_canonical(scores, instances, margin)
+    return supervise_once(from_config.grid(config), settings), extend, {}
+
+
+def _fit(
+    run: Run,
+    phase: str,
+    network: Generator,
+    objective: Objective,
+    params: Params,
+    instances: Sequence[Instance],
+    extractor: Params | None = None,
+    extend: Callable[[Batch], Batch] = dict,
+) -> Params:
+    """Trains `params` as the phase's section of the config says; returns them whole."""
+    config, section = run.config, run.config[phase]
+    trained, frozen = split_params(params, trains_blocks(network.encoder.frozen_blocks))
+    schedule = from_config.schedule(config, section, len(instances))
+    optimiser = from_config.optimiser(section, len(instances), schedule.total_steps)
+
+    def step_on(axis_name: str | None) -> Any:
+        return make_step(
+            objective,
+            optimiser,
+            teacher_rate=config.train.teacher_rate,
+            microbatches=section.microbatches,
+            axis_name=axis_name,
+        )
+
+    state = fit(
+        parallel_step(step_on, config.train.parallel, jax.local_devices(), section.batch_size),
+        init_state(trained, optimiser),
+        {"generator": frozen, "extractor": extractor or {}},
+        train_batches(
+            instances,
+            from_config.augment(config),
+            batch_size=section.batch_size,
+            seed=config.seed,
+            steps=schedule.total_steps,
+            workers=config.data.workers,
+        ),
+        phase=phase,
+        workdir=run.workdir.folder,
+        schedule=schedule,
+        extend=extend,
+    )
+    return merge_params(jax.device_get(state.params), frozen)

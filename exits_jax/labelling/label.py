@@ -1,0 +1,124 @@
+"""Instances in, labels out: predict, paste, cut, judge; part by part, so that nothing is lost."""
+
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from exits_jax.annotations import Instance
+from exits_jax.data.pipeline import label_batches
+from exits_jax.data.source import Source
+from exits_jax.errors import UserError
+from exits_jax.labelling.export import merge, read_parts, write_part
+from exits_jax.labelling.paste import binary_mask, paste_probability
+from exits_jax.labelling.predict import Predict
+from exits_jax.labelling.quality import Label, box_label, make_label
+
+
+class Labeller:
+    """Turns instances into labels with one predictor and one set of settings.
+
+    Fields:
+      predict: batch -> mask logits; see `predict`.
+      crop_size: side of the crops in pixels.
+      margin: share of the box's half-size added on each side.
+      batch_size: crops at a time; constant, because features differ in the last bits between sizes.
+      threshold: the mask is where the probability is greater.
+      skip_errors: an image that cannot be used gives box masks flagged `item_error`, instead of an
+        error.
+    """
+
+    def __init__(
+        self,
+        predict: Predict,
+        *,
+        crop_size: int,
+        margin: float,
+        batch_size: int,
+        threshold: float = 0.5,
+        skip_errors: bool = False,
+    ) -> None:
+        self._predict, self._threshold, self._skip_errors = predict, threshold, skip_errors
+        self._cut = {"crop_size": crop_size, "margin": margin, "batch_size": batch_size}
+
+    def __call__(self, source: Source, instances: Sequence[Instance]) -> list[Label]:
+        """Labels in the order of `instances`, which are those of `source`."""
+        labels: dict[int, Label] = {}
+
+        def unusable(indices: list[int], error: UserError) -> None:
+            if not self._skip_errors:
+                raise error
+            labels.update({i: box_label(instances[i]) for i in indices})
+
+        for batch in label_batches(source, **self._cut, on_error=unusable):
+            logits = self._predict(batch)
+            for row in np.flatnonzero(batch["valid"]):
+                index = int(batch["index"][row])
+                labels[index] = label_from_logits(
+                    instances[index], logits[row], batch["window_xyxy"][row], self._threshold
+                )
+        return [labels[index] for index in range(len(instances))]
+
+
+def label_from_logits(
+    instance: Instance,
+    logits: Float[np.ndarray, "m m"],
+    window_xyxy: Float[np.ndarray, "4"],
+    threshold: float = 0.5,
+) -> Label:
+    """The label of one crop: logits at image resolution, sigmoid, cut at the threshold and the box.
+
+    Args:
+      instance: the annotation.
+      logits: on the crop's cells.
+      window_xyxy: where the crop lies in the image.
+      threshold: of the probability.
+    """
+    height, width = instance.image.height, instance.image.width
+    patch, region = paste_probability(logits, window_xyxy.astype(np.float64), height, width)
+    probability = 1 / (1 + np.exp(-np.clip(patch, -30, 30)))
+    mask, empty = binary_mask(
+        probability, region, instance.box_xyxy, height, width, threshold=threshold
+    )
+    return make_label(instance, mask, probability, region, empty=empty)
+
+
+def label_in_parts(
+    label: Callable[[Source, Sequence[Instance]], list[Label]],
+    source: Source,
+    instances: Sequence[Instance],
+    folder: pathlib.Path,
+    *,
+    part_size: int,
+    finished: Callable[[int, bool], None],
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[int, Label]:
+    """Labels everything, `part_size` annotations at a time, each part a file when it is done.
+
+    Parts that are there already are not made again. Batches never reach over a part, so labels do
+    not depend on where an earlier run stopped.
+
+    Args:
+      label: a `Labeller`.
+      source: where the images come from.
+      instances: those of `source`, in document order.
+      folder: where parts are kept.
+      part_size: annotations in a part.
+      finished: called after each part with its size and whether it was there before.
+      stop: asked before each part; True ends the work.
+
+    Returns:
+      Labels by annotation id: all of them, unless `stop` said so.
+    """
+    parts = read_parts(folder)
+    for number, first in enumerate(range(0, len(instances), part_size)):
+        if stop():
+            break
+        positions = range(first, min(first + part_size, len(instances)))
+        known = number in parts
+        if not known:
+            parts[number] = label(source.take(positions), [instances[i] for i in positions])
+            write_part(folder, number, parts[number])
+        finished(len(positions), known)
+    return merge(parts)

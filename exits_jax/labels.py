@@ -1,0 +1,77 @@
+"""The labels of a run: which predictor, which parts, and the files people take away."""
+
+from collections.abc import Callable, Mapping
+
+from exits_jax import from_config, networks
+from exits_jax.annotations import Annotations, Instance
+from exits_jax.data.source import file_source
+from exits_jax.errors import UserError
+from exits_jax.files import write_json
+from exits_jax.fitting import saved_thresholds
+from exits_jax.interruption import stop_between_steps
+from exits_jax.labelling.export import pseudo_labels, results
+from exits_jax.labelling.label import Labeller, label_in_parts
+from exits_jax.labelling.predict import (
+    Predict,
+    generator_predictor,
+    propagation_predictor,
+    with_flip,
+)
+from exits_jax.labelling.quality import Label
+from exits_jax.progress import track
+from exits_jax.run import Run
+
+SOURCES = ("generator", "propagation")
+
+
+def make_labels(run: Run, annotations: Annotations, source: str) -> dict[int, Label]:
+    """Labels of every instance from `source`, resuming where an earlier run stopped."""
+    config = run.config
+    labeller = Labeller(
+        predictor(run, source),
+        crop_size=config.crop.size,
+        margin=config.crop.label_margin,
+        batch_size=config.label.device_batch,
+        threshold=config.label.threshold,
+        skip_errors=config.data.on_error == "skip",
+    )
+    instances = annotations.instances
+    with (
+        stop_between_steps() as stop,
+        track(f"label ({source})", len(instances)) as progress,
+    ):
+        return label_in_parts(
+            labeller,
+            file_source(instances),
+            instances,
+            run.workdir.label_parts / source,
+            part_size=config.label.part_size,
+            finished=lambda n, known: progress.skip(n) if known else progress.advance(n),
+            stop=lambda: stop.requested,
+        )
+
+
+def predictor(run: Run, source: str) -> Predict:
+    """Mask logits by the generator, or by propagation alone."""
+    config = run.config
+    if source not in SOURCES:
+        raise UserError(f"label.source is '{source}', expected one of {', '.join(SOURCES)}")
+    if source == "generator":
+        network, params = networks.trained_generator(config, run.workdir)
+        predict = generator_predictor(network, params, config.generator.normalise)
+    else:
+        settings = saved_thresholds(run)
+        predict = propagation_predictor(
+            networks.scores_function(config, settings, config.crop.size),
+            networks.extractor_params(config, run.workdir),
+            from_config.grid(config),
+        )
+    return with_flip(predict) if config.label.flip else predict
+
+
+def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]) -> None:
+    """`pseudo_labels.results.json`, then `pseudo_labels.json`: the second one says it is done."""
+    write_json(run.workdir.results, results(labels, annotations.instances))
+    write_json(
+        run.workdir.labels, pseudo_labels(annotations.document, labels, annotations.instances)
+    )

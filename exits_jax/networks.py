@@ -1,0 +1,100 @@
+"""The two networks of a run with their parameters, from weights, warm-up or training."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from exits_jax import from_config
+from exits_jax.errors import UserError
+from exits_jax.models import Generator, ViT, load_params, load_vit, normalise
+from exits_jax.models.backbones import backbone_path
+from exits_jax.retrieval import RetrievalSettings, Scores, crop_scores
+from exits_jax.training.state import Params
+from exits_jax.workdir import Workdir
+
+
+def published_params(section: ConfigDict, network: ViT, seed: int) -> Params:
+    """The parameters `section.weights` names: a known backbone, a file, or "random"."""
+    if section.weights == "random":
+        return _random(network, seed)
+    return load_vit(backbone_path(section.weights), network, section.family, stem_seed=seed)
+
+
+def extractor_params(config: ConfigDict, workdir: Workdir) -> Params:
+    """The similarity extractor: warmed up where the workdir has it, else as published.
+
+    Without the warm-up this is the "w/o warm-up" row of the supplement's table a3.
+    """
+    network = from_config.vit(config.extractor, config.crop.size)
+    if workdir.extractor.exists():
+        return load_params(workdir.extractor, _shapes(network))
+    return published_params(config.extractor, network, config.seed)
+
+
+def initial_generator(config: ConfigDict, workdir: Workdir, network: Generator) -> Params:
+    """The generator before training: a pretrained encoder, a fresh decoder."""
+    if config.generator.from_extractor:
+        encoder = extractor_params(config, workdir)
+    else:
+        encoder = published_params(config.generator, network.encoder, config.seed)
+    return _random(network, config.seed + 1) | {"encoder": encoder}
+
+
+def extractor_with_decoder(config: ConfigDict, network: Generator) -> Params:
+    """What the warm-up begins with: the published extractor and a fresh mask decoder on it."""
+    encoder = published_params(config.extractor, network.encoder, config.seed)
+    return _random(network, config.seed) | {"encoder": encoder}
+
+
+def trained_generator(config: ConfigDict, workdir: Workdir) -> tuple[Generator, Params]:
+    """The generator to label with: `generator.params`, or what was trained in the workdir."""
+    network = from_config.generator(config)
+    path = config.generator.params or workdir.generator
+    if not config.generator.params and not workdir.generator.exists():
+        raise UserError(
+            f"{workdir.generator}: no trained generator; run --mode=train first, name one with "
+            "--config.generator.params=FILE, or label without training: "
+            "--config.label.source=propagation"
+        )
+    return network, load_params(path, _shapes(network))
+
+
+def attend(network: ViT, pixels: str) -> Callable[..., dict[str, dict[int, Any]]]:
+    """The extractor as retrieval takes it: (parameters, image uint8, layers) -> intermediates."""
+
+    def intermediates(params: Params, image: Any, **asked: tuple[int, ...]) -> dict:
+        return network.apply({"params": params}, normalise(image, pixels), features=False, **asked)[1]
+
+    return intermediates
+
+
+def scores_function(
+    config: ConfigDict, settings: RetrievalSettings, crop_size: int
+) -> Callable[[Params, dict[str, Any]], Scores]:
+    """(extractor's parameters, batch) -> propagation scores, for crops of `crop_size` pixels."""
+    network = from_config.vit(config.extractor, crop_size)
+    return crop_scores(
+        attend(network, config.extractor.normalise),
+        depth=network.depth,
+        class_token=network.class_token,
+        grid=from_config.grid(config, crop_size),
+        settings=settings,
+    )
+
+
+def _random(network: Generator | ViT, seed: int) -> Params:
+    return network.init(jax.random.key(seed), _example(network))["params"]
+
+
+def _shapes(network: Generator | ViT) -> Params:
+    """Names and shapes of a network's parameters, without computing them."""
+    return jax.eval_shape(network.init, jax.random.key(0), _example(network))["params"]
+
+
+def _example(network: Generator | ViT) -> jax.Array:
+    """The smallest image a network takes; parameters do not depend on the size."""
+    patch = network.encoder.patch if isinstance(network, Generator) else network.patch
+    return jnp.zeros((1, 2 * patch, 2 * patch, 3))

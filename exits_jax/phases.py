@@ -1,0 +1,97 @@
+"""The modes of the command line, one short function each."""
+
+import json
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from exits_jax import fitting
+from exits_jax.annotations import check_file, problem_line
+from exits_jax.errors import UserError
+from exits_jax.evaluation.iou import read_ground_truth
+from exits_jax.evaluation.summary import evaluation_record
+from exits_jax.files import write_json
+from exits_jax.labelling.export import labels_of
+from exits_jax.labels import make_labels, write_labels
+from exits_jax.models import save_params
+from exits_jax.run import Run, annotations_to_label
+from exits_jax.workdir import Workdir
+
+
+def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool) -> None:
+    """Runs a mode in a workdir, or says what it would do."""
+    run = Run(config, Workdir(folder))
+    if dry_run:
+        return describe(run, mode)
+    with run.workdir.locked():
+        run.workdir.adopt(config.to_dict())
+        MODES[mode](run)
+
+
+def run_all(run: Run) -> None:
+    """Every phase that is not done yet, in order."""
+    for name in pending(run):
+        MODES[name](run)
+
+
+def pending(run: Run) -> list[str]:
+    """The phases of mode `run` whose result the workdir does not hold yet."""
+    config, workdir = run.config, run.workdir
+    needs_training = config.label.source == "generator" and not config.generator.params
+    results = {
+        "warmup": workdir.extractor if config.warmup.epochs else None,
+        "train": workdir.generator if needs_training else None,
+        "label": workdir.labels,
+        "evaluate": workdir.report,
+    }
+    return [name for name, path in results.items() if path and not path.exists()]
+
+
+def warmup(run: Run) -> None:
+    """Warms up the similarity extractor."""
+    save_params(run.workdir.extractor, fitting.warm_up(run))
+
+
+def train(run: Run) -> None:
+    """Trains the mask generator."""
+    save_params(run.workdir.generator, fitting.train(run))
+
+
+def label(run: Run) -> None:
+    """Writes the masks."""
+    annotations = annotations_to_label(run)
+    labels = make_labels(run, annotations, run.config.label.source)
+    write_labels(run, annotations, labels)
+    print(f"labels: {run.workdir.labels}")
+
+
+def evaluate(run: Run) -> None:
+    """Measures the labels against ground truth where there is one, draws and reports."""
+    if not run.workdir.labels.exists():
+        raise UserError(f"{run.workdir.labels}: not there yet; run --mode=label first")
+    annotations = annotations_to_label(run)
+    labels = labels_of(json.loads(run.workdir.labels.read_text()))
+    propagated = labels
+    if run.config.label.source != "propagation":
+        propagated = make_labels(run, annotations, "propagation")
+    truth = read_ground_truth(annotations)
+    record = evaluation_record(truth, labels, propagated)
+    write_json(run.workdir.evaluation, record, indent=2)
+    print(json.dumps(record, indent=1))
+
+
+def check(file: str, images: str | None) -> int:
+    """Lints an annotation or label file; prints one line a finding; 1 if there is any."""
+    problems = check_file(file, images)
+    for problem in problems:
+        print(problem_line(file, problem))
+    return 1 if problems else 0
+
+
+MODES: dict[str, Callable[[Run], None]] = {
+    "run": run_all,
+    "warmup": warmup,
+    "train": train,
+    "label": label,
+    "evaluate": evaluate,
+}

@@ -1,0 +1,132 @@
+"""Propagation scores computed once per instance, before training (`retrieval.when = "once"`).
+
+Not given in the paper, which retrieves points in every step. Scores are kept as float16 on a
+canonical crop that contains every training crop (`data.crop.canonical_window`); the step resamples
+them (`supervision.supervise_once`).
+"""
+
+import hashlib
+import io
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, Float16
+
+from exits_jax.annotations import Instance
+from exits_jax.data.crop import canonical_window
+from exits_jax.data.pipeline import label_batches
+from exits_jax.files import write_bytes
+from exits_jax.progress import track
+from exits_jax.retrieval import Scores, score_inputs
+from exits_jax.training.step import Batch
+
+PART = 128  # instances a file holds
+
+
+def canonical_scores(
+    scores_of: Callable[[Any, Batch], Scores],
+    params: Any,
+    instances: Sequence[Instance],
+    folder: pathlib.Path,
+    *,
+    crop_size: int,
+    margin: float,
+    batch_size: int,
+) -> Float16[np.ndarray, "n M M"]:
+    """Scores of every instance on its canonical crop, kept in `folder` part by part.
+
+    Parts that an earlier, interrupted run finished are read, not computed again.
+
+    Args:
+      scores_of: `retrieval.crop_scores` at `crop_size`.
+      params: the similarity extractor's.
+      instances: what is trained on.
+      folder: where the parts are.
+      crop_size: side of the canonical crop in pixels.
+      margin: largest margin of a training crop, in half-sizes of the box.
+      batch_size: crops at a time.
+    """
+    forward = jax.jit(lambda p, batch: scores_of(p, batch).score)
+    params = jax.device_put(params)
+    parts = []
+    with track("retrieve once", len(instances)) as progress:
+        for first in range(0, len(instances), PART):
+            chosen = instances[first : first + PART]
+            path = folder / f"scores_{first // PART:05d}_{_fingerprint(chosen)}.npy"
+            if path.exists():
+                parts.append(np.load(path))
+                progress.skip(len(chosen))
+                continue
+            rows = []
+            for batch in label_batches(
+                chosen, crop_size=crop_size, margin=margin, batch_size=batch_size
+            ):
+                score = np.asarray(forward(params, score_inputs(batch)))
+                rows.append(score[batch["valid"]].astype(np.float16))
+                progress.advance(int(batch["valid"].sum()))
+            part = np.concatenate(rows)
+            side = round(part.shape[-1] ** 0.5)
+            parts.append(part.reshape(-1, side, side))
+            _save(path, parts[-1])
+    return np.concatenate(parts)
+
+
+def with_canonical(
+    scores: Float16[np.ndarray, "n M M"], instances: Sequence[Instance], margin: float
+) -> Callable[[Batch], Batch]:
+    """Builds the function that adds "canonical_score" and "canonical_window" to a batch."""
+    windows = np.stack([canonical_window(i.box_xyxy, margin) for i in instances])
+    windows = windows.astype(np.float32)
+
+    def extend(batch: Batch) -> Batch:
+        index = batch["index"]
+        return batch | {
+            "canonical_score": scores[index].astype(np.float32),
+            "canonical_window": windows[index],
+        }
+
+    return extend
+
+
+def score_sample(
+    scores_of: Callable[[Any, Batch], Scores],
+    params: Any,
+    instances: Sequence[Instance],
+    *,
+    crop_size: int,
+    margin: float,
+    batch_size: int,
+) -> tuple[Float[np.ndarray, "n p"], np.ndarray]:
+    """Scores and in-box cells of some instances, to calibrate the thresholds on.
+
+    Returns:
+      score [n,p] float32 and inside [n,p] bool, of the instances that have extreme points.
+    """
+    forward = jax.jit(scores_of)
+    rows: list[np.ndarray] = []
+    inside: list[np.ndarray] = []
+    with track("calibrate thresholds", len(instances)) as progress:
+        for batch in label_batches(
+            instances, crop_size=crop_size, margin=margin, batch_size=batch_size
+        ):
+            result = forward(params, score_inputs(batch))
+            keep = batch["valid"] & batch["has_points"]
+            rows.append(np.asarray(result.score)[keep])
+            inside.append(np.asarray(result.inside_box)[keep])
+            progress.advance(int(batch["valid"].sum()))
+    return np.concatenate(rows), np.concatenate(inside)
+
+
+def _fingerprint(instances: Sequence[Instance]) -> str:
+    """Changes with the instances a part is about."""
+    ids = ",".join(str(instance.id) for instance in instances)
+    return hashlib.sha256(ids.encode()).hexdigest()[:8]
+
+
+def _save(path: pathlib.Path, array: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    write_bytes(path, buffer.getvalue())
