@@ -11,7 +11,7 @@ import pathlib
 import matplotlib
 import numpy as np
 from jaxtyping import Bool, Num, Shaped, UInt8
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
 
@@ -44,7 +44,9 @@ def resize_mask(
     return resized
 
 
-def resize_cells(cells: Shaped[np.ndarray, "N N"], side: int) -> Shaped[np.ndarray, "side side"]:
+def resize_cells(
+    cells: Shaped[np.ndarray, "N N *channels"], side: int
+) -> Shaped[np.ndarray, "side side *channels"]:
     """Every cell of a grid as a block of pixels: the grid's own resolution stays visible."""
     position = np.arange(side) * len(cells) // side
     return cells[position[:, None], position]
@@ -55,13 +57,21 @@ def mask_outline(mask: Bool[np.ndarray, "h w"], thickness: int) -> Bool[np.ndarr
 
     The border of the picture is no edge: an object that is cut by it has no line there.
     """
-    inside = outside = Image.fromarray(mask.astype(np.uint8) * 255)
+    inside = outside = mask
     for step in range(thickness):
         if step % 2:
-            inside = inside.filter(ImageFilter.MinFilter(3))
+            inside = ~_grown(~inside)
         else:
-            outside = outside.filter(ImageFilter.MaxFilter(3))
-    return np.asarray(outside) != np.asarray(inside)
+            outside = _grown(outside)
+    return outside & ~inside
+
+
+def _grown(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """The mask and all pixels that touch it, also at a corner."""
+    tall = np.pad(mask, [(1, 1), (0, 0)])
+    mask = tall[:-2] | tall[1:-1] | tall[2:]
+    wide = np.pad(mask, [(0, 0), (1, 1)])
+    return wide[:, :-2] | wide[:, 1:-1] | wide[:, 2:]
 
 
 def paint(

@@ -132,7 +132,7 @@ def _score_panel(
     """The score as diverging colours, cell by cell, with the greyed crop shining through."""
     finite = np.nan_to_num(values, posinf=0, neginf=0)
     # The 98 % quantile: one hot seed cell must not bleach all others.
-    limit = max(float(np.quantile(np.abs(finite), 0.98)), 1e-6)
+    limit = float(np.quantile(np.abs(finite), 0.98)) or 1.0
     grey = fine.mean(axis=-1, keepdims=True)
     heat = drawing.resize_cells(drawing.heat_colours(finite, limit), len(fine))
     mixed = np.rint(0.7 * heat + 0.3 * grey).astype(np.uint8)

@@ -41,7 +41,7 @@ def thumbnail(
     canvas = Image.fromarray(picture)
     draw = ImageDraw.Draw(canvas)
     for x, y in () if points_xy is None else points_xy:
-        drawing.draw_disc(draw, ((float(x) - x0) * fine, (float(y) - y0) * fine), 3 * FINE, POINT)
+        drawing.draw_disc(draw, ((float(x) - x0) * fine, (float(y) - y0) * fine), 3.0 * FINE, POINT)
     return np.asarray(canvas.reduce(FINE))
 
 
@@ -100,7 +100,7 @@ def _write_names(
     taken: list[Rectangle] = []
     for mask, name, colour in labelled:
         text = drawing.fit_text(name, letters, 160)
-        size = letters.getlength(text) + 8, LABEL_FONT_PX + 6
+        size = letters.getlength(text) + 8.0, LABEL_FONT_PX + 6.0
         place = next((r for r in _places(mask, size) if not _covers(r, taken)), None)
         if place is None or not mask.any():
             continue

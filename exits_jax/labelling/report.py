@@ -67,7 +67,7 @@ def write_report(
         "images": report_page.image_cards(
             [replace(images[index], content=content) for index, content in shown.items()]
         ),
-        "images_note": _note(len(shown), len(images), "images"),
+        "images_note": _note(len(shown), len(images), "pictures of images"),
     }
     page = report_page.fill_template(parts | _instance_parts(rows, panels))
     # A file name that is not valid text (undecodable bytes on disk) must not stop the report.
@@ -99,7 +99,7 @@ def _instance_parts(rows: Sequence[ReportItem], panels: Mapping[int, bytes]) -> 
         "flags": report_page.options([flag for item in rows for flag in item.flags]),
         "sort_iou": '<option value="iou">IoU</option>' if known else "",
         "cards": "".join(map(report_page.item_card, rows)),
-        "panels_note": _note(len(panels), wanted, "panel strips"),
+        "panels_note": _note(len(panels), wanted, "panel strips") if wanted else "",
         "data": report_page.embedded_json(data),
     }
 
@@ -143,6 +143,8 @@ def _embedded_size(content: bytes) -> int:
 
 def _note(shown: int, given: int, what: str) -> str:
     """What was left out to keep the page small, if anything."""
+    if not given:
+        return f"<p>There are no {what} in this page.</p>"
     if shown == given:
         return ""
     return f"<p>{shown:,} of {given:,} {what} are in this page, to keep it small.</p>"

@@ -109,6 +109,7 @@ function show(kind, list, index) {
     addFact("image id", entry.id);
     addFact("labels", entry.about);
   }
+  byId("only-these").hidden = isItem;
   byId("previous").disabled = index === 0;
   byId("next").disabled = index === list.length - 1;
   if (!viewer.open) viewer.showModal();
@@ -135,6 +136,14 @@ document.addEventListener("click", (event) => {
 
 byId("previous").addEventListener("click", () => step(-1));
 byId("next").addEventListener("click", () => step(1));
+byId("only-these").addEventListener("click", () => {
+  form.reset();
+  controls.search.value = open.list[open.index].file;
+  open = null;
+  viewer.close();
+  showCards();
+  byId("instances").scrollIntoView();
+});
 byId("close").addEventListener("click", () => viewer.close());
 viewer.addEventListener("keydown", (event) => {
   const picture = byId("viewer-picture");
@@ -154,6 +163,5 @@ viewer.addEventListener("close", () => {
 // A plain anchor such as #instances is a place on the page, not a state.
 const isState = () => !location.hash || location.hash.includes("=");
 window.addEventListener("hashchange", () => { if (isState()) readAddress(); });
-byId("image-section").hidden = shots.length === 0;
 form.hidden = false;
 readAddress();

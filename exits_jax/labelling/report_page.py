@@ -44,7 +44,7 @@ class ReportItem:
     category: str
     score: float
     iou: float | None
-    area: float
+    area: float | int
     flags: list[str]
     thumbnail: bytes
     panel: bytes | None = None
@@ -115,7 +115,8 @@ def summary_table(summary: Mapping[str, Mapping[str, Any]] | None) -> str:
 def figure_list(figures: Mapping[str, bytes]) -> str:
     """Figures with their captions, at most as wide as the page."""
     return "".join(
-        f'<figure class="plot"><img src="{data_uri(content)}" alt="" loading="lazy">'
+        f'<figure class="plot"><div class="scroll" tabindex="0" role="region" aria-label="Figure">'
+        f'<img src="{data_uri(content)}" alt="" loading="lazy"></div>'
         f"<figcaption>{_text(caption)}</figcaption></figure>"
         for caption, content in figures.items()
     )

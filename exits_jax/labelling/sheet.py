@@ -79,7 +79,7 @@ def _draw_scale(tile: Image.Image, limit: float, middle: float) -> None:
     low, high = f"−{limit:.2g}", f"+{limit:.2g}"
     left = round(letters.getlength(low)) + 6
     right = tile.width - round(letters.getlength(high)) - 6
-    ramp = drawing.heat_colours(np.linspace(-1, 1, right - left)[None, :], 1.0)
+    ramp = drawing.heat_colours(np.linspace(-1, 1, max(1, right - left))[None, :], 1.0)
     bar = Image.fromarray(np.repeat(ramp, 11, axis=0))
     tile.paste(bar, (left, round(middle) - 6))
     draw.text((0, middle), low, fill=INK, font=letters, anchor="lm")

@@ -56,6 +56,7 @@ def training_figure(
     if not curves:
         return None
     figure = Figure((PANEL_INCHES[0] * len(curves), PANEL_INCHES[1]), DPI, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(curves), squeeze=False)[0]
     for panel, (phase, found) in zip(axes, curves.items(), strict=True):
