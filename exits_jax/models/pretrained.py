@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from exits_jax.errors import UserError
+from exits_jax.models.embedding import ConvStem
 from exits_jax.models.params_io import Params, flatten, report_misfit, unflatten
 from exits_jax.models.read_tensors import read_tensors
-from exits_jax.models.rename import FAMILIES, Change, Family
+from exits_jax.models.rename import FAMILIES, Family
+from exits_jax.models.rename_changes import Change
 from exits_jax.models.vit import ViT
 
 _STEM = "embedding/conv_stem/"
@@ -155,13 +157,9 @@ def _expected(vit: ViT) -> Shapes:
 
 
 def _fresh_stem(vit: ViT, seed: int) -> Params:
-    """Initial parameters of the convolution stem; the rest of the network is not computed."""
-
-    def initial(key: jax.Array) -> Params:
-        image = jnp.zeros((1, vit.patch, vit.patch, 3))
-        return vit.init(key, image)["params"]["embedding"]["conv_stem"]
-
-    return jax.jit(initial)(jax.random.key(seed))
+    """Initial parameters of the convolution stem."""
+    image = jnp.zeros((1, vit.patch, vit.patch, 3))
+    return ConvStem(vit.width).init(jax.random.key(seed), image)["params"]
 
 
 def _words(vit: ViT) -> str:

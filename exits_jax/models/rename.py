@@ -7,13 +7,22 @@ position and the grid's from one list of positions).
 """
 
 import dataclasses
-import math
-from collections.abc import Callable
 
-import numpy as np
-from jaxtyping import Float
+from exits_jax.models.rename_changes import (
+    Change,
+    class_row,
+    convolution,
+    grid_rows,
+    joined,
+    joined_in,
+    joined_out,
+    keep,
+    last_axis,
+    part,
+    transpose,
+    zeros,
+)
 
-Change = Callable[[np.ndarray], np.ndarray]
 Table = dict[str, tuple[str, Change]]
 
 
@@ -26,71 +35,14 @@ class Family:
       marks: names whose presence tells the family; the first is also where a common prefix
         ("backbone.", "vit.", "params/") is read off.
       table: our name -> (the family's name, change of the array).
-      ignored: regular expressions of names that are no part of the encoder; all others count.
+      ignored: regular expressions of names that are no part of the encoder; any other
+        name that is not used is reported.
     """
 
     name: str
     marks: tuple[str, ...]
     table: Table
     ignored: tuple[str, ...]
-
-
-def keep(array: np.ndarray) -> np.ndarray:
-    """The array as it is."""
-    return array
-
-
-def transpose(weight: Float[np.ndarray, "out in"]) -> Float[np.ndarray, "in out"]:
-    """PyTorch's dense layers keep [out, in], Flax's [in, out]."""
-    return weight.T
-
-
-def convolution(weight: Float[np.ndarray, "out in h w"]) -> Float[np.ndarray, "h w in out"]:
-    """PyTorch's OIHW to Flax's HWIO."""
-    return weight.transpose(2, 3, 1, 0)
-
-
-def part(index: int) -> Change:
-    """Query, key or value (0, 1, 2) out of a fused PyTorch weight [3 D, D] or bias [3 D]."""
-    return lambda fused: np.split(fused, 3)[index].T
-
-
-def last_axis(array: np.ndarray) -> np.ndarray:
-    """A class token [1, 1, D] -> [1, D]."""
-    return array.reshape(-1, array.shape[-1])
-
-
-def joined(array: np.ndarray) -> np.ndarray:
-    """A Flax bias [heads, d] -> [D]."""
-    return array.reshape(-1)
-
-
-def joined_in(array: Float[np.ndarray, "D heads d"]) -> Float[np.ndarray, "D D"]:
-    """A Flax kernel that splits its output into heads -> [D, D]."""
-    return array.reshape(array.shape[0], -1)
-
-
-def joined_out(array: Float[np.ndarray, "heads d D"]) -> Float[np.ndarray, "D D"]:
-    """A Flax kernel that reads its input by heads -> [D, D]."""
-    return array.reshape(-1, array.shape[-1])
-
-
-def class_row(positions: Float[np.ndarray, "1 n D"]) -> Float[np.ndarray, "1 D"]:
-    """The class token's position: the first row of a list that has one row more than a square."""
-    if math.isqrt(positions.shape[1]) ** 2 == positions.shape[1]:
-        raise ValueError("the list has no row for a class token")
-    return positions[0, :1]
-
-
-def grid_rows(positions: Float[np.ndarray, "1 n D"]) -> Float[np.ndarray, "g g D"]:
-    """The patch tokens' positions as a square table, with or without a class row before them."""
-    side = math.isqrt(positions.shape[1])
-    return positions[0, positions.shape[1] - side * side :].reshape(side, side, -1)
-
-
-def _zeros(token: Float[np.ndarray, "1 1 D"]) -> Float[np.ndarray, "1 D"]:
-    """A class position for families that add none."""
-    return np.zeros_like(token[0])
 
 
 def _embedding(prefix: str, patch: str, position: str) -> Table:
@@ -214,7 +166,7 @@ AUGREG: Table = {
 # google-research/big_vision, whose class token gets no position.
 BIG_VISION: Table = {
     **_flax("MultiHeadDotProductAttention_0", ("LayerNorm_0", "LayerNorm_1"), "MlpBlock_0"),
-    "embedding/class_position": ("cls", _zeros),
+    "embedding/class_position": ("cls", zeros),
     "embedding/position": ("pos_embedding", grid_rows),
 }
 

@@ -2,7 +2,8 @@
 
 One module serves every published ViT this project loads: Ti, S, B and L; patches of 8, 14 and 16;
 with a class token or without; with LayerScale (DINOv2) or without. LayerNorm's epsilon is 1e-6 and
-GELU is exact in all of them. Parameters are float32 whatever the activations' type.
+GELU is exact (AugReg was trained with its tanh form, which differs by 5e-4 at most). Parameters are
+float32 whatever the activations' type.
 """
 
 from typing import Any
@@ -13,22 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from exits_jax.models.position import resize_positions
+from exits_jax.models.embedding import Embedding
+from exits_jax.models.layers import Block, layer_norm
 
 # name -> (width, depth, heads)
 SIZES = {"Ti": (192, 12, 3), "S": (384, 12, 6), "B": (768, 12, 12), "L": (1024, 24, 16)}
-
-LAYER_NORM_EPSILON = 1e-6
-# CaiT's advice for networks of up to 18 layers; pretrained weights overwrite it.
-LAYER_SCALE_START = 0.1
 
 PIXEL_STATISTICS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
-
-# What a layer hands out: "attention" [b,n,n] and "keys" [b,n,D], those that were asked for.
-Maps = dict[str, Array]
 
 
 def normalise(
@@ -132,7 +127,7 @@ class ViT(nn.Module):
                 out[kind][layer] = value
         if not (features or self.is_initializing()):
             return None, out
-        x = _layer_norm("norm")(x)[:, int(self.class_token) :]
+        x = layer_norm("norm")(x)[:, int(self.class_token) :]
         grid = image.shape[1] // self.patch
         return (x.reshape(x.shape[0], grid, grid, -1) if features else None), out
 
@@ -162,181 +157,9 @@ class ViT(nn.Module):
             return self.depth
         return max(asked, default=0)
 
-    def _block(self, layer: int, wanted: frozenset[str]) -> "Block":
+    def _block(self, layer: int, wanted: frozenset[str]) -> Block:
         """Layer number `layer`, told what to compute."""
         block = nn.remat(Block) if self.remat else Block
         return block(
             self.heads, self.layer_scale, wanted, dtype=self.dtype, name=f"block{layer:02d}"
         )
-
-
-class Embedding(nn.Module):
-    """Image -> tokens with their positions added, the class token first where there is one."""
-
-    patch: int
-    width: int
-    class_token: bool
-    stem: str
-    position_grid: int
-    position_resize: str
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, image: Float[Array, "b s s 3"]) -> Float[Array, "b n D"]:
-        """Normalised crops -> tokens in `dtype`."""
-        if image.shape[1] % self.patch:
-            raise ValueError(
-                f"crop side {image.shape[1]} is not a multiple of the patch side {self.patch}"
-            )
-        x = self._stem()(image.astype(self.dtype))
-        normal = nn.initializers.normal(0.02)
-        grid, width = self.position_grid, self.width
-        table = self.param("position", normal, (grid, grid, width), jnp.float32)
-        x = x + resize_positions(table, x.shape[1], self.position_resize).astype(self.dtype)
-        x = x.reshape(x.shape[0], -1, width)
-        if not self.class_token:
-            return x
-        token = self.param("class_token", normal, (1, width), jnp.float32)
-        token += self.param("class_position", normal, (1, width), jnp.float32)
-        first = jnp.broadcast_to(token.astype(self.dtype), (x.shape[0], 1, width))
-        return jnp.concatenate([first, x], axis=1)
-
-    def _stem(self) -> nn.Module:
-        """The module that turns pixels into a grid of vectors."""
-        if self.stem == "patch":
-            side = (self.patch, self.patch)
-            return nn.Conv(
-                self.width, side, side, padding="VALID", dtype=self.dtype, name="patch_projection"
-            )
-        if self.stem != "conv":
-            raise ValueError(f"stem: found {self.stem!r}, expected 'patch' or 'conv'")
-        if self.patch != 16:
-            raise ValueError(f"stem 'conv' makes patches of 16 pixels, found patch {self.patch}")
-        return ConvStem(self.width, self.dtype, name="conv_stem")
-
-
-class ConvStem(nn.Module):
-    """Four 3x3 convolutions of stride 2, channels doubling up to D, and a 1x1 projection.
-
-    Not given in the paper; inferred from its 93 M generator: with ViT-B and the mask decoder this
-    makes 93.1 M parameters, the plain 16x16 projection makes 89.6 M. ReLU after each 3x3, no
-    normalisation (Xiao et al. 2021 use batch statistics there, which would need mutable state).
-    """
-
-    width: int
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, image: Float[Array, "b s s 3"]) -> Float[Array, "b N N D"]:
-        """Normalised crops -> one vector per 16x16 pixels."""
-        x = image
-        for index, share in enumerate((8, 4, 2, 1)):
-            x = nn.Conv(
-                self.width // share,
-                (3, 3),
-                (2, 2),
-                padding=1,
-                dtype=self.dtype,
-                kernel_init=nn.initializers.he_normal(),
-                name=f"conv{index + 1}",
-            )(x)
-            x = nn.relu(x)
-        return nn.Conv(self.width, (1, 1), dtype=self.dtype, name="projection")(x)
-
-
-class Block(nn.Module):
-    """One pre-norm transformer layer: x + attention(norm(x)), then x + mlp(norm(x)).
-
-    `wanted` names what is computed: any of "tokens", "attention", "keys". Without "tokens" only
-    queries and keys are.
-    """
-
-    heads: int
-    layer_scale: bool
-    wanted: frozenset[str]
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b n D"]) -> tuple[Float[Array, "b n D"] | None, Maps]:
-        """Tokens -> tokens after this layer (None if not wanted), and the maps wanted."""
-        attention = SelfAttention(self.heads, self.wanted, self.dtype, name="attention")
-        mixed, maps = attention(_layer_norm("norm1")(x).astype(self.dtype))
-        if mixed is None:
-            return None, maps
-        x = x + self._scaled(mixed, "scale1")
-        y = _layer_norm("norm2")(x).astype(self.dtype)
-        return x + self._scaled(Mlp(self.dtype, name="mlp")(y), "scale2"), maps
-
-    def _scaled(self, branch: Float[Array, "b n D"], name: str) -> Float[Array, "b n D"]:
-        """LayerScale, where the network has it: one learned factor per channel."""
-        if not self.layer_scale:
-            return branch
-        start = nn.initializers.constant(LAYER_SCALE_START)
-        factor = self.param(name, start, (branch.shape[-1],), jnp.float32)
-        return branch * factor.astype(self.dtype)
-
-
-class SelfAttention(nn.Module):
-    """Multi-head self-attention that can hand out its probabilities and its keys."""
-
-    heads: int
-    wanted: frozenset[str]
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b n D"]) -> tuple[Float[Array, "b n D"] | None, Maps]:
-        """Normalised tokens -> mixed tokens (None if not wanted), and the maps wanted."""
-        b, n, width = x.shape
-        split = (b, n, self.heads, width // self.heads)
-        keys = _dense(width, self.dtype, "key")(x)
-        maps = {"keys": keys.astype(jnp.float32)} if "keys" in self.wanted else {}
-        if not self.wanted & {"attention", "tokens"}:
-            return None, maps
-        query = _dense(width, self.dtype, "query")(x) * split[-1] ** -0.5
-        probability = attention_probability(query.reshape(split), keys.reshape(split))
-        if "attention" in self.wanted:
-            maps["attention"] = probability.mean(axis=1)
-        if "tokens" not in self.wanted:
-            return None, maps
-        value = _dense(width, self.dtype, "value")(x).reshape(split)
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", probability.astype(self.dtype), value)
-        return _dense(width, self.dtype, "out")(mixed.reshape(b, n, width)), maps
-
-
-def attention_probability(
-    query: Float[Array, "b n heads d"], key: Float[Array, "b n heads d"]
-) -> Float[Array, "b heads n n"]:
-    """Softmax over keys of <query, key>, float32; `query` is scaled by 1/sqrt(d) already.
-
-    Written out rather than `jax.nn.dot_product_attention`: on two CPU cores, ViT-S, 577 tokens,
-    batch 8, forward 72 ms against 136 ms, gradient 222 ms against 245 ms; and it yields the maps.
-    """
-    logits = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
-    return jax.nn.softmax(logits, axis=-1)
-
-
-class Mlp(nn.Module):
-    """Two dense layers, 4 D wide inside, exact GELU between."""
-
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b n D"]) -> Float[Array, "b n D"]:
-        """Normalised tokens -> the branch to be added."""
-        width = x.shape[-1]
-        x = _dense(4 * width, self.dtype, "fc1")(x)
-        return _dense(width, self.dtype, "fc2")(nn.gelu(x, approximate=False))
-
-
-def _dense(width: int, dtype: Any, name: str) -> nn.Dense:
-    """A dense layer, initialised as ViTs are."""
-    start = nn.initializers.xavier_uniform()
-    return nn.Dense(width, dtype=dtype, kernel_init=start, name=name)
-
-
-def _layer_norm(name: str) -> nn.LayerNorm:
-    """LayerNorm in float32, by the two-pass variance: DINOv2 has activations in the hundreds, for
-    which E[x^2] - E[x]^2 loses digits."""
-    return nn.LayerNorm(
-        epsilon=LAYER_NORM_EPSILON, dtype=jnp.float32, use_fast_variance=False, name=name
-    )
