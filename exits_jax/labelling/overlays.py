@@ -176,7 +176,7 @@ def _truth_panel(
         line = drawing.mask_outline(drawing.resize_mask(prediction, side, side), 2 * FINE)
         picture = drawing.paint(picture, line, PREDICTION, 1.0)
         key.append((PREDICTION, "predicted"))
-    return Panel("Ground truth" if iou is None else f"Ground truth: IoU {iou:.2f}", picture, key)
+    return Panel("Ground truth" if iou is None else f"Truth: IoU {iou:.2f}", picture, key)
 
 
 def _cell_blocks(cells: Bool[np.ndarray, "N N"], side: int) -> Bool[np.ndarray, "side side"]:

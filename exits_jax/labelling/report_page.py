@@ -10,7 +10,7 @@ import importlib.resources
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -100,7 +100,7 @@ def summary_table(summary: Mapping[str, Mapping[str, Any]] | None) -> str:
     if not summary:
         return "<p>No ground truth was given, so nothing was measured.</p>"
     head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS.values())
-    best = {key: max(_number(row, key) for row in summary.values()) for key in COLUMNS}
+    best = {key: _best(summary.values(), key) for key in COLUMNS}
     rows = []
     for method, row in summary.items():
         cells = "".join(_measure(row.get(key), key, best[key]) for key in COLUMNS)
@@ -183,12 +183,13 @@ def _text(value: object) -> str:
     return escape(str(value), quote=True)
 
 
-def _number(row: Mapping[str, Any], key: str) -> float:
-    value = row.get(key)
-    return -1.0 if value is None else float(value)
+def _best(rows: Collection[Mapping[str, Any]], key: str) -> float | None:
+    """The largest number of a column; None where there is nothing to compare."""
+    values = [row[key] for row in rows if row.get(key) is not None]
+    return float(max(values)) if len(values) > 1 else None
 
 
-def _measure(value: float | None, key: str, best: float) -> str:
+def _measure(value: float | int | None, key: str, best: float | None) -> str:
     """One cell: a count, a fraction with three decimals (the column's best in bold), or n/a."""
     if value is None:
         return '<td class="missing">n/a</td>'
