@@ -222,7 +222,6 @@ def test_crop_scores_asks_for_no_more_than_it_needs() -> None:
         ({"distance_sigma": 0.0}, "retrieval.distance_sigma is 0.0"),
         ({"sinkhorn": -1}, "retrieval.sinkhorn is -1"),
         ({"delta": -0.1}, "retrieval.delta is -0.1"),
-        ({"tau_bg": -1.0}, "retrieval.tau_bg is -1.0"),
     ],
 )
 def test_wrong_settings_are_named(wrong: dict, message: str) -> None:

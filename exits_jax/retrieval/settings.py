@@ -69,8 +69,6 @@ _CHECKS: dict[str, tuple[Callable[[RetrievalSettings], bool], str]] = {
         lambda s: s.decision in ("difference", "log_ratio"),
         "'difference' or 'log_ratio'",
     ),
-    "tau_fg": (lambda s: s.tau_fg >= 0, "0 or more"),
-    "tau_bg": (lambda s: s.tau_bg >= 0, "0 or more"),
     "delta": (lambda s: s.delta >= 0, "0 or more"),
     "sinkhorn": (lambda s: s.sinkhorn >= 0, "0 or more"),
     "temperature": (lambda s: s.temperature > 0, "more than 0"),
