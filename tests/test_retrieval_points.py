@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from exits_jax.retrieval import inside_box, resample_score, retrieve_points, seed_points
+from exits_jax.retrieval.points import centre_seed
 
 WHOLE = [0.0, 0.0, 1.0, 1.0]
 
@@ -144,6 +145,15 @@ def test_inside_box_goes_by_the_cell_centre() -> None:
     expected = np.zeros((4, 4), bool)
     expected[0:3, 1:3] = True  # centres .125 .375 .625 .875; the last row is padding
     np.testing.assert_array_equal(inside.reshape(4, 4), expected)
+
+
+def test_centre_seed_is_a_gaussian_of_the_box_within_it() -> None:
+    """Sigma is a fifth of each side: 0.1 across and 0.2 down, on cells of 0.1."""
+    box = np.float32([[0.2, 0.0, 0.7, 1.0]])
+    seed = np.asarray(centre_seed(box, np.float32([WHOLE]), 10)).reshape(10, 10)
+    x, y = np.meshgrid(np.arange(0.05, 1, 0.1), np.arange(0.05, 1, 0.1))
+    expected = np.exp(-((x - 0.45) ** 2) / 0.02 - (y - 0.5) ** 2 / 0.08) * ((x > 0.2) & (x < 0.7))
+    np.testing.assert_allclose(seed, expected, rtol=1e-4, atol=1e-6)
 
 
 def _retrieve(score: list, inside: list, foreground: list, background: list) -> tuple:

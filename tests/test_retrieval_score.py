@@ -87,6 +87,16 @@ def test_box_only_knows_the_background_and_nothing_else(decision: str, rounds: i
     np.testing.assert_array_equal(scores.background[0], ~LEFT)
 
 
+def test_box_only_can_walk_from_the_middle_of_the_box() -> None:
+    """Any seed within the left half gives the closed form; hard seeds there are none."""
+    arrays = {"has_points": np.array([False]), "points_xy": np.full((1, 4, 2), np.nan)}
+    scores = _score(RetrievalSettings(box_only="centre"), **arrays)
+    np.testing.assert_allclose(scores.score[0], np.where(LEFT, 2, -2) * 0.5**3, rtol=1e-5)
+    assert not np.asarray(scores.foreground).any()
+    with_points = _score(RetrievalSettings(box_only="centre"))
+    np.testing.assert_array_equal(with_points.score, _score(RetrievalSettings()).score)
+
+
 def test_a_box_that_fills_the_crop_has_no_background_to_compare_with() -> None:
     """The difference takes s_BG as 0; the ratio compares with the uniform walk."""
     plain = _score(RetrievalSettings(), box_xyxy=WHOLE)
@@ -218,6 +228,7 @@ def test_crop_scores_asks_for_no_more_than_it_needs() -> None:
         ({"layers": "last"}, "retrieval.layers is 'last'"),
         ({"rounds": 2}, "retrieval.rounds is 2"),
         ({"rounds": -1, "decision": "log_ratio"}, "retrieval.rounds is -1"),
+        ({"box_only": "middle"}, "retrieval.box_only is 'middle'"),
         ({"temperature": 0.0}, "retrieval.temperature is 0.0"),
         ({"distance_sigma": 0.0}, "retrieval.distance_sigma is 0.0"),
         ({"sinkhorn": -1}, "retrieval.sinkhorn is -1"),

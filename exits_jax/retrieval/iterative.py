@@ -18,7 +18,7 @@ SEED_SHARE = 0.2  # of the foreground's mass that stays on the extreme points in
 def reseed(
     score: Float[Array, "b p"],
     transition: Float[Array, "b p p"],
-    foreground: Float[Array, "b p"],
+    known: Float[Array, "b p"],
     inside: Bool[Array, "b p"],
     shown: Bool[Array, "b p"],
     *,
@@ -34,14 +34,14 @@ def reseed(
     Args:
       score: log odds of the first walk.
       transition: of the same walk.
-      foreground: the seeds, 0 or 1.
+      known: the first walk's foreground seeds; only their proportions matter.
       inside: cells in the box.
       shown: cells that show the image; padding is no background.
       rounds: how often; a Python int.
       centring: strength of the tightness centring in every round.
     """
     points = score.shape[-1]
-    extreme = SEED_SHARE * mean_seed(foreground)
+    extreme = SEED_SHARE * mean_seed(known)
     for _ in range(rounds):
         object_share = jnp.where(inside, jax.nn.sigmoid(score), 0.0)
         rest = jnp.where(shown, 1.0 - object_share, 0.0)

@@ -12,6 +12,9 @@ from jaxtyping import Array, Bool, Float, Shaped
 # Shares of a cell. A border that lies on a grid line, up to rounding, does not cut the cell.
 CELL_TOLERANCE = 1e-3
 
+# Shares of the box's sides; not given in the paper.
+CENTRE_SIGMA = 0.2
+
 
 def seed_points(
     points_xy: Float[ArrayLike, "b 4 2"],
@@ -51,6 +54,29 @@ def seed_points(
     foreground &= ~_wholly_outside(valid_xyxy, grid)
     background = _wholly_outside(box_xyxy, grid) & _wholly_inside(valid_xyxy, grid) & ~foreground
     return foreground.astype(jnp.float32), background.astype(jnp.float32)
+
+
+def centre_seed(
+    box_xyxy: Float[ArrayLike, "b 4"], valid_xyxy: Float[ArrayLike, "b 4"], grid: int
+) -> Float[Array, "b p"]:
+    """A soft seed for a box without extreme points (not given in the paper).
+
+    Objects fill the middle of their boxes more often than the corners: a Gaussian about the box
+    centre, `CENTRE_SIGMA` of the box's side wide along each axis, cut to the cells in the box.
+
+    Args:
+      box_xyxy: the tight box in crop coordinates.
+      valid_xyxy: the part of the crop that shows the image, in crop coordinates.
+      grid: cells per side.
+    """
+    x0, y0, x1, y1 = _edges(box_xyxy)
+    cell = (jnp.arange(grid, dtype=jnp.float32) + 0.5) / grid
+    along_x, along_y = (
+        jnp.exp(-0.5 * ((cell - (low + high) / 2) / (CENTRE_SIGMA * (high - low))) ** 2)
+        for low, high in ((x0, x1), (y0, y1))
+    )
+    seed = (along_y[:, :, None] * along_x[:, None, :]).reshape(-1, grid * grid)
+    return jnp.where(inside_box(box_xyxy, valid_xyxy, grid), seed, 0.0)
 
 
 def inside_box(

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Shaped
 
 from exits_jax.retrieval.decision import centre_score, decide, mean_seed
 from exits_jax.retrieval.iterative import reseed
-from exits_jax.retrieval.points import inside_box, seed_points
+from exits_jax.retrieval.points import centre_seed, inside_box, seed_points
 from exits_jax.retrieval.propagation import (
     power_kernel,
     propagate,
@@ -67,9 +67,11 @@ def propagation_score(
     """Walks from both kinds of seeds and weighs the two against each other.
 
     With s_X = T^alpha 1_X / |X|, the score is p * (s_FG - s_BG), where 1 is what a uniform walk
-    gives, or the logarithm of the ratio. No gradient flows through it. An instance without extreme
-    points (`has_points` False) has no foreground seeds and score 0 everywhere: nothing is retrieved
-    for it, and only the background outside its box is known.
+    gives, or the logarithm of the ratio. No gradient flows through it.
+
+    An instance without extreme points (`has_points` False) has no foreground seeds; only the
+    background outside its box is known. With box_only "nothing" its score is 0 everywhere and
+    nothing is retrieved; with "centre" a soft seed in the box's middle walks in their place.
 
     Args:
       similarity: non-negative, from `similarity_matrix`.
@@ -90,21 +92,27 @@ def propagation_score(
     transition = transition_matrix(
         similarity, iterations=settings.sinkhorn, symmetric=settings.symmetric
     )
-    seeds = jnp.stack([mean_seed(foreground), mean_seed(background)], axis=-1)
+    known = mean_seed(foreground)
+    if settings.box_only == "centre":
+        middle = mean_seed(centre_seed(box_xyxy, valid_xyxy, grid))
+        known = jnp.where(has_points, known, middle)
+    seeds = jnp.stack([known, mean_seed(background)], axis=-1)
     reached = grid * grid * walk(transition, seeds, settings)
     score = decide(reached[..., 0], reached[..., 1], settings.decision)
     score = centre_score(score, inside, settings.centring)
     if settings.rounds:
+        shown = inside_box(valid_xyxy, valid_xyxy, grid)
         score = reseed(
             score,
             transition,
-            foreground,
+            known,
             inside,
-            shown=inside_box(valid_xyxy, valid_xyxy, grid),
+            shown,
             rounds=settings.rounds,
             centring=settings.centring,
         )
-    return Scores(jnp.where(has_points, score, 0.0), foreground, background, inside)
+    score = jnp.where(jnp.any(known > 0.0, axis=-1, keepdims=True), score, 0.0)
+    return Scores(score, foreground, background, inside)
 
 
 def walk(

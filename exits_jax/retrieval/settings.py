@@ -36,6 +36,8 @@ class RetrievalSettings:
     # Of the key similarity; distance_sigma in grid cells, None leaves distance out.
     temperature: float = 0.1
     distance_sigma: float | None = None
+    # What walks for an instance without extreme points: "nothing" or "centre", a soft central seed.
+    box_only: str = "nothing"
     # Strength of the tightness centring; 0 turns it off.
     centring: float = 0.0
     # Rounds of reseeding after the walk, one hop each; 0 is the paper's single walk.
@@ -76,6 +78,7 @@ _CHECKS: dict[str, tuple[Callable[[RetrievalSettings], bool], str]] = {
         lambda s: s.distance_sigma is None or s.distance_sigma > 0,
         "more than 0, or None",
     ),
+    "box_only": (lambda s: s.box_only in ("nothing", "centre"), "'nothing' or 'centre'"),
     "centring": (lambda s: s.centring >= 0, "0 or more"),
     # Reseeding reads scores as log odds.
     "rounds": (
