@@ -159,8 +159,27 @@ def test_outside_the_image_is_padding_and_inside_never_mixes_with_it(window):
 
 
 @pytest.mark.parametrize(
-    "window", [[100.0, 0.0, 110.0, 10.0], [-1e7, -1e7, 1e7, 1e7], [-30.0, -30.0, 0.0, 0.0]]
+    "window",
+    [
+        [100.0, 0.0, 110.0, 10.0],
+        [-1e7, -1e7, 1e7, 1e7],
+        [-1e7, -1e7, 1.00001e7, 1.00001e7],
+        [-30.0, -30.0, 0.0, 0.0],
+    ],
 )
 def test_windows_that_miss_the_image_are_all_padding(window):
     found = crop.crop_image(np.zeros((20, 40, 3), np.uint8), np.array(window), 9)
     np.testing.assert_array_equal(found, np.broadcast_to(np.uint8(crop.PAD_RGB), (9, 9, 3)))
+
+
+@pytest.mark.parametrize("side", [13.0, 70.0])
+def test_neighbouring_crops_join_without_a_seam(side):
+    """The filter reads the image beyond the window, so a crop does not depend on where it ends."""
+    image = np.random.default_rng(2).integers(0, 256, (150, 150, 3), dtype=np.uint8)
+    x, y = 5.3, 7.9
+    whole = crop.crop_image(image, np.array([x, y, x + 2 * side, y + 2 * side]), 32).astype(int)
+    for row, column in np.ndindex(2, 2):
+        low = np.array([x + column * side, y + row * side])
+        part = crop.crop_image(image, np.concatenate([low, low + side]), 16)
+        rows, columns = slice(16 * row, 16 * row + 16), slice(16 * column, 16 * column + 16)
+        assert np.abs(whole[rows, columns] - part).max() <= 1

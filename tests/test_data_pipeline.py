@@ -118,6 +118,23 @@ def test_worker_errors_reach_the_user(tmp_path):
         batches.close()
 
 
+def test_after_an_error_the_same_batch_is_tried_again(tmp_path):
+    instances = make_instances(tmp_path, images=3, per_image=1)
+    expected = batches_of(instances, batch_size=1, epochs=3)
+    batches = train_batches(instances, AUGMENT, batch_size=1, seed=3, epochs=3, threads=2)
+    found = [next(batches), next(batches)]
+    batches.set_state(batches.get_state())  # nothing made ahead
+    content = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for path in content:
+        path.write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(UserError, match="the file is empty"):
+            next(batches)
+    for path, whole in content.items():
+        path.write_bytes(whole)
+    assert_same(found + list(batches), expected)
+
+
 def test_resume_through_orbax_equals_uninterrupted(instances, tmp_path):
     expected = batches_of(instances)
     options = {"batch_size": 5, "seed": 3, "epochs": 2}

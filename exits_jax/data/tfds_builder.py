@@ -14,9 +14,7 @@ reached through an index of their columns beside the records. A prepared folder 
 tf.Example knows only float32, so coordinates travel as the bytes of float64 arrays.
 """
 
-import dataclasses
 import functools
-import hashlib
 import io
 import json
 import os
@@ -31,10 +29,16 @@ import tensorflow_datasets as tfds
 from exits_jax import files
 from exits_jax.annotations import Annotations, ImageRecord, Instance, Problem
 from exits_jax.data.images import decode_record
+from exits_jax.data.prepared_index import (
+    image_record,
+    instance_columns,
+    instances_from,
+    make_index,
+    read_index,
+)
 from exits_jax.data.source import Source, file_source, table_source
 from exits_jax.errors import UserError
 
-FORMAT = 1
 SPLIT = "images"
 Progress = Callable[[int], object]  # called with 1 after each image
 
@@ -142,8 +146,8 @@ def prepare(
     folder = pathlib.Path(out_dir)
     source = file_source(annotations.instances)
     document = json.dumps(annotations.document, separators=(",", ":")).encode()
-    index = _index(annotations, source, document)
-    state = _state(folder)
+    index = make_index(annotations, source, document)
+    state = read_index(folder)
     if state is not None and state["digest"] == index["digest"]:
         return folder
     if state is not None or (folder.is_dir() and _foreign(folder)):
@@ -152,7 +156,7 @@ def prepare(
         )
     _write_records(folder, source, annotations.instances, progress)
     files.write_bytes(folder / "document.json", document)
-    files.write_bytes(folder / "instances.npz", _columns(annotations.instances, source))
+    files.write_bytes(folder / "instances.npz", instance_columns(annotations.instances, source))
     files.write_json(folder / "prepared.json", index)
     return folder
 
@@ -174,7 +178,7 @@ def read_prepared(
       UserError: `folder` is not a complete prepared data set.
     """
     folder = pathlib.Path(folder)
-    state = _state(folder)
+    state = read_index(folder)
     if state is None:
         raise UserError(f"{folder}: not a prepared data set; make it with --mode=prepare")
     try:
@@ -183,9 +187,9 @@ def read_prepared(
             columns = {name: stored[name] for name in stored.files}
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: damaged ({error}); delete it and prepare it again") from error
-    records = {r.id: r for r in (_record(row, images) for row in state["images"])}
+    records = {r.id: r for r in (image_record(row, images) for row in state["images"])}
     categories = {int(key): name for key, name in state["categories"].items()}
-    instances = _instances(columns, records, categories)
+    instances = instances_from(columns, records, categories)
     annotations = Annotations(
         file=folder / "document.json",
         document=document,
@@ -196,36 +200,6 @@ def read_prepared(
     )
     source = table_source(instances, functools.partial(_read_image, str(folder.resolve())))
     return annotations, source
-
-
-def _index(annotations: Annotations, source: Source, document: bytes) -> dict[str, Any]:
-    """The content of prepared.json; its digest tells whether a folder holds the same data set."""
-    index = {
-        "format": FORMAT,
-        "images": [[r.id, r.file_name, r.width, r.height] for r in annotations.images.values()],
-        "categories": annotations.categories,
-        "problems": [dataclasses.asdict(problem) for problem in annotations.problems],
-    }
-    digest = hashlib.sha256(json.dumps(index).encode())
-    digest.update(document)
-    for name in ("annotation_id", "image_index", "box_xyxy", "points_xy", "has_points"):
-        digest.update(getattr(source, name).tobytes())
-    sizes = [r.path.stat().st_size if r.path and r.path.exists() else -1 for r in source.images]
-    digest.update(json.dumps(sizes).encode())
-    return index | {"digest": digest.hexdigest()}
-
-
-def _state(folder: pathlib.Path) -> dict[str, Any] | None:
-    """prepared.json of a complete folder of this format, or None."""
-    try:
-        state = json.loads((folder / "prepared.json").read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / 'prepared.json'}: cannot be read: {error}") from error
-    if state.get("format") != FORMAT:
-        raise UserError(f"{folder}: prepared by another version; delete it and prepare it again")
-    return state
 
 
 def _foreign(folder: pathlib.Path) -> bool:
@@ -249,51 +223,6 @@ def _write_records(
         )
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
-
-
-def _columns(instances: list[Instance], source: Source) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        id=np.array([x.id for x in instances], np.int64),
-        index=np.array([x.index for x in instances], np.int64),
-        image=source.image_index,
-        image_id=np.array([x.image.id for x in instances], np.int64),
-        category_id=np.array([x.category_id for x in instances], np.int64),
-        box_xyxy=source.box_xyxy,
-        points_xy=source.points_xy,
-        has_points=source.has_points,
-        points_source=np.array([x.points_source for x in instances]),
-        area=np.array([x.area for x in instances], np.float64),
-    )
-    return buffer.getvalue()
-
-
-def _record(row: list[Any], images: str | os.PathLike | None) -> ImageRecord:
-    path = None if images is None else pathlib.Path(images) / row[1]
-    return ImageRecord(int(row[0]), row[1], int(row[2]), int(row[3]), path)
-
-
-def _instances(
-    columns: dict[str, np.ndarray], records: dict[int, ImageRecord], categories: dict[int, str]
-) -> list[Instance]:
-    names = ("id", "index", "image_id", "category_id", "has_points", "points_source", "area")
-    rows = zip(*(columns[name].tolist() for name in names), strict=True)
-    boxes, points = columns["box_xyxy"], columns["points_xy"]
-    return [
-        Instance(
-            id=key,
-            index=index,
-            image=records[image],
-            category_id=category,
-            category=categories[category],
-            box_xyxy=boxes[row],
-            points_xy=points[row] if has_points else None,
-            points_source=origin,
-            area=area,
-        )
-        for row, (key, index, image, category, has_points, origin, area) in enumerate(rows)
-    ]
 
 
 def _read_image(folder: str, position: int, record: ImageRecord) -> bytes:
