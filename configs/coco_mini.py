@@ -1,4 +1,4 @@
-"""A small part of COCO on a CPU: the settings that measured best, or `:paper` for the faithful ones.
+"""A small part of COCO on a CPU: the settings that measured best, or `:paper`, the faithful ones.
 
 Trains on train2017 and labels val2017 of `data.root`; experiments/coco_mini_subset.py cuts that
 folder out of an official COCO download.
@@ -37,14 +37,7 @@ def _data(config: ml_collections.ConfigDict) -> None:
 
 
 def _best(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    config.retrieval.source = "keys"
-    config.retrieval.layers = (9, 10, 11)
-    config.retrieval.decision = "log_ratio"
-    config.retrieval.centring = 0.4
-    config.retrieval.rounds = 3
-    config.retrieval.tau_fg = 0.7
-    config.retrieval.tau_bg = 0.7
-    config.retrieval.when = "once"
+    base.best_retrieval(config)
     config.crop.label_margin = 0.3
     config.warmup.epochs = 0
     return config

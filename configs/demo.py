@@ -11,11 +11,24 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Warm-up, training, labelling and evaluation on the demo's own photographs."""
+    """Warm-up, training, labelling and evaluation on the demo's own photographs, in minutes."""
     config = base.get_config()
     config.name = "demo"
     config.data.annotations = str(ROOT / "demo" / "annotations.json")
     config.data.images = photographs()
+    config.data.min_train_area = 256  # the photographs are small
+    config.extractor.update(base.dinov2_s14())
+    config.generator.update(base.dinov2_s14())
+    config.crop.size = 336
+    config.crop.colour = False
+    base.best_retrieval(config)
+    config.warmup.update(epochs=2, batch_size=8, learning_rate=1e-6, train_blocks=4)
+    config.warmup.decoder_rate = 30.0
+    config.train.update(epochs=10, batch_size=8, learning_rate=1e-5, train_blocks=2)
+    config.train.decoder_rate = 30.0
+    config.train.log_every = 5
+    config.train.checkpoint_every = 20
+    config.label.part_size = 16
     return config
 
 

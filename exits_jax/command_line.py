@@ -12,22 +12,22 @@ from exits_jax.errors import UserError
 HELP = """\
 exits_jax: extreme points in, instance masks out.
 
-  python main.py --config=configs/X.py[:variant] --workdir=DIR [--mode=M] [--config.section.key=value ...]
+  python main.py --config=configs/X.py[:variant] --workdir=DIR [--mode=M] [--config.a.b=value ...]
   python main.py --mode=check FILE [--images=DIR]
 
 Modes
   run       every phase below that is not done yet, in order (default)
-  warmup    warm up the similarity extractor          -> params/similarity_extractor.safetensors
-  train     train the mask generator                  -> params/generator.safetensors
-  label     write the masks                           -> pseudo_labels.json, pseudo_labels.results.json
-  evaluate  compare with ground truth, draw, report   -> evaluation.json, report.html, figures/
-  prepare   write the training set as ArrayRecord     -> prepared/ (then --config.data.source=tfds)
+  warmup    warm up the similarity extractor -> params/similarity_extractor.safetensors
+  train     train the mask generator -> params/generator.safetensors
+  label     write the masks -> pseudo_labels.json, pseudo_labels.results.json
+  evaluate  compare with ground truth, draw, report -> evaluation.json, report.html, figures/
+  prepare   write the data as ArrayRecord -> prepared/ (for --config.data.source=tfds)
   check     lint an annotation or label file; exit status 0 clean, 1 findings; no config needed
 
   --dry_run says what would be done (counts, time, disk) and does nothing.
 
 Configs
-  configs/demo.py             photographs that ship with scikit-image, annotated in demo/ (make demo)
+  configs/demo.py             scikit-image's photographs, annotated in demo/ (make demo)
   configs/coco_mini.py        a small part of COCO on a CPU, the settings that measured best
   configs/coco_mini.py:paper  the same data with the paper's settings
   configs/coco.py, lvis.py, voc.py   the paper's experiments
@@ -36,8 +36,8 @@ Configs
 Your own data, nothing to edit:
   python main.py --config=configs/coco_mini.py --workdir=runs/mine --mode=label \\
       --config.label.source=propagation --config.data.annotations=FILE.json --config.data.images=DIR
-  needs no training; FILE.json is COCO JSON with `extreme_points`, masks or boxes. With a trained generator:
-      --config.label.source=generator --config.generator.params=FILE.safetensors
+  needs no training; FILE.json is COCO JSON with `extreme_points`, masks or boxes.
+  With a trained generator: --config.generator.params=FILE.safetensors in place of label.source.
 
 A run that stopped, for whatever reason, continues with the same command.
 """

@@ -1,4 +1,4 @@
-"""Where the config is read: networks, settings and optimisers as the rest of the package takes them.
+"""Where the config is read: networks, settings and optimisers as the package takes them.
 
 Nothing behind this module and `phases` knows what a config is.
 """
@@ -29,7 +29,9 @@ def vit(section: ConfigDict, crop_size: int, train_blocks: int = -1) -> ViT:
       train_blocks: the last so many blocks learn; -1: all, and the embedding.
     """
     if crop_size % section.patch:
-        raise UserError(f"a crop of {crop_size} pixels does not divide into patches of {section.patch}")
+        raise UserError(
+            f"a crop of {crop_size} pixels does not divide into patches of {section.patch}"
+        )
     network = build_vit(
         section.size,
         section.patch,

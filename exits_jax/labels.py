@@ -1,10 +1,10 @@
 """The labels of a run: which predictor, which parts, and the files people take away."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from exits_jax import from_config, networks
-from exits_jax.annotations import Annotations, Instance
-from exits_jax.data.source import file_source
+from exits_jax.annotations import Annotations
+from exits_jax.data.source import by_image, file_source
 from exits_jax.errors import UserError
 from exits_jax.files import write_json
 from exits_jax.fitting import saved_thresholds
@@ -35,7 +35,7 @@ def make_labels(run: Run, annotations: Annotations, source: str) -> dict[int, La
         threshold=config.label.threshold,
         skip_errors=config.data.on_error == "skip",
     )
-    instances = annotations.instances
+    instances = by_image(annotations.instances)  # so that each image is decoded once
     with (
         stop_between_steps() as stop,
         track(f"label ({source})", len(instances)) as progress,

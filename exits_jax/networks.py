@@ -66,7 +66,9 @@ def attend(network: ViT, pixels: str) -> Callable[..., dict[str, dict[int, Any]]
     """The extractor as retrieval takes it: (parameters, image uint8, layers) -> intermediates."""
 
     def intermediates(params: Params, image: Any, **asked: tuple[int, ...]) -> dict:
-        return network.apply({"params": params}, normalise(image, pixels), features=False, **asked)[1]
+        return network.apply({"params": params}, normalise(image, pixels), features=False, **asked)[
+            1
+        ]
 
     return intermediates
 

@@ -1,21 +1,34 @@
 """The modes of the command line, one short function each."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import numpy as np
+from jaxtyping import Float
 from ml_collections import ConfigDict
+from rich.console import Console
 
 from exits_jax import fitting
-from exits_jax.annotations import check_file, problem_line
+from exits_jax.annotations import Annotations, check_file, problem_line
 from exits_jax.errors import UserError
-from exits_jax.evaluation.iou import read_ground_truth
-from exits_jax.evaluation.summary import evaluation_record
+from exits_jax.evaluation.iou import (
+    GroundTruth,
+    filled_box_labels,
+    label_ious,
+    read_ground_truth,
+)
+from exits_jax.evaluation.summary import category_names, evaluation_record, image_names
+from exits_jax.evaluation.tables import breakdown, comparison, rich_table
 from exits_jax.files import write_json
+from exits_jax.gallery import shown, write_gallery
 from exits_jax.labelling.export import labels_of
 from exits_jax.labels import make_labels, write_labels
 from exits_jax.models import save_params
 from exits_jax.run import Run, annotations_to_label
 from exits_jax.workdir import Workdir
+
+MAX_PHOTO_ROWS = 20  # with more photographs the second table is by category
 
 
 def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool) -> None:
@@ -66,18 +79,53 @@ def label(run: Run) -> None:
 
 
 def evaluate(run: Run) -> None:
-    """Measures the labels against ground truth where there is one, draws and reports."""
+    """Measures the labels where there is ground truth, draws, reports, prints the tables."""
     if not run.workdir.labels.exists():
         raise UserError(f"{run.workdir.labels}: not there yet; run --mode=label first")
     annotations = annotations_to_label(run)
     labels = labels_of(json.loads(run.workdir.labels.read_text()))
-    propagated = labels
-    if run.config.label.source != "propagation":
+    source = run.config.label.source
+    truth = measured = record = None
+    if any_mask(annotations):
         propagated = make_labels(run, annotations, "propagation")
-    truth = read_ground_truth(annotations)
-    record = evaluation_record(truth, labels, propagated)
-    write_json(run.workdir.evaluation, record, indent=2)
-    print(json.dumps(record, indent=1))
+        truth = read_ground_truth(annotations)
+        record = evaluation_record(truth, labels, propagated)
+        methods = {
+            "filled box": filled_box_labels(truth.instances),
+            "propagation only": propagated,
+            source: labels,
+        }
+        measured = {name: label_ious(truth, masks) for name, masks in methods.items()}
+        write_json(run.workdir.evaluation, record, indent=2)
+    ious = measured[source] if measured else ()
+    facts = {"config": run.config.name, "labels from": source, "instances": len(labels)}
+    write_gallery(run, shown(annotations, labels, truth, ious), record, facts)
+    if record:
+        print_tables(truth, record, measured, source)
+    else:
+        print("no ground-truth masks in the annotation file: nothing to measure the labels against")
+    print(f"report: {run.workdir.report}")
+
+
+def any_mask(annotations: Annotations) -> bool:
+    """Whether the annotation file has a mask to measure against."""
+    return any(a.get("segmentation") for a in annotations.document["annotations"])
+
+
+def print_tables(
+    truth: GroundTruth,
+    record: Mapping[str, Any],
+    measured: Mapping[str, Float[np.ndarray, " n"]],
+    source: str,
+) -> None:
+    """Filled box, propagation only and the labels: overall, then by photo or by category."""
+    console = Console()
+    console.print(rich_table(comparison(record, source), "all instances"))
+    photos = image_names(truth)
+    by_photo = len(set(photos)) <= MAX_PHOTO_ROWS
+    names = photos if by_photo else category_names(truth)
+    title = "photo" if by_photo else "category"
+    console.print(rich_table(breakdown(names, measured, title), f"mean IoU by {title}"))
 
 
 def check(file: str, images: str | None) -> int:

@@ -1,4 +1,4 @@
-"""Progress with an estimate of the time left: a bar on a terminal, a line now and then elsewhere."""
+"""Progress with the time left: a bar on a terminal, a line now and then elsewhere."""
 
 import contextlib
 import sys

@@ -1,7 +1,7 @@
 """What every phase starts from: the config, the workdir, and the annotations they name."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
@@ -74,7 +74,9 @@ def box_area(instance: Instance) -> float:
 def _read(run: Run, file: str, images: str) -> Annotations:
     data = run.config.data
     if not file:
-        raise UserError("no annotations: give --config.data.annotations=FILE --config.data.images=DIR")
+        raise UserError(
+            "no annotations: give --config.data.annotations=FILE --config.data.images=DIR"
+        )
     annotations = read_annotations(
         file, images, kind=data.kind, points=data.points, on_error=data.on_error
     )

@@ -46,7 +46,9 @@ class Workdir:
         before, now = _flat(saved), _flat(config)
         differ = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
         if differ:
-            rows = [f"{k} = {before.get(k, 'absent')!r}, now {now.get(k, 'absent')!r}" for k in differ]
+            rows = [
+                f"{k} = {before.get(k, 'absent')!r}, now {now.get(k, 'absent')!r}" for k in differ
+            ]
             more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
             raise UserError(
                 f"{self.folder}: made with another config: {'; '.join(rows[:5])}{more}. "

@@ -158,9 +158,7 @@ def test_teacher_follows_at_its_rate(problem):
     step = jax.jit(make_step(objective, optimiser, teacher_rate=0.75))
     state, _ = step(init_state(trained, optimiser), frozen, make_batch(2))
     expected = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, trained, state.params)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state.teacher, expected
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state.teacher, expected)
 
 
 def test_batch_that_devices_cannot_share_is_refused():

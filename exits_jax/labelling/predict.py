@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from exits_jax.models import Generator, normalise
-from exits_jax.retrieval import Scores, score_inputs
+from exits_jax.retrieval import Scores
 
 Batch = dict[str, Any]
 # batch -> logits [b, m, m]; 0 is as likely object as not

@@ -45,12 +45,17 @@ class Checkpoints:
         step = int(state.step)
         if step == self.latest():
             return
-        items = {"state": ocp.args.StandardSave(state._asdict()), "batches": CheckpointSave(batches)}
+        items = {
+            "state": ocp.args.StandardSave(state._asdict()),
+            "batches": CheckpointSave(batches),
+        }
         try:
             self._manager.save(step, args=ocp.args.Composite(**items))
             self._manager.wait_until_finished()
         except OSError as error:
-            raise UserError(f"{self._folder}: checkpoint {step} cannot be written: {error}") from error
+            raise UserError(
+                f"{self._folder}: checkpoint {step} cannot be written: {error}"
+            ) from error
 
     def restore(self, state: TrainState, batches: grain.DatasetIterator) -> TrainState:
         """The newest state, with `batches` moved to where it was; `state` gives the shapes.
@@ -62,7 +67,9 @@ class Checkpoints:
         step = self.latest()
         where = f"{self._folder}: checkpoint {step}"
         self._check_shapes(step, state, where)
-        template = ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state._asdict()))
+        template = ocp.args.StandardRestore(
+            jax.tree.map(ocp.utils.to_shape_dtype_struct, state._asdict())
+        )
         items = {"state": template, "batches": CheckpointRestore(batches)}
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
@@ -79,7 +86,9 @@ class Checkpoints:
         wanted = _shapes(state._asdict())
         differ = sorted(k for k in saved.keys() | wanted.keys() if saved.get(k) != wanted.get(k))
         if differ:
-            rows = [f"{k} {saved.get(k, 'absent')} (here {wanted.get(k, 'absent')})" for k in differ]
+            rows = [
+                f"{k} {saved.get(k, 'absent')} (here {wanted.get(k, 'absent')})" for k in differ
+            ]
             more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
             raise UserError(f"{where}: another architecture: {'; '.join(rows[:3])}{more}")
 

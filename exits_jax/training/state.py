@@ -38,7 +38,9 @@ def init_state(params: Params, optimiser: optax.GradientTransformation) -> Train
     )
 
 
-def split_params(params: Params, trained: Callable[[tuple[str, ...]], bool]) -> tuple[Params, Params]:
+def split_params(
+    params: Params, trained: Callable[[tuple[str, ...]], bool]
+) -> tuple[Params, Params]:
     """Cuts a parameter tree into (trained, frozen) by a predicate on paths.
 
     Frozen parameters stay out of the state: no gradient, no optimiser moments, no teacher copy and

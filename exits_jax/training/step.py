@@ -47,7 +47,9 @@ def make_step(
       "loss", the objective's parts, "gradient_norm", "crops" and "finite".
     """
 
-    def total(params: Params, state: TrainState, frozen: Params, batch: Batch) -> tuple[Array, Logs]:
+    def total(
+        params: Params, state: TrainState, frozen: Params, batch: Batch
+    ) -> tuple[Array, Logs]:
         losses, parts = objective(params, state.teacher, frozen, batch)
         parts = {"loss": losses, "crops": jnp.ones_like(losses), **parts}
         sums = {name: jnp.sum(jnp.where(batch["valid"], part, 0)) for name, part in parts.items()}

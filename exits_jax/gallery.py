@@ -1,0 +1,221 @@
+"""What a person looks at after a run: overlays, panels of the propagation, the report page."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from exits_jax import networks
+from exits_jax.annotations import Annotations, Instance, decode_segmentation
+from exits_jax.data.images import load_image
+from exits_jax.data.pipeline import label_batches
+from exits_jax.errors import UserError
+from exits_jax.evaluation.iou import GroundTruth
+from exits_jax.fitting import saved_thresholds
+from exits_jax.labelling.overlays import crop_mask, encode_image, panel_strip, save_png
+from exits_jax.labelling.overview import image_overlay, thumbnail
+from exits_jax.labelling.quality import Label
+from exits_jax.labelling.report import ReportImage, ReportItem, summary_rows, write_report
+from exits_jax.labelling.training_figure import read_metrics, training_figure
+from exits_jax.progress import track
+from exits_jax.retrieval import RetrievalSettings, retrieve_points, score_inputs
+from exits_jax.run import Run
+
+MAX_IMAGES = 60  # overlays of whole images in the report
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """What the gallery shows: labels, and ground truth and its IoU where there is one."""
+
+    annotations: Annotations
+    labels: Mapping[int, Label]
+    truth: Mapping[int, dict[str, Any]]  # run lengths by annotation id
+    ious: Mapping[int, float]
+
+
+def shown(
+    annotations: Annotations,
+    labels: Mapping[int, Label],
+    truth: GroundTruth | None,
+    ious: Sequence[float],
+) -> Shown:
+    """Ground truth by annotation id, for `write_gallery`."""
+    instances = truth.instances if truth else []
+    ids = [instance.id for instance in instances]
+    rles = dict(zip(ids, truth.rles, strict=True)) if truth else {}
+    return Shown(annotations, labels, rles, dict(zip(ids, map(float, ious), strict=True)))
+
+
+def write_gallery(
+    run: Run, what: Shown, record: Mapping[str, Any] | None, facts: Mapping[str, object]
+) -> None:
+    """Writes `figures/*.png` and `report.html` of the workdir."""
+    chosen = _spread(what.annotations.instances, run.config.report.max_items)
+    panels = dict(_panels(run, what, _worst(what, chosen, run.config.report.max_panels)))
+    items, images = _items_and_images(run, what, chosen, panels)
+    figures = {}
+    curves = training_figure(read_metrics(run.workdir.metrics))
+    if curves is not None:
+        save_png(run.workdir.figures / "training.png", curves)
+        figures["Losses of warm-up and training"] = encode_image(curves, "PNG")
+    write_report(
+        run.workdir.report,
+        title=f"exits_jax: {run.config.name}",
+        rows=items,
+        summary=summary_rows(record, run.config.label.source.capitalize()) if record else None,
+        figures=figures,
+        images=images,
+        facts=facts,
+    )
+
+
+def _items_and_images(
+    run: Run, what: Shown, chosen: Sequence[Instance], panels: Mapping[int, bytes]
+) -> tuple[list[ReportItem], list[ReportImage]]:
+    """Cards of the chosen instances and overlays of the first images, an image decoded once."""
+    by_image: dict[int, list[Instance]] = {}
+    for instance in chosen:
+        by_image.setdefault(instance.image.id, []).append(instance)
+    items, images = {}, []
+    with track("draw", len(by_image)) as progress:
+        for instances in by_image.values():
+            progress.advance()
+            try:
+                image = load_image(instances[0].image)
+            except UserError:
+                continue  # listed already; labelled with its boxes
+            masks = np.stack([_mask(what.labels[i.id].rle, i) for i in instances])
+            for instance, mask in zip(instances, masks, strict=True):
+                items[instance.id] = _item(what, instance, image, mask, panels.get(instance.id))
+            if len(images) < MAX_IMAGES:
+                images.append(_overlay(run, what, instances, image, masks))
+    return [items[i.id] for i in chosen if i.id in items], images
+
+
+def _item(
+    what: Shown,
+    instance: Instance,
+    image: UInt8[np.ndarray, "h w 3"],
+    mask: Bool[np.ndarray, "h w"],
+    panel: bytes | None,
+) -> ReportItem:
+    label = what.labels[instance.id]
+    small = thumbnail(image, mask, instance.box_xyxy, instance.points_xy)
+    return ReportItem(
+        annotation_id=instance.id,
+        image_id=instance.image.id,
+        file_name=instance.image.file_name,
+        category=instance.category,
+        score=label.score,
+        iou=what.ious.get(instance.id),
+        area=float(label.area),
+        flags=list(label.flags),
+        thumbnail=encode_image(small),
+        panel=panel,
+    )
+
+
+def _overlay(
+    run: Run,
+    what: Shown,
+    instances: Sequence[Instance],
+    image: UInt8[np.ndarray, "h w 3"],
+    masks: Bool[np.ndarray, "k h w"],
+) -> ReportImage:
+    """The image with its masks, also written to `figures/`."""
+    record = instances[0].image
+    picture = image_overlay(image, masks, [i.category for i in instances])
+    save_png(run.workdir.figures / f"image_{record.id}.png", picture)
+    known = [what.ious[i.id] for i in instances if i.id in what.ious]
+    mean = f", mean IoU {np.mean(known):.3f}" if known else ""
+    caption = f"{len(instances)} instances{mean}"
+    return ReportImage(record.id, record.file_name, caption, encode_image(picture))
+
+
+def _panels(run: Run, what: Shown, instances: Sequence[Instance]) -> Iterator[tuple[int, bytes]]:
+    """The propagation of each instance, hop by hop, as encoded pictures by annotation id."""
+    config, settings = run.config, saved_thresholds(run)
+    hops = [dataclasses.replace(settings, hops=h + 1, rounds=0) for h in range(settings.hops or 1)]
+    functions = [networks.scores_function(config, s, config.crop.size) for s in (*hops, settings)]
+    forward = jax.jit(lambda params, batch: [f(params, batch) for f in functions])
+    params = jax.device_put(networks.extractor_params(config, run.workdir))
+    cut = {"crop_size": config.crop.size, "margin": config.crop.label_margin}
+    if not instances:
+        return
+    with track("draw panels", len(instances)) as progress:
+        batches = label_batches(
+            instances,
+            **cut,
+            batch_size=config.label.device_batch,
+            on_error=lambda *_: None,
+        )
+        for batch in batches:
+            scores = jax.device_get(forward(params, score_inputs(batch)))
+            for row in np.flatnonzero(batch["valid"]):
+                instance = instances[int(batch["index"][row])]
+                strip = _strip(what, instance, batch, int(row), scores, settings)
+                save_png(run.workdir.figures / f"instance_{instance.id}.png", strip)
+                progress.advance()
+                yield instance.id, encode_image(strip)
+
+
+def _strip(
+    what: Shown,
+    instance: Instance,
+    batch: Mapping[str, np.ndarray],
+    row: int,
+    scores: Sequence[Any],
+    settings: RetrievalSettings,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The panel strip of one row of a batch; the last of `scores` is the one points come from."""
+    grid = round(scores[0].score.shape[-1] ** 0.5)
+    final = jax.tree.map(lambda x: x[row : row + 1], scores[-1])
+    points, weights, _ = retrieve_points(
+        final.score,
+        final.inside_box,
+        final.foreground,
+        final.background,
+        tau_fg=settings.tau_fg,
+        tau_bg=settings.tau_bg,
+    )
+    side = batch["image"].shape[1]
+    window = batch["window_xyxy"][row]
+    label, true = what.labels[instance.id], what.truth.get(instance.id)
+    return panel_strip(
+        batch["image"][row],
+        box_xyxy=batch["box_xyxy"][row],
+        points_xy=batch["points_xy"][row] if batch["has_points"][row] else None,
+        seeds=final.foreground.reshape(grid, grid),
+        scores=np.stack([s.score[row].reshape(grid, grid) for s in scores[:-1]]),
+        labels=np.asarray(points).reshape(grid, grid),
+        weights=np.asarray(weights).reshape(grid, grid),
+        prediction=crop_mask(_mask(label.rle, instance), window, side),
+        score=label.score,
+        truth=None if true is None else crop_mask(_mask(true, instance), window, side),
+        iou=what.ious.get(instance.id),
+    )
+
+
+def _mask(rle: dict[str, Any], instance: Instance) -> Bool[np.ndarray, "h w"]:
+    return decode_segmentation(rle, instance.image.height, instance.image.width)
+
+
+def _worst(what: Shown, instances: Sequence[Instance], count: int) -> list[Instance]:
+    """The instances of lowest IoU, or of lowest score where no ground truth is known."""
+
+    def quality(instance: Instance) -> Float[np.ndarray, ""] | float:
+        return what.ious.get(instance.id, what.labels[instance.id].score)
+
+    return sorted(instances, key=quality)[:count]
+
+
+def _spread(instances: Sequence[Instance], count: int) -> list[Instance]:
+    """At most `count` instances, evenly spread over the file."""
+    if len(instances) <= count:
+        return list(instances)
+    positions = np.linspace(0, len(instances) - 1, count).round().astype(int)
+    return [instances[i] for i in positions]
