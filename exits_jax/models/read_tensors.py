@@ -59,8 +59,9 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises pickle, zip, key and runtime errors alike
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: PyTorch cannot read this as plain weights: {first}") from error
+        raise UserError(
+            f"{path}: PyTorch cannot read this: damaged, or not weights alone"
+        ) from error
     content = content.get("model", content) if isinstance(content, dict) else {}
     arrays = {name: item for name, item in content.items() if torch.is_tensor(item)}
     if not arrays:
