@@ -19,7 +19,8 @@ from exits_jax.annotations import (
 )
 from exits_jax.errors import UserError
 
-MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=14))
+# Without a fill value every pixel is drawn, which makes ragged masks.
+MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), fill=st.nothing())
 
 
 @given(MASKS)
@@ -136,6 +137,17 @@ def test_one_pixel_wide_objects_survive_as_polygons():
     np.testing.assert_array_equal(
         mask_to_polygons(np.ones((1, 1), bool))[0], [[0, 0, 1, 0, 1, 1, 0, 1]]
     )
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [("#.#", ".#."), (".#.", "#.#"), ("#..", ".#.", "..#"), ("..#", ".#.", "#.."), ("#.#", "###")],
+)
+def test_pixels_that_touch_at_a_corner_are_one_polygon(rows):
+    mask = np.array([[letter == "#" for letter in row] for row in rows])
+    for turned in (mask, mask.T):
+        polygons, holes, iou = mask_to_polygons(turned)
+        assert (len(polygons), holes, iou) == (1, 0, 1.0)
 
 
 def test_only_corners_are_kept():
