@@ -163,7 +163,7 @@ def test_outside_the_image_is_padding_and_inside_never_mixes_with_it(window):
     [
         [100.0, 0.0, 110.0, 10.0],
         [-1e7, -1e7, 1e7, 1e7],
-        [-1e7, -1e7, 1.00001e7, 1.00001e7],
+        [-1e7, -1e7, 1.000002e7, 1.000002e7],
         [-30.0, -30.0, 0.0, 0.0],
     ],
 )
