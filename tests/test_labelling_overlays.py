@@ -220,14 +220,14 @@ def test_thumbnail_points_are_where_they_belong():
 def test_image_overlay_colours_each_mask_and_keeps_small_ones_on_top():
     image = np.full((120, 160, 3), 100, np.uint8)
     masks = np.zeros((2, 120, 160), bool)
-    masks[0, 80:90, 100:110] = True  # small, first in the file, inside the large one
+    masks[0, 62:102, 95:145] = True  # small, first in the file, inside the large one
     masks[1, 10:110, 10:150] = True
     picture = overview.image_overlay(image, masks, ["cup", "table"]).astype(int)
     small, large = (np.array(drawing.distinct_colour(index)) for index in (0, 1))
     under = np.rint(100 * 0.6 + large * 0.4)
     np.testing.assert_array_equal(picture[20, 20], under)
-    line = picture[79, 104]
-    np.testing.assert_array_equal(line, small)
+    np.testing.assert_array_equal(picture[61, 120], small)  # its line, away from its name
+    np.testing.assert_array_equal(picture[66, 120], np.rint(under * 0.6 + small * 0.4))
     np.testing.assert_array_equal(picture[5, 155], [100] * 3)
 
 

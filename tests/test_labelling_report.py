@@ -98,6 +98,13 @@ def test_text_of_users_is_escaped_and_comes_back_unchanged(tmp_path):
     assert any(QUOTED in text for text in elements.texts)
 
 
+def test_no_text_can_end_the_data_element():
+    value = ["</script >", "<!-- <script", "&lt;", "\u2028", NASTY]
+    text = report_page.embedded_json(value)
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == value
+
+
 def test_nothing_is_loaded_from_elsewhere(tmp_path):
     page = write(tmp_path)
     elements = Elements(page)

@@ -94,7 +94,7 @@ def crop_mask(
 def encode_image(image: UInt8[np.ndarray, "h w 3"], kind: str = "WEBP", quality: int = 80) -> bytes:
     """The picture as a file's bytes, the same bytes each time. `kind`: "PNG", "JPEG" or "WEBP"."""
     file = io.BytesIO()
-    options = {"optimize": True} if kind == "PNG" else {"quality": quality}
+    options = {} if kind == "PNG" else {"quality": quality}
     Image.fromarray(image).save(file, kind, **options)
     return file.getvalue()
 
