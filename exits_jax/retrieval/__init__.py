@@ -16,10 +16,11 @@ from exits_jax.retrieval.propagation import (
 )
 from exits_jax.retrieval.resample import resample_score
 from exits_jax.retrieval.score import Scores, propagation_score, similarity_matrix
-from exits_jax.retrieval.settings import RetrievalSettings
+from exits_jax.retrieval.settings import RESEEDED_KEYS, RetrievalSettings
 from exits_jax.retrieval.similarity import attention_similarity, key_similarity
 
 __all__ = [
+    "RESEEDED_KEYS",
     "RetrievalSettings",
     "Scores",
     "absorbing_kernel",

@@ -86,3 +86,16 @@ _CHECKS: dict[str, tuple[Callable[[RetrievalSettings], bool], str]] = {
         "0 or more, and 0 unless decision is 'log_ratio'",
     ),
 }
+
+# What measured best with DINOv2, without any training. None of it is given in the paper: keys in
+# place of attention, log odds in place of a difference, centring by the box's tightness, reseeding.
+RESEEDED_KEYS = RetrievalSettings(
+    source="keys",
+    layers=(9, 10, 11),
+    decision="log_ratio",
+    distance_sigma=8.0,
+    centring=0.4,
+    rounds=3,
+    tau_fg=0.7,
+    tau_bg=0.7,
+)
