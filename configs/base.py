@@ -42,6 +42,8 @@ def _data() -> ml_collections.ConfigDict:
     data.points = "exact"
     # Where examples are read from: "files" (annotations + images) or "tfds" (`--mode=prepare`).
     data.source = "files"
+    # Folder of the prepared data; empty: prepared/ in the workdir.
+    data.prepared = ""
     # A faulty annotation or image: "stop", or "skip" and list it in the end.
     data.on_error = "stop"
     # Boxes under this many square pixels are not trained on (they are labelled) [I].
@@ -118,9 +120,10 @@ def _retrieval() -> ml_collections.ConfigDict:
     retrieval.rounds = 0  # rounds of reseeding after the propagation (not in the paper)
     retrieval.centring = 0.0  # strength of tightness centring (not in the paper)
     # "online": in every training step, as in the paper. "once": one pass over the instances before
-    # training on a crop that contains every training crop, `canonical_size` pixels wide.
+    # training on a crop that contains every training crop, `canonical_size` pixels wide; 0: as wide
+    # as a training crop.
     retrieval.when = "online"
-    retrieval.canonical_size = 512
+    retrieval.canonical_size = 0
     return retrieval
 
 

@@ -17,7 +17,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.extractor.update(base.dinov2_s14())
     config.generator.update(base.dinov2_s14())
     config.crop.size = 336
-    config.retrieval.canonical_size = 448
     config.label.device_batch = 8
     config.label.part_size = 128
     if variant == "paper":

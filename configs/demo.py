@@ -20,7 +20,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.extractor.update(base.dinov2_s14())
     config.generator.update(base.dinov2_s14())
     config.crop.size = 336
-    config.crop.colour = False
+    config.crop.train_margin = 0.6
+    config.crop.colour = False  # the frozen blocks then serve student and teacher alike
     base.best_retrieval(config)
     config.warmup.update(epochs=2, batch_size=8, learning_rate=1e-6, train_blocks=4)
     config.warmup.decoder_rate = 30.0

@@ -77,7 +77,9 @@ def _instances(
     points = points[None] if points.ndim == 2 else points
     if points.ndim != 3 or points.shape[1:] != (4, 2):
         raise UserError(f"extreme_points has shape {points.shape}, expected [k,4,2] or [4,2]")
-    rows = [{"id": k + 1, "image_id": 0, "extreme_points": p} for k, p in enumerate(points.tolist())]
+    rows = [
+        {"id": k + 1, "image_id": 0, "extreme_points": p} for k, p in enumerate(points.tolist())
+    ]
     if boxes is not None:
         for row, (x0, y0, x1, y1) in zip(rows, np.asarray(boxes).tolist(), strict=True):
             row["bbox"] = [x0, y0, x1 - x0, y1 - y0]

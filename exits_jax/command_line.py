@@ -75,9 +75,16 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, ConfigDict | None, li
     flags.DEFINE_bool("dry_run", False, "say what would be done", flag_values=values)
     config_flags.DEFINE_config_file("config", None, "the config", flag_values=values)
     try:
+        sys.path.insert(0, os.getcwd())  # configs import their base as `configs.base`
         rest = values(list(argv))[1:]
-        return values, values.config, rest
-    except (flags.Error, OSError, ImportError, SyntaxError, LookupError) as error:
+        config = values.config
+        if config is not None:
+            config.to_dict()  # a config that could not be loaded says so only when it is used
+        return values, config, rest
+    except KeyError as error:
+        key = str(error.args[0]).strip("'\"")
+        raise UserError(f"config: there is no key '{key}'; configs/base.py has them all") from error
+    except (flags.Error, OSError, ImportError, SyntaxError) as error:
         raise UserError(_one_line(error)) from error
     except (AttributeError, TypeError, ValueError) as error:
         raise UserError(f"config: {_one_line(error)}") from error

@@ -2,19 +2,18 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from exits_jax import from_config, networks
-from exits_jax.annotations import Instance
 from exits_jax.data.pipeline import train_batches
 from exits_jax.errors import UserError
 from exits_jax.files import write_json
 from exits_jax.models import Generator
 from exits_jax.retrieval import RetrievalSettings, calibrate_thresholds
-from exits_jax.run import Run, instances_to_train
+from exits_jax.run import DataSet, Run, data_to_train
 from exits_jax.training.loop import fit
 from exits_jax.training.objectives import generator_objective, warmup_objective
 from exits_jax.training.once import canonical_scores, score_sample, with_canonical
@@ -46,7 +45,7 @@ def warm_up(run: Run) -> Params:
         network, config.extractor.normalise, supervise, from_config.losses(config)
     )
     params = networks.extractor_with_decoder(config, network)
-    return _fit(run, "warmup", network, objective, params, instances_to_train(run))["encoder"]
+    return _fit(run, "warmup", network, objective, params, data_to_train(run))["encoder"]
 
 
 def train(run: Run) -> Params:
@@ -54,18 +53,18 @@ def train(run: Run) -> Params:
     config = run.config
     if config.warmup.epochs and not run.workdir.extractor.exists():
         raise UserError(f"{run.workdir.extractor}: not there yet; run --mode=warmup first")
-    instances = instances_to_train(run)
+    data = data_to_train(run)
     network = from_config.generator(config)
     extractor = networks.extractor_params(config, run.workdir)
-    supervise, extend, extractor = _supervision(run, extractor, instances)
+    supervise, extend, extractor = _supervision(run, extractor, data)
     objective = generator_objective(
         network, config.generator.normalise, supervise, from_config.losses(config)
     )
     params = networks.initial_generator(config, run.workdir, network)
-    return _fit(run, "train", network, objective, params, instances, extractor, extend)
+    return _fit(run, "train", network, objective, params, data, extractor, extend)
 
 
-def thresholds(run: Run, extractor: Params, instances: Sequence[Instance]) -> RetrievalSettings:
+def thresholds(run: Run, extractor: Params, data: DataSet) -> RetrievalSettings:
     """The retrieval's settings, calibrated once per workdir where the config asks for that.
 
     No mask is read: the thresholds are scaled until the wanted share of crops retrieves nothing.
@@ -75,11 +74,12 @@ def thresholds(run: Run, extractor: Params, instances: Sequence[Instance]) -> Re
     if not config.retrieval.target_empty:
         return settings
     if not run.workdir.thresholds.exists():
-        sample = instances[:: max(len(instances) // CALIBRATION_SAMPLE, 1)][:CALIBRATION_SAMPLE]
+        every = max(len(data.instances) // CALIBRATION_SAMPLE, 1)
+        sample = range(0, len(data.instances), every)[:CALIBRATION_SAMPLE]
         scores, inside = score_sample(
             networks.scores_function(config, settings, config.crop.size),
             extractor,
-            sample,
+            data.source.take(sample),
             crop_size=config.crop.size,
             margin=config.crop.label_margin,
             batch_size=config.label.device_batch,
@@ -99,27 +99,28 @@ def saved_thresholds(run: Run) -> RetrievalSettings:
 
 
 def _supervision(
-    run: Run, extractor: Params, instances: Sequence[Instance]
+    run: Run, extractor: Params, data: DataSet
 ) -> tuple[Supervise, Callable[[Batch], Batch], Params]:
     """How a batch gets its points: the function, what it adds to a batch, what it reads."""
     config = run.config
-    settings = thresholds(run, extractor, instances)
+    settings = thresholds(run, extractor, data)
     if config.retrieval.when == "online":
         scores_of = networks.scores_function(config, settings, config.crop.size)
         return supervise_online(scores_of, settings), dict, extractor
     if config.retrieval.when != "once":
         raise UserError(f"retrieval.when is '{config.retrieval.when}', expected online or once")
-    size, margin = config.retrieval.canonical_size, config.crop.train_margin
+    size = config.retrieval.canonical_size or config.crop.size
+    margin = config.crop.train_margin
     scores = canonical_scores(
         networks.scores_function(config, settings, size),
         extractor,
-        instances,
+        data.source,
         run.workdir.retrieval,
         crop_size=size,
         margin=margin,
         batch_size=config.label.device_batch,
     )
-    extend = with_canonical(scores, instances, margin)
+    extend = with_canonical(scores, data.source, margin)
     return supervise_once(from_config.grid(config), settings), extend, {}
 
 
@@ -129,15 +130,15 @@ def _fit(
     network: Generator,
     objective: Objective,
     params: Params,
-    instances: Sequence[Instance],
+    data: DataSet,
     extractor: Params | None = None,
     extend: Callable[[Batch], Batch] = dict,
 ) -> Params:
     """Trains `params` as the phase's section of the config says; returns them whole."""
     config, section = run.config, run.config[phase]
     trained, frozen = split_params(params, trains_blocks(network.encoder.frozen_blocks))
-    schedule = from_config.schedule(config, section, len(instances))
-    optimiser = from_config.optimiser(section, len(instances), schedule.total_steps)
+    schedule = from_config.schedule(config, section, len(data.instances))
+    optimiser = from_config.optimiser(section, len(data.instances), schedule.total_steps)
 
     def step_on(axis_name: str | None) -> Any:
         return make_step(
@@ -153,7 +154,7 @@ def _fit(
         init_state(trained, optimiser),
         {"generator": frozen, "extractor": extractor or {}},
         train_batches(
-            instances,
+            data.source,
             from_config.augment(config),
             batch_size=section.batch_size,
             seed=config.seed,

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 from exits_jax import from_config, networks
 from exits_jax.annotations import Annotations
-from exits_jax.data.source import by_image, file_source
 from exits_jax.errors import UserError
+from exits_jax.evaluation.tables import shown
 from exits_jax.files import write_json
 from exits_jax.fitting import saved_thresholds
 from exits_jax.interruption import stop_between_steps
 from exits_jax.labelling.export import pseudo_labels, results
+from exits_jax.labelling.formats import with_polygons, write_index_pngs, write_yolo
 from exits_jax.labelling.label import Labeller, label_in_parts
 from exits_jax.labelling.predict import (
     Predict,
@@ -19,12 +20,13 @@ from exits_jax.labelling.predict import (
 )
 from exits_jax.labelling.quality import Label
 from exits_jax.progress import track
-from exits_jax.run import Run
+from exits_jax.run import DataSet, Run
 
 SOURCES = ("generator", "propagation")
+FORMATS = ("polygons", "png", "yolo")
 
 
-def make_labels(run: Run, annotations: Annotations, source: str) -> dict[int, Label]:
+def make_labels(run: Run, data: DataSet, source: str) -> dict[int, Label]:
     """Labels of every instance from `source`, resuming where an earlier run stopped."""
     config = run.config
     labeller = Labeller(
@@ -35,15 +37,14 @@ def make_labels(run: Run, annotations: Annotations, source: str) -> dict[int, La
         threshold=config.label.threshold,
         skip_errors=config.data.on_error == "skip",
     )
-    instances = by_image(annotations.instances)  # so that each image is decoded once
     with (
         stop_between_steps() as stop,
-        track(f"label ({source})", len(instances)) as progress,
+        track(f"label ({source})", len(data.instances)) as progress,
     ):
         return label_in_parts(
             labeller,
-            file_source(instances),
-            instances,
+            data.source,
+            data.instances,
             run.workdir.label_parts / source,
             part_size=config.label.part_size,
             finished=lambda n, known: progress.skip(n) if known else progress.advance(n),
@@ -70,8 +71,31 @@ def predictor(run: Run, source: str) -> Predict:
 
 
 def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]) -> None:
-    """`pseudo_labels.results.json`, then `pseudo_labels.json`: the second one says it is done."""
+    """The results form, other formats asked for, and last `pseudo_labels.json`: then it is done.
+
+    Further formats (`label.formats`): "polygons" -> pseudo_labels.polygons.json, "png" -> png/,
+    "yolo" -> yolo/.
+    """
+    document = pseudo_labels(annotations.document, labels, annotations.instances)
+    folder = run.workdir.folder
     write_json(run.workdir.results, results(labels, annotations.instances))
-    write_json(
-        run.workdir.labels, pseudo_labels(annotations.document, labels, annotations.instances)
-    )
+    for name in run.config.label.formats:
+        if name == "polygons":
+            polygons, loss = with_polygons(document)
+            write_json(folder / "pseudo_labels.polygons.json", polygons)
+            print(
+                f"polygons: {loss.n}, {loss.with_holes} with holes that polygons cannot show, "
+                f"IoU with the masks {shown(loss.mean_iou)}, lowest {shown(loss.lowest_iou)}"
+            )
+        elif name == "png":
+            print(f"png: {write_index_pngs(folder / 'png', document, annotations.images)} images")
+        else:
+            print(f"yolo: {write_yolo(folder / 'yolo', document, annotations.images)} files")
+    write_json(run.workdir.labels, document)
+
+
+def check_formats(run: Run) -> None:
+    """Refuses an unknown format before the work, not after it."""
+    for name in run.config.label.formats:
+        if name not in FORMATS:
+            raise UserError(f"label.formats has '{name}', expected any of {', '.join(FORMATS)}")

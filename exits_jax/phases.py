@@ -1,5 +1,6 @@
 """The modes of the command line, one short function each."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from exits_jax import fitting
 from exits_jax.annotations import Annotations, check_file, problem_line
+from exits_jax.dry_run import describe
 from exits_jax.errors import UserError
 from exits_jax.evaluation.iou import (
     GroundTruth,
@@ -23,9 +25,10 @@ from exits_jax.evaluation.tables import breakdown, comparison, rich_table
 from exits_jax.files import write_json
 from exits_jax.gallery import shown, write_gallery
 from exits_jax.labelling.export import labels_of
-from exits_jax.labels import make_labels, write_labels
+from exits_jax.labels import check_formats, make_labels, write_labels
 from exits_jax.models import save_params
-from exits_jax.run import Run, annotations_to_label
+from exits_jax.progress import track
+from exits_jax.run import Run, data_to_label, prepared_folder, read_files, usable
 from exits_jax.workdir import Workdir
 
 MAX_PHOTO_ROWS = 20  # with more photographs the second table is by category
@@ -35,7 +38,7 @@ def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool) -> None:
     """Runs a mode in a workdir, or says what it would do."""
     run = Run(config, Workdir(folder))
     if dry_run:
-        return describe(run, mode)
+        return describe(run, pending(run) if mode == "run" else [mode])
     with run.workdir.locked():
         run.workdir.adopt(config.to_dict())
         MODES[mode](run)
@@ -72,9 +75,10 @@ def train(run: Run) -> None:
 
 def label(run: Run) -> None:
     """Writes the masks."""
-    annotations = annotations_to_label(run)
-    labels = make_labels(run, annotations, run.config.label.source)
-    write_labels(run, annotations, labels)
+    check_formats(run)
+    data = data_to_label(run)
+    labels = make_labels(run, data, run.config.label.source)
+    write_labels(run, data.annotations, labels)
     print(f"labels: {run.workdir.labels}")
 
 
@@ -82,12 +86,13 @@ def evaluate(run: Run) -> None:
     """Measures the labels where there is ground truth, draws, reports, prints the tables."""
     if not run.workdir.labels.exists():
         raise UserError(f"{run.workdir.labels}: not there yet; run --mode=label first")
-    annotations = annotations_to_label(run)
+    data = data_to_label(run)
+    annotations = data.annotations
     labels = labels_of(json.loads(run.workdir.labels.read_text()))
     source = run.config.label.source
     truth = measured = record = None
     if any_mask(annotations):
-        propagated = make_labels(run, annotations, "propagation")
+        propagated = make_labels(run, data, "propagation")
         truth = read_ground_truth(annotations)
         record = evaluation_record(truth, labels, propagated)
         methods = {
@@ -128,6 +133,18 @@ def print_tables(
     console.print(rich_table(breakdown(names, measured, title), f"mean IoU by {title}"))
 
 
+def prepare(run: Run) -> None:
+    """Packs annotations and images into ArrayRecord files, for `data.source=tfds`."""
+    from exits_jax.data.tfds_builder import prepare as pack  # heavy, and only needed here
+
+    for role in ("label", "train"):
+        annotations = read_files(run, role)
+        annotations = dataclasses.replace(annotations, instances=usable(run, annotations.instances))
+        images = len({i.image.id for i in annotations.instances})
+        with track(f"prepare ({role})", images) as progress:
+            print(f"prepared: {pack(annotations, prepared_folder(run, role), progress.advance)}")
+
+
 def check(file: str, images: str | None) -> int:
     """Lints an annotation or label file; prints one line a finding; 1 if there is any."""
     problems = check_file(file, images)
@@ -142,4 +159,5 @@ MODES: dict[str, Callable[[Run], None]] = {
     "train": train,
     "label": label,
     "evaluate": evaluate,
+    "prepare": prepare,
 }

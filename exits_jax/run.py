@@ -1,12 +1,13 @@
 """What every phase starts from: the config, the workdir, and the annotations they name."""
 
 import dataclasses
+import pathlib
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
 from exits_jax.annotations import Annotations, Instance, Problem, problem_line, read_annotations
-from exits_jax.data.source import usable_instances
+from exits_jax.data.source import Source, by_image, file_source, usable_instances
 from exits_jax.errors import UserError
 from exits_jax.progress import track
 from exits_jax.workdir import Workdir
@@ -20,37 +21,82 @@ class Run:
     workdir: Workdir
 
 
-def annotations_to_label(run: Run) -> Annotations:
-    """The annotation file whose instances are labelled and evaluated."""
-    data = run.config.data
-    return _read(run, data.annotations, data.images)
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """Annotations, and where their images are read from: `source[i]` is `instances[i]`."""
+
+    annotations: Annotations
+    instances: list[Instance]
+    source: Source
+
+    def take(self, positions: Sequence[int]) -> "DataSet":
+        """The instances at `positions`, in that order."""
+        chosen = [self.instances[i] for i in positions]
+        return DataSet(self.annotations, chosen, self.source.take(positions))
 
 
-def instances_to_train(run: Run) -> list[Instance]:
-    """Instances of the training file whose box is large enough to learn from [I].
+def data_to_label(run: Run) -> DataSet:
+    """What is labelled and evaluated: every instance, those of an image together."""
+    data = _read(run, "label")
+    position = {instance.id: i for i, instance in enumerate(data.instances)}
+    return data.take([position[i.id] for i in by_image(data.instances)])
+
+
+def data_to_train(run: Run) -> DataSet:
+    """What is trained on: instances whose box is large enough to learn from [I].
 
     With `data.on_error = "skip"` those with unreadable images are left out, and listed.
     """
-    data = run.config.data
-    file, images = data.train_annotations, data.train_images
-    annotations = _read(run, file or data.annotations, images if file else data.images)
-    large = [i for i in annotations.instances if box_area(i) >= data.min_train_area]
+    data, smallest = _read(run, "train"), run.config.data.min_train_area
+    large = [n for n, i in enumerate(data.instances) if box_area(i) >= smallest]
     if not large:
         raise UserError(
-            f"{annotations.file}: none of its {len(annotations.instances)} boxes covers "
-            f"{data.min_train_area} square pixels (data.min_train_area)"
+            f"{data.annotations.file}: none of its {len(data.instances)} boxes covers "
+            f"{smallest} square pixels (data.min_train_area)"
         )
-    return usable(run, large)
+    data = data.take(large)
+    good = {i.id for i in usable(run, data.instances)}
+    return data.take([n for n, i in enumerate(data.instances) if i.id in good])
 
 
-def usable(run: Run, instances: Sequence[Instance]) -> list[Instance]:
-    """The instances whose images can be decoded; the others are listed, or stop the run."""
-    if run.config.data.on_error != "skip":
-        return list(instances)
+def usable(run: Run, instances: list[Instance]) -> list[Instance]:
+    """The instances whose images can be decoded; the others are listed, or stop the run later."""
+    if run.config.data.on_error != "skip" or run.config.data.source == "tfds":
+        return instances
     with track("check images", len({i.image.id for i in instances})) as progress:
         good, problems = usable_instances(instances, progress.advance)
     report_problems(run, problems)
     return good
+
+
+def files_of(run: Run, role: str) -> tuple[str, str]:
+    """Annotation file and image folder of a role, "label" or "train"."""
+    data = run.config.data
+    if role == "train" and data.train_annotations:
+        return data.train_annotations, data.train_images
+    return data.annotations, data.images
+
+
+def prepared_folder(run: Run, role: str) -> pathlib.Path:
+    """Where `--mode=prepare` packs the data of a role; one folder where both are the same."""
+    same = files_of(run, role) == files_of(run, "label")
+    base = pathlib.Path(run.config.data.prepared or run.workdir.folder / "prepared")
+    return base / ("label" if same else role)
+
+
+def read_files(run: Run, role: str) -> Annotations:
+    """The annotation file of a role, as the config says; what it skips is listed."""
+    data = run.config.data
+    file, images = files_of(run, role)
+    if not file:
+        raise UserError(
+            "no annotations: give --config.data.annotations=FILE --config.data.images=DIR"
+        )
+    annotations = read_annotations(
+        file, images, kind=data.kind, points=data.points, on_error=data.on_error
+    )
+    report_problems(run, annotations.problems)
+    return annotations
 
 
 def report_problems(run: Run, problems: Sequence[Problem]) -> None:
@@ -71,14 +117,13 @@ def box_area(instance: Instance) -> float:
     return float((x1 - x0) * (y1 - y0))
 
 
-def _read(run: Run, file: str, images: str) -> Annotations:
-    data = run.config.data
-    if not file:
-        raise UserError(
-            "no annotations: give --config.data.annotations=FILE --config.data.images=DIR"
-        )
-    annotations = read_annotations(
-        file, images, kind=data.kind, points=data.points, on_error=data.on_error
-    )
-    report_problems(run, annotations.problems)
-    return annotations
+def _read(run: Run, role: str) -> DataSet:
+    if run.config.data.source == "tfds":
+        from exits_jax.data.tfds_builder import read_prepared  # heavy, and not always installed
+
+        annotations, source = read_prepared(prepared_folder(run, role), files_of(run, role)[1])
+        return DataSet(annotations, annotations.instances, source)
+    if run.config.data.source != "files":
+        raise UserError(f"data.source is '{run.config.data.source}', expected files or tfds")
+    annotations = read_files(run, role)
+    return DataSet(annotations, annotations.instances, file_source(annotations.instances))

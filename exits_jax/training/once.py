@@ -8,16 +8,16 @@ them (`supervision.supervise_once`).
 import hashlib
 import io
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float, Float16
 
-from exits_jax.annotations import Instance
 from exits_jax.data.crop import canonical_window
 from exits_jax.data.pipeline import label_batches
+from exits_jax.data.source import Source
 from exits_jax.files import write_bytes
 from exits_jax.progress import track
 from exits_jax.retrieval import Scores, score_inputs
@@ -29,7 +29,7 @@ PART = 128  # instances a file holds
 def canonical_scores(
     scores_of: Callable[[Any, Batch], Scores],
     params: Any,
-    instances: Sequence[Instance],
+    source: Source,
     folder: pathlib.Path,
     *,
     crop_size: int,
@@ -43,7 +43,7 @@ def canonical_scores(
     Args:
       scores_of: `retrieval.crop_scores` at `crop_size`.
       params: the similarity extractor's.
-      instances: what is trained on.
+      source: what is trained on.
       folder: where the parts are.
       crop_size: side of the canonical crop in pixels.
       margin: largest margin of a training crop, in half-sizes of the box.
@@ -52,9 +52,9 @@ def canonical_scores(
     forward = jax.jit(lambda p, batch: scores_of(p, batch).score)
     params = jax.device_put(params)
     parts = []
-    with track("retrieve once", len(instances)) as progress:
-        for first in range(0, len(instances), PART):
-            chosen = instances[first : first + PART]
+    with track("retrieve once", len(source)) as progress:
+        for first in range(0, len(source), PART):
+            chosen = source.take(range(first, min(first + PART, len(source))))
             path = folder / f"scores_{first // PART:05d}_{_fingerprint(chosen)}.npy"
             if path.exists():
                 parts.append(np.load(path))
@@ -75,10 +75,10 @@ def canonical_scores(
 
 
 def with_canonical(
-    scores: Float16[np.ndarray, "n M M"], instances: Sequence[Instance], margin: float
+    scores: Float16[np.ndarray, "n M M"], source: Source, margin: float
 ) -> Callable[[Batch], Batch]:
     """Builds the function that adds "canonical_score" and "canonical_window" to a batch."""
-    windows = np.stack([canonical_window(i.box_xyxy, margin) for i in instances])
+    windows = np.stack([canonical_window(box, margin) for box in source.box_xyxy])
     windows = windows.astype(np.float32)
 
     def extend(batch: Batch) -> Batch:
@@ -94,7 +94,7 @@ def with_canonical(
 def score_sample(
     scores_of: Callable[[Any, Batch], Scores],
     params: Any,
-    instances: Sequence[Instance],
+    source: Source,
     *,
     crop_size: int,
     margin: float,
@@ -108,9 +108,9 @@ def score_sample(
     forward = jax.jit(scores_of)
     rows: list[np.ndarray] = []
     inside: list[np.ndarray] = []
-    with track("calibrate thresholds", len(instances)) as progress:
+    with track("calibrate thresholds", len(source)) as progress:
         for batch in label_batches(
-            instances, crop_size=crop_size, margin=margin, batch_size=batch_size
+            source, crop_size=crop_size, margin=margin, batch_size=batch_size
         ):
             result = forward(params, score_inputs(batch))
             keep = batch["valid"] & batch["has_points"]
@@ -120,10 +120,9 @@ def score_sample(
     return np.concatenate(rows), np.concatenate(inside)
 
 
-def _fingerprint(instances: Sequence[Instance]) -> str:
+def _fingerprint(source: Source) -> str:
     """Changes with the instances a part is about."""
-    ids = ",".join(str(instance.id) for instance in instances)
-    return hashlib.sha256(ids.encode()).hexdigest()[:8]
+    return hashlib.sha256(source.annotation_id.tobytes()).hexdigest()[:8]
 
 
 def _save(path: pathlib.Path, array: np.ndarray) -> None:
