@@ -101,11 +101,13 @@ def main(argv: list[str]) -> None:
     walks = forms(HOPS.value, BETA.value)
     with jax.default_matmul_precision("highest"):
         times = {n: milliseconds(w, transition, seeds, RUNS.value) for n, w in walks.items()}
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     page = (
         f"# Forms of the random walk\n\n"
         f"p = {POINTS.value} points, batch {BATCH.value}, 2 seed columns, float32, jit, "
         f"{RUNS.value} runs after one that compiles.\n\n{table(times)}\n\n"
-        f"Machine: {machine()}.\n\n"
+        f"Machine: {machine()}. Load average after the runs (other programs share the cores; the"
+        f" minimum is the one to compare): {load}.\n\n"
         f"Command: `python experiments/propagation_benchmark.py --points={POINTS.value} "
         f"--batch={BATCH.value} --runs={RUNS.value} --hops={HOPS.value} --beta={BETA.value}`\n"
     )

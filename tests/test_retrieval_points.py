@@ -148,11 +148,11 @@ def test_inside_box_goes_by_the_cell_centre() -> None:
 
 
 def test_centre_seed_is_a_gaussian_of_the_box_within_it() -> None:
-    """Sigma is a fifth of each side: 0.1 across and 0.2 down, on cells of 0.1."""
+    """Sigma is 0.4 of each side: 0.2 across and 0.4 down, on cells of 0.1."""
     box = np.float32([[0.2, 0.0, 0.7, 1.0]])
     seed = np.asarray(centre_seed(box, np.float32([WHOLE]), 10)).reshape(10, 10)
     x, y = np.meshgrid(np.arange(0.05, 1, 0.1), np.arange(0.05, 1, 0.1))
-    expected = np.exp(-((x - 0.45) ** 2) / 0.02 - (y - 0.5) ** 2 / 0.08) * ((x > 0.2) & (x < 0.7))
+    expected = np.exp(-((x - 0.45) ** 2) / 0.08 - (y - 0.5) ** 2 / 0.32) * ((x > 0.2) & (x < 0.7))
     np.testing.assert_allclose(seed, expected, rtol=1e-4, atol=1e-6)
 
 
