@@ -265,8 +265,9 @@ def table(rows: dict[str, Row], grid: int, seeds_right: float) -> str:
         f" {COUNT.value} random train2017 instances of coco-mini of area >= 32^2 (seed"
         f" {SEED.value}): thresholds from one half (7 % empty, no mask read; with rounds 0.7),"
         " everything else from the other. A cell is on the object when more than half of it is;"
-        " coverage is the share of the box's cells; precision pools all crops; AUC and IoU (`score > 0` in the box, native"
-        f" resolution) are means over instances. Foreground seeds on the object:"
+        " coverage is the share of the box's cells; precision pools all crops; AUC and IoU (of"
+        " `score > 0` in the box, native resolution) are means over instances. Foreground seeds on"
+        " the object:"
         f" {seeds_right:.3f}.\n\nCommand: `python experiments/retrieval_quality.py --root=ROOT"
         f" --count={COUNT.value} --size={SIZE.value} --margin={MARGIN.value} --seed={SEED.value}`\n"
     )

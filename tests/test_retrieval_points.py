@@ -211,6 +211,19 @@ def test_resampling_a_linear_function_is_exact_also_flipped() -> None:
     )
 
 
+def test_resampling_to_a_grid_of_another_size() -> None:
+    """A finer canonical score read on a coarser crop; linear functions stay exact."""
+    canonical, window = _windows(2)
+    flip = np.array([True, False])
+    x, y = _centres(canonical, 20, np.zeros(2, bool))
+    score = (0.05 * x[:, None, :] + 0.01 * y[:, :, None]).astype(np.float32)
+    x, y = _centres(window, 6, flip)
+    coarse = jax.jit(resample_score, static_argnames="grid")(score, canonical, window, flip, grid=6)
+    np.testing.assert_allclose(
+        coarse, 0.05 * x[:, None, :] + 0.01 * y[:, :, None], rtol=1e-5, atol=1e-5
+    )
+
+
 def test_resampling_to_the_same_window_changes_nothing() -> None:
     score = np.random.default_rng(0).random((2, 5, 5), np.float32)
     window = np.float32([[3, 7, 28, 22], [-4, -9, 36, 31]])
