@@ -73,9 +73,12 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, ConfigDict | None, li
     flags.DEFINE_enum("mode", "run", MODES, "what to do", flag_values=values)
     flags.DEFINE_string("images", None, "image folder, for --mode=check", flag_values=values)
     flags.DEFINE_bool("dry_run", False, "say what would be done", flag_values=values)
-    config_flags.DEFINE_config_file("config", None, "the config", flag_values=values)
+    config_flags.DEFINE_config_file(
+        "config", None, "the config", flag_values=values, sys_argv=list(argv)
+    )
     try:
-        sys.path.insert(0, os.getcwd())  # configs import their base as `configs.base`
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())  # configs import their base as `configs.base`
         rest = values(list(argv))[1:]
         config = values.config
         if config is not None:
@@ -108,5 +111,6 @@ def _dispatch(values: flags.FlagValues, config: ConfigDict | None, rest: list[st
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) < 400 else text[:400] + " ..."
+    """The last line of a message: what absl and ml_collections put before it is a traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -41,13 +41,13 @@ def shown(
     annotations: Annotations,
     labels: Mapping[int, Label],
     truth: GroundTruth | None,
-    ious: Sequence[float],
+    ious: Float[np.ndarray, " n"] | None,
 ) -> Shown:
     """Ground truth by annotation id, for `write_gallery`."""
     instances = truth.instances if truth else []
     ids = [instance.id for instance in instances]
     rles = dict(zip(ids, truth.rles, strict=True)) if truth else {}
-    return Shown(annotations, labels, rles, dict(zip(ids, map(float, ious), strict=True)))
+    return Shown(annotations, labels, rles, dict(zip(ids, ious.tolist(), strict=True)) if truth else {})
 
 
 def write_gallery(

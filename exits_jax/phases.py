@@ -102,7 +102,7 @@ def evaluate(run: Run) -> None:
         }
         measured = {name: label_ious(truth, masks) for name, masks in methods.items()}
         write_json(run.workdir.evaluation, record, indent=2)
-    ious = measured[source] if measured else ()
+    ious = measured[source] if measured else None
     facts = {"config": run.config.name, "labels from": source, "instances": len(labels)}
     write_gallery(run, shown(annotations, labels, truth, ious), record, facts)
     if record:

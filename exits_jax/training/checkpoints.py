@@ -6,7 +6,7 @@ from typing import Any
 import grain
 import jax
 import orbax.checkpoint as ocp
-from grain.checkpoint import CheckpointRestore, CheckpointSave
+from grain.checkpoint import CheckpointHandler, CheckpointRestore, CheckpointSave
 
 from exits_jax.errors import UserError
 from exits_jax.training.state import TrainState
@@ -22,7 +22,9 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._manager = ocp.CheckpointManager(
-            folder.resolve(), options=ocp.CheckpointManagerOptions(max_to_keep=2)
+            folder.resolve(),
+            options=ocp.CheckpointManagerOptions(max_to_keep=2),
+            item_handlers={"state": ocp.StandardCheckpointHandler(), "batches": CheckpointHandler()},
         )
 
     def __enter__(self) -> "Checkpoints":
