@@ -136,8 +136,9 @@ def best_retrieval(config: ml_collections.ConfigDict) -> None:
     config.retrieval.source = "keys"
     config.retrieval.layers = (9, 10, 11)
     config.retrieval.decision = "log_ratio"
-    config.retrieval.centring = 0.4
-    config.retrieval.rounds = 3
+    config.retrieval.delta = 16.0
+    config.retrieval.centring = 0.3
+    config.retrieval.rounds = 5
     config.retrieval.tau_fg = 0.7
     config.retrieval.tau_bg = 0.7
     config.retrieval.when = "once"
@@ -210,6 +211,8 @@ def _label() -> ml_collections.ConfigDict:
 
 def _report() -> ml_collections.ConfigDict:
     report = ml_collections.ConfigDict()
+    # A category to report apart from the rest, in a table of its own; empty: none.
+    report.apart = ""
     report.max_items = 1200  # instances shown in report.html
     report.max_panels = 60  # of them with the panel of every propagation hop
     return report

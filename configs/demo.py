@@ -30,6 +30,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.log_every = 5
     config.train.checkpoint_every = 20
     config.label.part_size = 16
+    config.report.apart = "coin"
     return config
 
 

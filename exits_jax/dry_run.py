@@ -67,7 +67,11 @@ def _estimate(run: Run, phase: str, label: int, train: int) -> tuple[str, float,
     if phase == "label":
         parts = math.ceil(label / config.label.part_size)
         passes = 2 if config.label.flip else 1
-        return f"{label} instances in {parts} parts", float(label * passes), 2 * label * LABEL_BYTES / 1e6
+        return (
+            f"{label} instances in {parts} parts",
+            float(label * passes),
+            2 * label * LABEL_BYTES / 1e6,
+        )
     if phase == "evaluate":
         return f"{label} instances, propagation baseline, report", float(label), 40.0
     return f"{label} and {train} instances", 0.0, 0.0

@@ -47,7 +47,9 @@ def shown(
     instances = truth.instances if truth else []
     ids = [instance.id for instance in instances]
     rles = dict(zip(ids, truth.rles, strict=True)) if truth else {}
-    return Shown(annotations, labels, rles, dict(zip(ids, ious.tolist(), strict=True)) if truth else {})
+    return Shown(
+        annotations, labels, rles, dict(zip(ids, ious.tolist(), strict=True)) if truth else {}
+    )
 
 
 def write_gallery(

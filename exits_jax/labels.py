@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from exits_jax import from_config, networks
-from exits_jax.annotations import Annotations
+from exits_jax.annotations import Annotations, Instance, Problem
 from exits_jax.errors import UserError
 from exits_jax.evaluation.tables import shown
 from exits_jax.files import write_json
@@ -20,7 +20,7 @@ from exits_jax.labelling.predict import (
 )
 from exits_jax.labelling.quality import Label
 from exits_jax.progress import track
-from exits_jax.run import DataSet, Run
+from exits_jax.run import DataSet, Run, report_problems
 
 SOURCES = ("generator", "propagation")
 FORMATS = ("polygons", "png", "yolo")
@@ -29,19 +29,24 @@ FORMATS = ("polygons", "png", "yolo")
 def make_labels(run: Run, data: DataSet, source: str) -> dict[int, Label]:
     """Labels of every instance from `source`, resuming where an earlier run stopped."""
     config = run.config
+    skipped: list[Problem] = []
+
+    def skip(instance: Instance, error: UserError) -> None:
+        skipped.append(Problem("item_error", str(error), instance.id, instance.image.id))
+
     labeller = Labeller(
         predictor(run, source),
         crop_size=config.crop.size,
         margin=config.crop.label_margin,
         batch_size=config.label.device_batch,
         threshold=config.label.threshold,
-        skip_errors=config.data.on_error == "skip",
+        on_error=skip if config.data.on_error == "skip" else None,
     )
     with (
         stop_between_steps() as stop,
         track(f"label ({source})", len(data.instances)) as progress,
     ):
-        return label_in_parts(
+        labels = label_in_parts(
             labeller,
             data.source,
             data.instances,
@@ -50,6 +55,8 @@ def make_labels(run: Run, data: DataSet, source: str) -> dict[int, Label]:
             finished=lambda n, known: progress.skip(n) if known else progress.advance(n),
             stop=lambda: stop.requested,
         )
+    report_problems(run, skipped)
+    return labels
 
 
 def predictor(run: Run, source: str) -> Predict:

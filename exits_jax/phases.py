@@ -106,7 +106,7 @@ def evaluate(run: Run) -> None:
     facts = {"config": run.config.name, "labels from": source, "instances": len(labels)}
     write_gallery(run, shown(annotations, labels, truth, ious), record, facts)
     if record:
-        print_tables(truth, record, measured, source)
+        print_tables(truth, record, measured, source, run.config.report.apart)
     else:
         print("no ground-truth masks in the annotation file: nothing to measure the labels against")
     print(f"report: {run.workdir.report}")
@@ -122,8 +122,12 @@ def print_tables(
     record: Mapping[str, Any],
     measured: Mapping[str, Float[np.ndarray, " n"]],
     source: str,
+    apart: str,
 ) -> None:
-    """Filled box, propagation only and the labels: overall, then by photo or by category."""
+    """Filled box, propagation only and the labels: overall, then by photo or by category.
+
+    A category named in `apart` is also shown against the rest.
+    """
     console = Console()
     console.print(rich_table(comparison(record, source), "all instances"))
     photos = image_names(truth)
@@ -131,6 +135,9 @@ def print_tables(
     names = photos if by_photo else category_names(truth)
     title = "photo" if by_photo else "category"
     console.print(rich_table(breakdown(names, measured, title), f"mean IoU by {title}"))
+    if apart:
+        groups = category_names(truth, {apart: apart}, rest="the rest")
+        console.print(rich_table(breakdown(groups, measured, "group"), f"{apart} apart"))
 
 
 def prepare(run: Run) -> None:

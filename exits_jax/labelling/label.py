@@ -25,8 +25,8 @@ class Labeller:
       margin: share of the box's half-size added on each side.
       batch_size: crops at a time; constant, because features differ in the last bits between sizes.
       threshold: the mask is where the probability is greater.
-      skip_errors: an image that cannot be used gives box masks flagged `item_error`, instead of an
-        error.
+      on_error: called for an instance whose image cannot be used, which then gets its box as mask,
+        flagged `item_error`. None: the error is raised.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class Labeller:
         margin: float,
         batch_size: int,
         threshold: float = 0.5,
-        skip_errors: bool = False,
+        on_error: Callable[[Instance, UserError], None] | None = None,
     ) -> None:
-        self._predict, self._threshold, self._skip_errors = predict, threshold, skip_errors
+        self._predict, self._threshold, self._on_error = predict, threshold, on_error
         self._cut = {"crop_size": crop_size, "margin": margin, "batch_size": batch_size}
 
     def __call__(self, source: Source, instances: Sequence[Instance]) -> list[Label]:
@@ -47,9 +47,11 @@ class Labeller:
         labels: dict[int, Label] = {}
 
         def unusable(indices: list[int], error: UserError) -> None:
-            if not self._skip_errors:
+            if self._on_error is None:
                 raise error
-            labels.update({i: box_label(instances[i]) for i in indices})
+            for index in indices:
+                self._on_error(instances[index], error)
+                labels[index] = box_label(instances[index])
 
         for batch in label_batches(source, **self._cut, on_error=unusable):
             logits = self._predict(batch)

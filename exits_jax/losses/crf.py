@@ -19,7 +19,7 @@ def mean_field(
     box_mask: Shaped[ArrayLike, "b h w"],
     *,
     sweeps: int = 100,
-    sigma: float = 0.1,
+    sigma: float | int = 0.1,
     valid: Shaped[ArrayLike, "b h w"] | None = None,
 ) -> Float[Array, "b h w"]:
     """The mask refined by mean-field inference, as a target for `crf_loss`.
@@ -87,7 +87,7 @@ def crf_loss(
 
 
 def colour_kernel(
-    image: Float[Array, "b h w 3"], inside: Bool[Array, "b h w"], sigma: float
+    image: Float[Array, "b h w 3"], inside: Bool[Array, "b h w"], sigma: float | int
 ) -> Float[Array, "9 b h w"]:
     """K_ij of every pixel i and its 3 x 3 neighbours j; 0 where either lies outside the image."""
     padded_image = jnp.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)))

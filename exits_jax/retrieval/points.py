@@ -22,7 +22,7 @@ def seed_points(
     valid_xyxy: Float[ArrayLike, "b 4"],
     *,
     grid: int,
-    delta: float,
+    delta: float | int,
 ) -> tuple[Float[Array, "b p"], Float[Array, "b p"]]:
     """The points known before any propagation.
 
@@ -104,8 +104,8 @@ def retrieve_points(
     foreground: Shaped[ArrayLike, "b p"],
     background: Shaped[ArrayLike, "b p"],
     *,
-    tau_fg: float,
-    tau_bg: float,
+    tau_fg: float | int,
+    tau_bg: float | int,
 ) -> tuple[Float[Array, "b p"], Float[Array, "b p"], Bool[Array, "b"]]:
     """Cuts the propagation score into supervision (supplement, B and D).
 

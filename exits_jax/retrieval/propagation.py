@@ -61,7 +61,9 @@ def propagate(
     return reached
 
 
-def absorbing_kernel(transition: Float[ArrayLike, "b p p"], beta: float) -> Float[Array, "b p p"]:
+def absorbing_kernel(
+    transition: Float[ArrayLike, "b p p"], beta: float | int
+) -> Float[Array, "b p p"]:
     """(1 - beta)(I - beta T)^-1, the walk without end (EXITS supplement, equation a2).
 
     Args:
@@ -76,7 +78,7 @@ def absorbing_kernel(transition: Float[ArrayLike, "b p p"], beta: float) -> Floa
 
 
 def propagate_absorbing(
-    transition: Float[ArrayLike, "b p p"], seeds: Float[ArrayLike, "b p k"], beta: float
+    transition: Float[ArrayLike, "b p p"], seeds: Float[ArrayLike, "b p k"], beta: float | int
 ) -> Float[Array, "b p k"]:
     """`absorbing_kernel` applied to seed columns: one solve, no inverse (equation a2).
 

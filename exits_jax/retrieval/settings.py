@@ -93,9 +93,10 @@ RESEEDED_KEYS = RetrievalSettings(
     source="keys",
     layers=(9, 10, 11),
     decision="log_ratio",
+    delta=16 / 512,
     distance_sigma=8.0,
-    centring=0.4,
-    rounds=3,
+    centring=0.3,
+    rounds=5,
     tau_fg=0.7,
     tau_bg=0.7,
 )

@@ -24,7 +24,10 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             folder.resolve(),
             options=ocp.CheckpointManagerOptions(max_to_keep=2),
-            item_handlers={"state": ocp.StandardCheckpointHandler(), "batches": CheckpointHandler()},
+            item_handlers={
+                "state": ocp.StandardCheckpointHandler(),
+                "batches": CheckpointHandler(),
+            },
         )
 
     def __enter__(self) -> "Checkpoints":
