@@ -117,6 +117,8 @@ def _retrieval() -> ml_collections.ConfigDict:
     retrieval.delta = 24.0  # push of the extreme points, pixels of a 512 crop [S]
     retrieval.temperature = 0.1  # of key similarity [?]
     retrieval.distance_sigma = 8.0  # of key similarity, cells; 0: no distance term [?]
+    # Without extreme points: "nothing" walks, or a soft seed in the box's "centre" (not in the paper).
+    retrieval.box_only = "nothing"
     retrieval.rounds = 0  # rounds of reseeding after the propagation (not in the paper)
     retrieval.centring = 0.0  # strength of tightness centring (not in the paper)
     # "online": in every training step, as in the paper. "once": one pass over the instances before
@@ -137,6 +139,7 @@ def best_retrieval(config: ml_collections.ConfigDict) -> None:
     config.retrieval.layers = (9, 10, 11)
     config.retrieval.decision = "log_ratio"
     config.retrieval.delta = 16.0
+    config.retrieval.box_only = "centre"
     config.retrieval.centring = 0.3
     config.retrieval.rounds = 5
     config.retrieval.tau_fg = 0.7

@@ -25,12 +25,13 @@ def get_config() -> ml_collections.ConfigDict:
     base.best_retrieval(config)
     config.warmup.update(epochs=2, batch_size=8, learning_rate=1e-6, train_blocks=4)
     config.warmup.decoder_rate = 30.0
-    config.train.update(epochs=10, batch_size=8, learning_rate=1e-5, train_blocks=2)
+    config.train.update(epochs=6, batch_size=8, learning_rate=1e-5, train_blocks=2)
     config.train.decoder_rate = 30.0
     config.train.log_every = 5
     config.train.checkpoint_every = 20
     config.label.part_size = 16
     config.report.apart = "coin"
+    config.report.max_panels = 24
     return config
 
 

@@ -84,6 +84,7 @@ def retrieval(config: ConfigDict) -> RetrievalSettings:
         temperature=section.temperature,
         distance_sigma=section.distance_sigma or None,
         centring=section.centring,
+        box_only=section.box_only,
         rounds=section.rounds,
     )
 

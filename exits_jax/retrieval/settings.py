@@ -95,6 +95,7 @@ RESEEDED_KEYS = RetrievalSettings(
     decision="log_ratio",
     delta=16 / 512,
     distance_sigma=8.0,
+    box_only="centre",
     centring=0.3,
     rounds=5,
     tau_fg=0.7,
