@@ -117,7 +117,7 @@ def _retrieval() -> ml_collections.ConfigDict:
     retrieval.delta = 24.0  # push of the extreme points, pixels of a 512 crop [S]
     retrieval.temperature = 0.1  # of key similarity [?]
     retrieval.distance_sigma = 8.0  # of key similarity, cells; 0: no distance term [?]
-    # Without extreme points: "nothing" walks, or a soft seed in the box's "centre" (not in the paper).
+    # Without extreme points: "nothing" walks, or a soft seed in the "centre" of the box does [?].
     retrieval.box_only = "nothing"
     retrieval.rounds = 0  # rounds of reseeding after the propagation (not in the paper)
     retrieval.centring = 0.0  # strength of tightness centring (not in the paper)
