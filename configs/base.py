@@ -151,6 +151,9 @@ def _generator() -> ml_collections.ConfigDict:
     generator = _vit(class_token=False)
     # A trained generator to label with, instead of the workdir's own.
     generator.params = ""
+    # Strength of the propagation map that the generator's logits are added to; 0: none, as in the
+    # paper. With it labelling needs the extractor too.
+    generator.prior = 0.0
     # The encoder starts from the warmed-up extractor of the workdir instead of `weights`.
     generator.from_extractor = False
     return generator

@@ -58,7 +58,11 @@ def train(run: Run) -> Params:
     extractor = networks.extractor_params(config, run.workdir)
     supervise, extend, extractor = _supervision(run, extractor, data)
     objective = generator_objective(
-        network, config.generator.normalise, supervise, from_config.losses(config)
+        network,
+        config.generator.normalise,
+        supervise,
+        from_config.losses(config),
+        prior=config.generator.prior,
     )
     params = networks.initial_generator(config, run.workdir, network)
     return _fit(run, "train", network, objective, params, data, extractor, extend)

@@ -17,6 +17,7 @@ from exits_jax.labelling.predict import (
     generator_predictor,
     propagation_predictor,
     with_flip,
+    with_prior,
 )
 from exits_jax.labelling.quality import Label
 from exits_jax.progress import track
@@ -64,17 +65,24 @@ def predictor(run: Run, source: str) -> Predict:
     config = run.config
     if source not in SOURCES:
         raise UserError(f"label.source is '{source}', expected one of {', '.join(SOURCES)}")
-    if source == "generator":
+    if source == "propagation":
+        predict = _propagation(run)
+    else:
         network, params = networks.trained_generator(config, run.workdir)
         predict = generator_predictor(network, params, config.generator.normalise)
-    else:
-        settings = saved_thresholds(run)
-        predict = propagation_predictor(
-            networks.scores_function(config, settings, config.crop.size),
-            networks.extractor_params(config, run.workdir),
-            from_config.grid(config),
-        )
+        if config.generator.prior:
+            predict = with_prior(predict, _propagation(run), config.generator.prior)
     return with_flip(predict) if config.label.flip else predict
+
+
+def _propagation(run: Run) -> Predict:
+    """Propagation scores by the run's similarity extractor."""
+    config, settings = run.config, saved_thresholds(run)
+    return propagation_predictor(
+        networks.scores_function(config, settings, config.crop.size),
+        networks.extractor_params(config, run.workdir),
+        from_config.grid(config),
+    )
 
 
 def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]) -> None:

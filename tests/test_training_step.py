@@ -7,9 +7,15 @@ import optax
 import pytest
 
 from exits_jax.errors import UserError
+from exits_jax.labelling.predict import with_prior
 from exits_jax.models import Generator, build_vit
-from exits_jax.retrieval import RetrievalSettings, crop_scores
-from exits_jax.training.objectives import LossSettings, generator_objective, warmup_objective
+from exits_jax.retrieval import RetrievalSettings, crop_scores, prior_logits
+from exits_jax.training.objectives import (
+    LossSettings,
+    generator_objective,
+    supervised_parts,
+    warmup_objective,
+)
 from exits_jax.training.optimiser import learning_rate_schedule, make_optimiser
 from exits_jax.training.parallel import parallel_step
 from exits_jax.training.state import init_state, merge_params, split_params, trains_blocks
@@ -185,7 +191,8 @@ def test_warmup_supervises_seeds_only_and_mil_everywhere():
         network, "imagenet", supervise_seeds(GRID, 24 / 512), LossSettings()
     )
     params = network.init(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3)))["params"]
-    loss, parts = objective(params, params, {"generator": {}, "extractor": {}}, make_batch(3))
+    frozen = {"generator": {}, "extractor": {}}
+    loss, parts = jax.jit(objective)(params, params, frozen, make_batch(3))
     assert set(parts) == {"point", "mil", "empty"}
     assert np.all(parts["empty"] == 1)
     np.testing.assert_allclose(loss, 0.5 * parts["point"] + 10 * parts["mil"], rtol=1e-6)
@@ -202,7 +209,7 @@ def test_mil_only_where_retrieval_is_empty():
         objective = generator_objective(
             generator, "imagenet", online(extractor, settings), LossSettings(crf=0.0)
         )
-        _, parts = objective(params, params, frozen, make_batch(3))
+        _, parts = jax.jit(objective)(params, params, frozen, make_batch(3))
         assert np.all(parts["empty"] == empty)
         assert np.all((parts["mil"] > 0) == bool(empty))
 
@@ -212,7 +219,7 @@ def test_once_on_the_crop_itself_is_online():
     extractor = tiny_vit()
     settings = RetrievalSettings(layers=(2,), tau_fg=0.05, tau_bg=0.05)
     params = extractor.init(jax.random.key(2), jnp.zeros((1, SIZE, SIZE, 3)))["params"]
-    batch = make_batch(3)
+    batch = jax.tree.map(jnp.asarray, make_batch(3))
 
     def attend(params, image, **asked):
         image = jnp.asarray(image, jnp.float32) / 255 - 0.5
@@ -250,3 +257,28 @@ def test_decoder_rate_and_clipping():
     share = 1 / np.sqrt(8)
     np.testing.assert_allclose(updates["encoder"]["w"], -share * np.ones((2, 2)), rtol=1e-5)
     np.testing.assert_allclose(updates["decoder"]["w"], -3 * share * np.ones((2, 2)), rtol=1e-5)
+
+
+def test_prior_adds_the_propagation_map_to_the_logits():
+    """With a decoder that says nothing the mask is the map, in training as in labelling."""
+    extractor, generator = tiny_vit(), Generator(tiny_vit())
+    image = jnp.zeros((1, SIZE, SIZE, 3))
+    silent = jax.tree.map(jnp.zeros_like, generator.init(jax.random.key(0), image)["params"])
+    frozen = {"generator": {}, "extractor": extractor.init(jax.random.key(2), image)["params"]}
+    supervise = online(extractor, RetrievalSettings(layers=(2,), tau_fg=0.05, tau_bg=0.05))
+    batch = jax.tree.map(jnp.asarray, make_batch(3))
+    points = supervise(frozen["extractor"], batch)
+    expected = prior_logits(points.score, 2 * GRID, 0.5)
+    assert float(jnp.abs(expected).max()) > 0.01
+    parts = supervised_parts(expected, points, batch, LossSettings())
+    objective = generator_objective(
+        generator, "imagenet", supervise, LossSettings(crf=0.0), prior=0.5
+    )
+    _, found = jax.jit(objective)(silent, silent, frozen, batch)
+    np.testing.assert_allclose(found["point"], parts["point"], rtol=1e-5)
+    predict = with_prior(
+        lambda batch: np.zeros((3, 2 * GRID, 2 * GRID), np.float32),
+        lambda batch: np.asarray(points.score).reshape(3, GRID, GRID),
+        0.5,
+    )
+    np.testing.assert_allclose(predict(batch), expected, atol=1e-6)

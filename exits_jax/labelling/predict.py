@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from exits_jax.models import Generator, normalise
-from exits_jax.retrieval import Scores
+from exits_jax.retrieval import Scores, prior_logits, score_inputs
 
 Batch = dict[str, Any]
 # batch -> logits [b, m, m]; 0 is as likely object as not
@@ -49,10 +49,24 @@ def propagation_predictor(
     params = jax.device_put(params)
 
     def predict(batch: Batch) -> Float[np.ndarray, "b N N"]:
-        arrays = {
-            k: batch[k] for k in ("image", "points_xy", "has_points", "box_xyxy", "valid_xyxy")
-        }
-        return np.asarray(forward(params, arrays)).reshape(-1, grid, grid)
+        return np.asarray(forward(params, score_inputs(batch))).reshape(-1, grid, grid)
+
+    return predict
+
+
+def with_prior(generator: Predict, propagation: Predict, strength: float) -> Predict:
+    """The logits of a generator that was trained on top of the propagation map.
+
+    Args:
+      generator: the residual.
+      propagation: the map.
+      strength: the one of training (`retrieval.prior_logits`).
+    """
+
+    def predict(batch: Batch) -> Float[np.ndarray, "b m m"]:
+        logits, score = generator(batch), propagation(batch)
+        flat = score.reshape(len(score), -1)
+        return logits + np.asarray(prior_logits(flat, logits.shape[-1], strength))
 
     return predict
 

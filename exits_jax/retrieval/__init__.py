@@ -7,6 +7,7 @@ similarity -> transition matrix -> walk from the seeds -> score -> thresholds.
 from exits_jax.retrieval.calibrate import calibrate_thresholds
 from exits_jax.retrieval.crops import crop_scores, score_inputs
 from exits_jax.retrieval.points import inside_box, retrieve_points, seed_points
+from exits_jax.retrieval.prior import prior_logits
 from exits_jax.retrieval.propagation import (
     absorbing_kernel,
     power_kernel,
@@ -30,6 +31,7 @@ __all__ = [
     "inside_box",
     "key_similarity",
     "power_kernel",
+    "prior_logits",
     "propagate",
     "propagate_absorbing",
     "propagation_score",

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from exits_jax.losses import crf_loss, mean_field, mil_loss, point_loss
 from exits_jax.models.generator import Generator
 from exits_jax.models.vit import normalise
-from exits_jax.retrieval import inside_box
+from exits_jax.retrieval import inside_box, prior_logits
 from exits_jax.training.state import Params, merge_params
 from exits_jax.training.step import Batch, Objective
 from exits_jax.training.supervision import Points, Supervise
@@ -30,7 +30,12 @@ class LossSettings:
 
 
 def generator_objective(
-    generator: Generator, pixels: str, supervise: Supervise, weights: LossSettings
+    generator: Generator,
+    pixels: str,
+    supervise: Supervise,
+    weights: LossSettings,
+    *,
+    prior: float = 0.0,
 ) -> Objective:
     """point * L_point + crf * L_crf + [nothing retrieved] * mil * L_mil, per crop.
 
@@ -39,6 +44,8 @@ def generator_objective(
       pixels: normalisation of its input, "imagenet" or "half".
       supervise: labelled points of a batch; it gets `frozen["extractor"]`.
       weights: see `LossSettings`.
+      prior: strength of the propagation map to which the generator's logits are added; 0, the
+        paper's generator, does without it (`retrieval.prior_logits`).
 
     Returns:
       objective(params, teacher, frozen, batch) -> (loss [b], parts {name: [b]}), where `frozen` is
@@ -51,12 +58,14 @@ def generator_objective(
         clean = normalise(batch["image"], pixels)
         seen = normalise(batch["student_image"], pixels) if "student_image" in batch else clean
         student = merge_params(params, frozen["generator"])
-        logits = generator.apply({"params": student}, seen)
         points = supervise(frozen["extractor"], batch)
+        logits = generator.apply({"params": student}, seen)
+        start = prior_logits(points.score, logits.shape[-1], prior) if prior else 0.0
+        logits += start
         parts = supervised_parts(logits, points, batch, weights)
         if weights.crf:
             tutor = merge_params(teacher, frozen["generator"])
-            tutor_logits = generator.apply({"params": tutor}, clean)
+            tutor_logits = generator.apply({"params": tutor}, clean) + start
             parts["crf"] = _crf(logits, tutor_logits, clean, batch, weights)
         return _weighted(parts, weights), parts
 

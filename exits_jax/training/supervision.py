@@ -20,12 +20,12 @@ Batch = dict[str, Any]
 
 
 class Points(NamedTuple):
-    """Supervision of the point loss: labels in {0, 1}, weights 0 where nothing is known, and
-    whether retrieval found nothing in the box (then the MIL loss steps in)."""
+    """What retrieval tells a training step about each crop."""
 
-    labels: Float[Array, "b p"]
-    weights: Float[Array, "b p"]
-    empty: Bool[Array, " b"]
+    labels: Float[Array, "b p"]  # of the points, 0 or 1
+    weights: Float[Array, "b p"]  # 0 where nothing is known
+    empty: Bool[Array, " b"]  # nothing was retrieved in the box: the MIL loss steps in
+    score: Float[Array, "b p"]  # before the thresholds
 
 
 # (extractor's parameters, batch) -> Points
@@ -88,19 +88,19 @@ def supervise_seeds(grid: int, delta: float) -> Supervise:
         )
         foreground = foreground * batch["has_points"][:, None]
         empty = jnp.ones(foreground.shape[0], bool)
-        return Points(foreground, jnp.maximum(foreground, background), empty)
+        nothing = jnp.zeros_like(foreground)
+        return Points(foreground, jnp.maximum(foreground, background), empty, nothing)
 
     return supervise
 
 
 def _cut(scores: Scores, settings: RetrievalSettings) -> Points:
-    return Points(
-        *retrieve_points(
-            scores.score,
-            scores.inside_box,
-            scores.foreground,
-            scores.background,
-            tau_fg=settings.tau_fg,
-            tau_bg=settings.tau_bg,
-        )
+    labels, weights, empty = retrieve_points(
+        scores.score,
+        scores.inside_box,
+        scores.foreground,
+        scores.background,
+        tau_fg=settings.tau_fg,
+        tau_bg=settings.tau_bg,
     )
+    return Points(labels, weights, empty, scores.score)
