@@ -74,9 +74,9 @@ def _instances(
     pixels: UInt8[np.ndarray, "h w 3"], points: Float[np.ndarray, "..."], boxes: ArrayLike | None
 ) -> Sequence[Instance]:
     """The objects as an annotation file would have them, numbered from 1."""
-    points = points[None] if points.ndim == 2 else points
-    if points.ndim != 3 or points.shape[1:] != (4, 2):
+    if points.shape[-2:] != (4, 2) or points.ndim not in (2, 3):
         raise UserError(f"extreme_points has shape {points.shape}, expected [k,4,2] or [4,2]")
+    points = points.reshape(-1, 4, 2)
     rows = [
         {"id": k + 1, "image_id": 0, "extreme_points": p} for k, p in enumerate(points.tolist())
     ]

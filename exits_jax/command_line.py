@@ -45,13 +45,14 @@ A run that stopped, for whatever reason, continues with the same command.
 MODES = ("run", "warmup", "train", "label", "evaluate", "prepare", "check")
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the command line.
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; `argv` (None: the process's own) begins with the program's name.
 
     Returns:
       0 when the mode finished (for `check`: and found nothing), 1 when `check` found something, 2
       for a mistake of the user's, printed as one line, 130 after Ctrl-C.
     """
+    argv = sys.argv if argv is None else argv
     if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(argv[1:]):
         print(HELP)
         return 0
