@@ -14,16 +14,12 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config = base.get_config()
     config.name = f"coco_mini{':' * bool(variant)}{variant}"
     _data(config)
-    config.extractor.update(base.dinov2_s14())
-    config.generator.update(base.dinov2_s14())
-    config.crop.size = 336
-    config.label.device_batch = 8
-    config.label.part_size = 128
+    small(config)
     if variant == "paper":
         return _paper(config)
     if variant:
         raise ValueError(f"coco_mini has the variant 'paper', not '{variant}'")
-    return _best(config)
+    return best(config)
 
 
 def _data(config: ml_collections.ConfigDict) -> None:
@@ -35,7 +31,16 @@ def _data(config: ml_collections.ConfigDict) -> None:
     config.data.train_images = root + "/train2017"
 
 
-def _best(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+def small(config: ml_collections.ConfigDict) -> None:
+    """DINOv2-S/14 on crops of 336 pixels: what two cores can bear."""
+    config.extractor.update(base.dinov2_s14())
+    config.generator.update(base.dinov2_s14())
+    config.crop.size = 336
+    config.label.device_batch = 8
+    config.label.part_size = 128
+
+
+def best(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """One epoch of the decoder and the last two blocks: within an hour on two cores."""
     base.best_retrieval(config)
     config.crop.train_margin = 0.6

@@ -28,7 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.update(epochs=6, batch_size=8, learning_rate=1e-5, train_blocks=2)
     config.train.decoder_rate = 30.0
     config.generator.prior = 1.0
-    config.train.log_every = 5
+    config.train.log_every = 1
     config.train.checkpoint_every = 20
     config.label.part_size = 16
     config.report.apart = "coin"

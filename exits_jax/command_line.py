@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from exits_jax.annotations import check_file, problem_line
 from exits_jax.errors import UserError
 
 HELP = """\
@@ -30,11 +31,12 @@ Configs
   configs/demo.py             scikit-image's photographs, annotated in demo/ (make demo)
   configs/coco_mini.py        a small part of COCO on a CPU, the settings that measured best
   configs/coco_mini.py:paper  the same data with the paper's settings
+  configs/own.py              the same settings for your own data, trained on what it labels
   configs/coco.py, lvis.py, voc.py   the paper's experiments
   Every setting, with its source, is in configs/base.py.
 
 Your own data, nothing to edit:
-  python main.py --config=configs/coco_mini.py --workdir=runs/mine --mode=label \\
+  python main.py --config=configs/own.py --workdir=runs/mine --mode=label \\
       --config.label.source=propagation --config.data.annotations=FILE.json --config.data.images=DIR
   needs no training; FILE.json is COCO JSON with `extreme_points`, masks or boxes.
   With a trained generator: --config.generator.params=FILE.safetensors in place of label.source.
@@ -67,6 +69,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def check(file: str, images: str | None) -> int:
+    """Lints an annotation or label file; prints one line a finding; 1 if there is any."""
+    problems = check_file(file, images)
+    for problem in problems:
+        print(problem_line(file, problem))
+    return 1 if problems else 0
+
+
 def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, ConfigDict | None, list[str]]:
     """Flags, config and what is left; every mistake in them becomes a UserError."""
     values = flags.FlagValues()
@@ -95,18 +105,18 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, ConfigDict | None, li
 
 
 def _dispatch(values: flags.FlagValues, config: ConfigDict | None, rest: list[str]) -> int:
-    from exits_jax import phases  # here, so that --help and flag errors do not wait for jax
-
     if values.mode == "check":
         if len(rest) != 1:
             raise UserError(f"--mode=check takes one file, found {rest or 'none'}")
-        return phases.check(rest[0], values.images)
+        return check(rest[0], values.images)
     if rest:
         raise UserError(f"not understood: {' '.join(rest)}; see --help")
     if config is None:
         raise UserError("--config is missing, e.g. --config=configs/demo.py; see --help")
     if not values.workdir:
         raise UserError("--workdir is missing, e.g. --workdir=runs/mine; see --help")
+    from exits_jax import phases  # here, so that mistakes and --mode=check do not wait for jax
+
     phases.execute(values.mode, config, os.path.expanduser(values.workdir), values.dry_run)
     return 0
 

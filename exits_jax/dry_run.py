@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from exits_jax import from_config
+from exits_jax.annotations import Instance
 from exits_jax.models import Generator
 from exits_jax.run import Run, box_area, read_files
 
+TRAINS = {"warmup", "train", "prepare"}  # the phases that open the training set
 LABEL_BYTES = 700  # of an annotation in the two label files, typical of COCO
 TRAIN_OVER_FORWARD = 3.0  # a training step against a forward pass, all blocks trained
 
@@ -24,10 +26,12 @@ def describe(run: Run, phases: list[str]) -> None:
     compilation out. Nothing is written.
     """
     config = run.config
-    label = read_files(run, "label").instances
-    train = [
-        i for i in read_files(run, "train").instances if box_area(i) >= config.data.min_train_area
-    ]
+    label = read_files(run, "label", report=False).instances
+    train: list[Instance] = []
+    if TRAINS & set(phases):
+        smallest = config.data.min_train_area
+        train = read_files(run, "train", report=False).instances
+        train = [i for i in train if box_area(i) >= smallest or phases == ["prepare"]]
     rate = crops_per_second(run)
     table = Table("phase", "work", "time, about", "disk, about")
     for phase in phases:
@@ -74,7 +78,18 @@ def _estimate(run: Run, phase: str, label: int, train: int) -> tuple[str, float,
         )
     if phase == "evaluate":
         return f"{label} instances, propagation baseline, report", float(label), 40.0
-    return f"{label} and {train} instances", 0.0, 0.0
+    return f"{label} and {train} instances, a copy of their images", 0.0, _image_megabytes(run)
+
+
+def _image_megabytes(run: Run) -> float:
+    """Of the image files that would be packed."""
+    records = {
+        i.image
+        for role in ("label", "train")
+        for i in read_files(run, role, report=False).instances
+    }
+    paths = [record.path for record in records if record.path and record.path.exists()]
+    return sum(path.stat().st_size for path in paths) / 1e6
 
 
 def _checkpoint_megabytes(network: Generator) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
 from exits_jax import from_config, networks
 from exits_jax.data.pipeline import train_batches
@@ -77,9 +78,10 @@ def thresholds(run: Run, extractor: Params, data: DataSet) -> RetrievalSettings:
     settings = from_config.retrieval(config)
     if not config.retrieval.target_empty:
         return settings
-    if not run.workdir.thresholds.exists():
-        every = max(len(data.instances) // CALIBRATION_SAMPLE, 1)
-        sample = range(0, len(data.instances), every)[:CALIBRATION_SAMPLE]
+    made_with = f"{networks.digest(extractor)}-{data.source.fingerprint()}"
+    if _saved(run).get("made_with") != made_with:
+        count = min(len(data.instances), CALIBRATION_SAMPLE)
+        sample = np.linspace(0, len(data.instances) - 1, count).round().astype(int)
         scores, inside = score_sample(
             networks.scores_function(config, settings, config.crop.size),
             extractor,
@@ -89,17 +91,25 @@ def thresholds(run: Run, extractor: Params, data: DataSet) -> RetrievalSettings:
             batch_size=config.label.device_batch,
         )
         ratio = (settings.tau_fg, settings.tau_bg)
-        pair = calibrate_thresholds(scores, inside, config.retrieval.target_empty, ratio=ratio)
-        write_json(run.workdir.thresholds, {"tau_fg": pair[0], "tau_bg": pair[1]}, indent=2)
+        try:
+            pair = calibrate_thresholds(scores, inside, config.retrieval.target_empty, ratio=ratio)
+        except ValueError as error:
+            raise UserError(f"retrieval.target_empty: {error}; set it to 0") from error
+        found = {"tau_fg": pair[0], "tau_bg": pair[1], "made_with": made_with}
+        write_json(run.workdir.thresholds, found, indent=2)
     return saved_thresholds(run)
 
 
 def saved_thresholds(run: Run) -> RetrievalSettings:
     """The retrieval's settings with this workdir's calibrated thresholds, if it has any."""
-    settings = from_config.retrieval(run.config)
-    if not run.workdir.thresholds.exists():
-        return settings
-    return dataclasses.replace(settings, **json.loads(run.workdir.thresholds.read_text()))
+    saved = _saved(run)
+    pair = {name: saved[name] for name in ("tau_fg", "tau_bg") if name in saved}
+    return dataclasses.replace(from_config.retrieval(run.config), **pair)
+
+
+def _saved(run: Run) -> dict[str, Any]:
+    path = run.workdir.thresholds
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _supervision(
@@ -119,7 +129,7 @@ def _supervision(
         networks.scores_function(config, settings, size),
         extractor,
         data.source,
-        run.workdir.retrieval,
+        run.workdir.retrieval / networks.digest(extractor),
         crop_size=size,
         margin=margin,
         batch_size=config.label.device_batch,

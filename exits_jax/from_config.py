@@ -1,6 +1,6 @@
 """Where the config is read: networks, settings and optimisers as the package takes them.
 
-Nothing behind this module and `phases` knows what a config is.
+The rooms (annotations, data, models, ...) never see a config.
 """
 
 import math

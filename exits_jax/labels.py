@@ -20,23 +20,27 @@ from exits_jax.labelling.predict import (
     with_prior,
 )
 from exits_jax.labelling.quality import Label
+from exits_jax.models import Params
 from exits_jax.progress import track
 from exits_jax.run import DataSet, Run, report_problems
 
-SOURCES = ("generator", "propagation")
-FORMATS = ("polygons", "png", "yolo")
-
 
 def make_labels(run: Run, data: DataSet, source: str) -> dict[int, Label]:
-    """Labels of every instance from `source`, resuming where an earlier run stopped."""
+    """Labels of every instance from `source`, resuming where an earlier run stopped.
+
+    Parts lie in a folder that is named after everything they were made with, so that labels of
+    other parameters or of edited annotations are never taken for these.
+    """
     config = run.config
+    predict, params = predictor(run, source)
+    made_with = f"{networks.digest(params)[:8]}-{data.source.fingerprint()[:8]}"
     skipped: list[Problem] = []
 
     def skip(instance: Instance, error: UserError) -> None:
         skipped.append(Problem("item_error", str(error), instance.id, instance.image.id))
 
     labeller = Labeller(
-        predictor(run, source),
+        predict,
         crop_size=config.crop.size,
         margin=config.crop.label_margin,
         batch_size=config.label.device_batch,
@@ -51,38 +55,33 @@ def make_labels(run: Run, data: DataSet, source: str) -> dict[int, Label]:
             labeller,
             data.source,
             data.instances,
-            run.workdir.label_parts / source,
+            run.workdir.label_parts / f"{source}-{made_with}",
             part_size=config.label.part_size,
             finished=lambda n, known: progress.skip(n) if known else progress.advance(n),
             stop=lambda: stop.requested,
         )
-    report_problems(run, skipped)
+    report_problems(run, "label", skipped)
     return labels
 
 
-def predictor(run: Run, source: str) -> Predict:
-    """Mask logits by the generator, or by propagation alone."""
+def predictor(run: Run, source: str) -> tuple[Predict, Params]:
+    """Mask logits by the generator or by propagation alone, and the parameters they rest on."""
     config = run.config
-    if source not in SOURCES:
-        raise UserError(f"label.source is '{source}', expected one of {', '.join(SOURCES)}")
-    if source == "propagation":
-        predict = _propagation(run)
-    else:
-        network, params = networks.trained_generator(config, run.workdir)
-        predict = generator_predictor(network, params, config.generator.normalise)
+    params: Params = {}
+    predict = propagation = None
+    if source == "propagation" or config.generator.prior:
+        params["extractor"] = networks.extractor_params(config, run.workdir)
+        predict = propagation = propagation_predictor(
+            networks.scores_function(config, saved_thresholds(run), config.crop.size),
+            params["extractor"],
+            from_config.grid(config),
+        )
+    if source == "generator":
+        network, params["generator"] = networks.trained_generator(config, run.workdir)
+        predict = generator_predictor(network, params["generator"], config.generator.normalise)
         if config.generator.prior:
-            predict = with_prior(predict, _propagation(run), config.generator.prior)
-    return with_flip(predict) if config.label.flip else predict
-
-
-def _propagation(run: Run) -> Predict:
-    """Propagation scores by the run's similarity extractor."""
-    config, settings = run.config, saved_thresholds(run)
-    return propagation_predictor(
-        networks.scores_function(config, settings, config.crop.size),
-        networks.extractor_params(config, run.workdir),
-        from_config.grid(config),
-    )
+            predict = with_prior(predict, propagation, config.generator.prior)
+    return (with_flip(predict) if config.label.flip else predict), params
 
 
 def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]) -> None:
@@ -107,10 +106,3 @@ def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]
         else:
             print(f"yolo: {write_yolo(folder / 'yolo', document, annotations.images)} files")
     write_json(run.workdir.labels, document)
-
-
-def check_formats(run: Run) -> None:
-    """Refuses an unknown format before the work, not after it."""
-    for name in run.config.label.formats:
-        if name not in FORMATS:
-            raise UserError(f"label.formats has '{name}', expected any of {', '.join(FORMATS)}")

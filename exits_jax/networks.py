@@ -1,10 +1,12 @@
 """The two networks of a run with their parameters, from weights, warm-up or training."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from exits_jax import from_config
@@ -24,13 +26,20 @@ def published_params(section: ConfigDict, network: ViT, seed: int) -> Params:
 
 
 def extractor_params(config: ConfigDict, workdir: Workdir) -> Params:
-    """The similarity extractor: warmed up where the workdir has it, else as published.
+    """The similarity extractor: `extractor.params`, the workdir's warmed-up one, or as published.
 
-    Without the warm-up this is the "w/o warm-up" row of the supplement's table a3.
+    The last is the "w/o warm-up" row of the supplement's table a3.
     """
     network = from_config.vit(config.extractor, config.crop.size)
-    if workdir.extractor.exists():
-        return load_params(workdir.extractor, _shapes(network))
+    path = config.extractor.params or workdir.extractor
+    if config.extractor.params or workdir.extractor.exists():
+        return load_params(path, _shapes(network))
+    if config.generator.prior and config.generator.params and config.warmup.epochs:
+        raise UserError(
+            f"{config.generator.params} was trained on the map of a warmed-up extractor: name that "
+            "too, with --config.extractor.params=FILE (params/similarity_extractor.safetensors "
+            "beside it), or say with --config.warmup.epochs=0 that there was no warm-up"
+        )
     return published_params(config.extractor, network, config.seed)
 
 
@@ -71,6 +80,14 @@ def attend(network: ViT, pixels: str) -> Callable[..., dict[str, dict[int, Any]]
         ]
 
     return intermediates
+
+
+def digest(*trees: Params) -> str:
+    """Changes with any of the parameters; names what was made with them."""
+    state = hashlib.sha256()
+    for leaf in jax.tree.leaves(trees):
+        state.update(np.ascontiguousarray(leaf).tobytes())
+    return state.hexdigest()[:16]
 
 
 def scores_function(

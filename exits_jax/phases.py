@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from exits_jax import fitting
-from exits_jax.annotations import Annotations, check_file, problem_line
+from exits_jax.annotations import Annotations
+from exits_jax.config_check import check_config
 from exits_jax.dry_run import describe
 from exits_jax.errors import UserError
 from exits_jax.evaluation.iou import (
@@ -25,7 +26,7 @@ from exits_jax.evaluation.tables import breakdown, comparison, rich_table
 from exits_jax.files import write_json
 from exits_jax.gallery import shown, write_gallery
 from exits_jax.labelling.export import labels_of
-from exits_jax.labels import check_formats, make_labels, write_labels
+from exits_jax.labels import make_labels, write_labels
 from exits_jax.models import save_params
 from exits_jax.progress import track
 from exits_jax.run import Run, data_to_label, prepared_folder, read_files, usable
@@ -36,6 +37,7 @@ MAX_PHOTO_ROWS = 20  # with more photographs the second table is by category
 
 def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool) -> None:
     """Runs a mode in a workdir, or says what it would do."""
+    check_config(config)
     run = Run(config, Workdir(folder))
     if dry_run:
         return describe(run, pending(run) if mode == "run" else [mode])
@@ -54,8 +56,11 @@ def pending(run: Run) -> list[str]:
     """The phases of mode `run` whose result the workdir does not hold yet."""
     config, workdir = run.config, run.workdir
     needs_training = config.label.source == "generator" and not config.generator.params
+    needs_warmup = config.warmup.epochs and not config.extractor.params
+    if config.label.source == "generator" and config.generator.params:
+        needs_warmup = False  # nothing is trained, and labelling never opens the training set
     results = {
-        "warmup": workdir.extractor if config.warmup.epochs else None,
+        "warmup": workdir.extractor if needs_warmup else None,
         "train": workdir.generator if needs_training else None,
         "label": workdir.labels,
         "evaluate": workdir.report,
@@ -75,8 +80,8 @@ def train(run: Run) -> None:
 
 def label(run: Run) -> None:
     """Writes the masks."""
-    check_formats(run)
     data = data_to_label(run)
+    check_writable(data.annotations)
     labels = make_labels(run, data, run.config.label.source)
     write_labels(run, data.annotations, labels)
     print(f"labels: {run.workdir.labels}")
@@ -90,10 +95,18 @@ def evaluate(run: Run) -> None:
     annotations = data.annotations
     labels = labels_of(json.loads(run.workdir.labels.read_text()))
     source = run.config.label.source
+    missing = [i.id for i in annotations.instances if i.id not in labels]
+    if missing:
+        raise UserError(
+            f"{run.workdir.labels}: has no label for annotation {missing[0]} of "
+            f"{annotations.file}: made for other annotations? run --mode=label again"
+        )
     truth = measured = record = None
     if any_mask(annotations):
-        propagated = make_labels(run, data, "propagation")
         truth = read_ground_truth(annotations)
+        propagated = labels
+        if source != "propagation":
+            propagated = make_labels(run, data, "propagation")
         record = evaluation_record(truth, labels, propagated)
         methods = {
             "filled box": filled_box_labels(truth.instances),
@@ -104,7 +117,7 @@ def evaluate(run: Run) -> None:
         write_json(run.workdir.evaluation, record, indent=2)
     ious = measured[source] if measured else None
     facts = {"config": run.config.name, "labels from": source, "instances": len(labels)}
-    write_gallery(run, shown(annotations, labels, truth, ious), record, facts)
+    write_gallery(run, shown(data, labels, truth, ious), record, facts)
     if record:
         print_tables(truth, record, measured, source, run.config.report.apart)
     else:
@@ -113,8 +126,19 @@ def evaluate(run: Run) -> None:
 
 
 def any_mask(annotations: Annotations) -> bool:
-    """Whether the annotation file has a mask to measure against."""
-    return any(a.get("segmentation") for a in annotations.document["annotations"])
+    """Whether any instance has a mask to measure against."""
+    rows = annotations.document["annotations"]
+    return any(rows[instance.index].get("segmentation") for instance in annotations.instances)
+
+
+def check_writable(annotations: Annotations) -> None:
+    """Refuses, before the work, a document that is not JSON (NaN) and so could not be written."""
+    try:
+        json.dumps(annotations.document, allow_nan=False)
+    except ValueError as error:
+        raise UserError(
+            f"{annotations.file}: holds NaN or infinity, which JSON has not: {error}"
+        ) from error
 
 
 def print_tables(
@@ -146,18 +170,12 @@ def prepare(run: Run) -> None:
 
     for role in ("label", "train"):
         annotations = read_files(run, role)
-        annotations = dataclasses.replace(annotations, instances=usable(run, annotations.instances))
+        annotations = dataclasses.replace(
+            annotations, instances=usable(run, role, annotations.instances)
+        )
         images = len({i.image.id for i in annotations.instances})
         with track(f"prepare ({role})", images) as progress:
             print(f"prepared: {pack(annotations, prepared_folder(run, role), progress.advance)}")
-
-
-def check(file: str, images: str | None) -> int:
-    """Lints an annotation or label file; prints one line a finding; 1 if there is any."""
-    problems = check_file(file, images)
-    for problem in problems:
-        print(problem_line(file, problem))
-    return 1 if problems else 0
 
 
 MODES: dict[str, Callable[[Run], None]] = {

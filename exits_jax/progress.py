@@ -27,6 +27,11 @@ class Tracker:
         self._started = self._last_line = time.monotonic()
         self._task = bar.add_task(label, total=total, note="") if bar else None
 
+    @property
+    def done(self) -> int:
+        """Pieces of work done so far."""
+        return self._done
+
     def skip(self, amount: int) -> None:
         """Work that an earlier run has done: it counts as done, not for the speed."""
         self._done += amount
@@ -74,8 +79,12 @@ def track(label: str, total: int) -> Iterator[Tracker]:
         with Progress(*columns, console=Console(stderr=True)) as bar:
             yield Tracker(label, total, bar)
     else:
-        yield Tracker(label, total, None)
-        print(f"{label}: {total} in {_clock(time.monotonic() - started)}", flush=True)
+        tracker = Tracker(label, total, None)
+        yield tracker
+        print(
+            f"{label}: {tracker.done} of {total} in {_clock(time.monotonic() - started)}",
+            flush=True,
+        )
 
 
 def _clock(seconds: float) -> str:

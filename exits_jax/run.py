@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from exits_jax.annotations import Annotations, Instance, Problem, problem_line, read_annotations
 from exits_jax.data.source import Source, by_image, file_source, usable_instances
 from exits_jax.errors import UserError
+from exits_jax.files import write_bytes
 from exits_jax.progress import track
 from exits_jax.workdir import Workdir
 
@@ -55,17 +56,19 @@ def data_to_train(run: Run) -> DataSet:
             f"{smallest} square pixels (data.min_train_area)"
         )
     data = data.take(large)
-    good = {i.id for i in usable(run, data.instances)}
+    if run.config.data.source == "tfds":
+        return data  # only decodable images are packed
+    good = {i.id for i in usable(run, "train", data.instances)}
     return data.take([n for n, i in enumerate(data.instances) if i.id in good])
 
 
-def usable(run: Run, instances: list[Instance]) -> list[Instance]:
-    """The instances whose images can be decoded; the others are listed, or stop the run later."""
-    if run.config.data.on_error != "skip" or run.config.data.source == "tfds":
+def usable(run: Run, role: str, instances: list[Instance]) -> list[Instance]:
+    """The instances whose image files can be decoded; the others are listed, or stop the run."""
+    if run.config.data.on_error != "skip":
         return instances
     with track("check images", len({i.image.id for i in instances})) as progress:
         good, problems = usable_instances(instances, progress.advance)
-    report_problems(run, problems)
+    report_problems(run, role, problems)
     return good
 
 
@@ -84,7 +87,7 @@ def prepared_folder(run: Run, role: str) -> pathlib.Path:
     return base / ("label" if same else role)
 
 
-def read_files(run: Run, role: str) -> Annotations:
+def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
     """The annotation file of a role, as the config says; what it skips is listed."""
     data = run.config.data
     file, images = files_of(run, role)
@@ -93,22 +96,29 @@ def read_files(run: Run, role: str) -> Annotations:
             "no annotations: give --config.data.annotations=FILE --config.data.images=DIR"
         )
     annotations = read_annotations(
-        file, images, kind=data.kind, points=data.points, on_error=data.on_error
+        file,
+        images,
+        kind=data.kind,
+        points=data.points,
+        on_error=data.on_error,
+        seed=run.config.seed,
+        click_noise=data.click_noise,
     )
-    report_problems(run, annotations.problems)
+    if report:
+        report_problems(run, role, annotations.problems)
     return annotations
 
 
-def report_problems(run: Run, problems: Sequence[Problem]) -> None:
+def report_problems(run: Run, role: str, problems: Sequence[Problem]) -> None:
     """Prints what was skipped, one line each, and keeps it in `skipped.txt`."""
     if not problems:
         return
-    lines = [problem_line(run.config.data.annotations, problem) for problem in problems]
+    lines = [problem_line(files_of(run, role)[0], problem) for problem in problems]
     print(f"skipped {len(lines)} (data.on_error=skip):", *lines, sep="\n  ")
     path = run.workdir.folder / "skipped.txt"
     known = path.read_text().splitlines() if path.exists() else []
     new = [line for line in lines if line not in known]
-    path.write_text("".join(f"{line}\n" for line in known + new))
+    write_bytes(path, "".join(f"{line}\n" for line in known + new).encode())
 
 
 def box_area(instance: Instance) -> float:

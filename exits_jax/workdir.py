@@ -10,6 +10,18 @@ from typing import Any
 from exits_jax.errors import UserError
 from exits_jax.files import write_json
 
+# Beginnings of the keys that change neither parameters nor labels.
+FREE = (
+    "data.on_error",
+    "data.prepared",
+    "data.source",
+    "data.workers",
+    "label.formats",
+    "report.",
+    "train.checkpoint_every",
+    "train.log_every",
+)
+
 
 class Workdir:
     """Where a run keeps what it makes; every path in it has one name, here."""
@@ -32,19 +44,34 @@ class Workdir:
     def adopt(self, config: dict[str, Any]) -> None:
         """Writes the config of a new workdir; refuses a workdir that was made with another.
 
+        A workdir without results may change its config, and keys in `FREE` may always change: they
+        have no influence on parameters or labels.
+
         Raises:
           UserError: naming the keys that differ and their values.
         """
         config = json.loads(json.dumps(config))  # tuples become lists, as in the file
-        if not self.config.exists():
-            write_json(self.config, config, indent=2)
-            return
+        if self.config.exists() and self._has_results():
+            self._check_same(config)
+        write_json(self.config, config, indent=2)
+
+    def _has_results(self) -> bool:
+        made = (self.folder / "checkpoints", self.folder / "params", self.retrieval)
+        return self.labels.exists() or any(
+            path.is_file() for folder in (*made, self.label_parts) for path in folder.rglob("*")
+        )
+
+    def _check_same(self, config: dict[str, Any]) -> None:
         try:
             saved = json.loads(self.config.read_text())
         except ValueError as error:
             raise UserError(f"{self.config}: not readable as JSON ({error}); delete it") from error
         before, now = _flat(saved), _flat(config)
-        differ = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+        differ = sorted(
+            k
+            for k in before.keys() | now.keys()
+            if before.get(k) != now.get(k) and not k.startswith(FREE)
+        )
         if differ:
             rows = [
                 f"{k} = {before.get(k, 'absent')!r}, now {now.get(k, 'absent')!r}" for k in differ
@@ -58,8 +85,14 @@ class Workdir:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps the folder for this process; another run in it gets a UserError."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as file:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / ".lock").open("w")
+        except OSError as error:
+            raise UserError(
+                f"{self.folder}: cannot be used as a workdir: {error.strerror}"
+            ) from error
+        with lock as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

@@ -5,6 +5,7 @@ process) and a function that reads an image's encoded bytes, from a file or from
 What follows does not know which, so both give the same examples.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -77,6 +78,11 @@ class Source:
             "annotation_id": int(self.annotation_id[index]),
             "index": int(index),
         }
+
+    def fingerprint(self) -> str:
+        """Changes with what is known of the instances: ids, boxes, points; not with the images."""
+        columns = (self.annotation_id, self.box_xyxy, self.points_xy, self.has_points)
+        return hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest()[:16]
 
     def take(self, positions: Sequence[int] | Int[np.ndarray, " k"]) -> "Source":
         """The source of the instances at `positions`, in that order and numbered from 0."""

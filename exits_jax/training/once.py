@@ -5,7 +5,6 @@ canonical crop that contains every training crop (`data.crop.canonical_window`);
 them (`supervision.supervise_once`).
 """
 
-import hashlib
 import io
 import pathlib
 from collections.abc import Callable
@@ -55,7 +54,7 @@ def canonical_scores(
     with track("retrieve once", len(source)) as progress:
         for first in range(0, len(source), PART):
             chosen = source.take(range(first, min(first + PART, len(source))))
-            path = folder / f"scores_{first // PART:05d}_{_fingerprint(chosen)}.npy"
+            path = folder / f"scores_{first // PART:05d}_{chosen.fingerprint()}.npy"
             if path.exists():
                 parts.append(np.load(path))
                 progress.skip(len(chosen))
@@ -118,11 +117,6 @@ def score_sample(
             inside.append(np.asarray(result.inside_box)[keep])
             progress.advance(int(batch["valid"].sum()))
     return np.concatenate(rows), np.concatenate(inside)
-
-
-def _fingerprint(source: Source) -> str:
-    """Changes with the instances a part is about."""
-    return hashlib.sha256(source.annotation_id.tobytes()).hexdigest()[:8]
 
 
 def _save(path: pathlib.Path, array: np.ndarray) -> None:

@@ -1,0 +1,95 @@
+"""Config values that could not work, refused before the work begins."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from exits_jax.errors import UserError
+from exits_jax.models import SIZES
+from exits_jax.models.vit import PIXEL_STATISTICS
+
+FORMATS = ("polygons", "png", "yolo")
+
+
+def one_of(*allowed: str) -> tuple[Callable[[Any], bool], str]:
+    """A test for membership, and how to say it."""
+    return (lambda value: value in allowed), " or ".join(allowed)
+
+
+def at_least(least: float) -> tuple[Callable[[Any], bool], str]:
+    """A test for a lower bound, and how to say it."""
+    return (lambda value: value >= least), f"{least} or more"
+
+
+UNIT = (lambda value: 0 <= value <= 1), "between 0 and 1"
+POSITIVE = (lambda value: value > 0), "more than 0"
+
+# key -> (whether a value is right, what is expected); what `RetrievalSettings` checks is not here
+CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "seed": at_least(0),
+    "data.kind": one_of("auto", "coco", "lvis", "voc", "open_images"),
+    "data.points": one_of("exact", "extremenet"),
+    "data.source": one_of("files", "tfds"),
+    "data.on_error": one_of("stop", "skip"),
+    "data.workers": at_least(0),
+    "data.click_noise": at_least(0),
+    "crop.size": at_least(1),
+    "crop.train_margin": at_least(0),
+    "crop.label_margin": at_least(0),
+    "crop.flip": UNIT,
+    "retrieval.when": one_of("online", "once"),
+    "retrieval.target_empty": UNIT,
+    "retrieval.canonical_size": at_least(0),
+    "generator.prior": at_least(0),
+    "loss.crf_sweeps": at_least(1),
+    "loss.crf_sigma": POSITIVE,
+    "train.teacher_rate": UNIT,
+    "train.parallel": one_of("pmap", "jit"),
+    "train.checkpoint_every": at_least(1),
+    "train.log_every": at_least(1),
+    "label.source": one_of("generator", "propagation"),
+    "label.threshold": UNIT,
+    "label.device_batch": at_least(1),
+    "label.part_size": at_least(1),
+    "label.formats": ((lambda value: set(value) <= set(FORMATS)), f"any of {', '.join(FORMATS)}"),
+    "report.max_items": at_least(0),
+    "report.max_panels": at_least(0),
+}
+for section in ("extractor", "generator"):
+    CHECKS |= {
+        f"{section}.size": one_of(*SIZES),
+        f"{section}.patch": at_least(1),
+        f"{section}.stem": one_of("patch", "conv"),
+        f"{section}.position_resize": one_of("pytorch", "jax"),
+        f"{section}.normalise": one_of(*PIXEL_STATISTICS),
+    }
+for section in ("warmup", "train"):
+    CHECKS |= {
+        f"{section}.batch_size": at_least(1),
+        f"{section}.microbatches": at_least(1),
+        f"{section}.learning_rate": at_least(0),
+        f"{section}.train_blocks": at_least(-1),
+    }
+CHECKS |= {"warmup.epochs": at_least(0), "train.epochs": POSITIVE}
+
+
+def check_config(config: ConfigDict) -> None:
+    """Raises UserError for the first value that cannot work, saying what is expected."""
+    for key, (right, expected) in CHECKS.items():
+        section, _, name = key.rpartition(".")
+        value = (config[section] if section else config)[name]
+        if not right(value):
+            raise UserError(f"{key} is {value!r}, expected {expected}")
+    _check_layers(config)
+    if config.generator.prior and config.retrieval.decision != "log_ratio":
+        raise UserError(
+            "generator.prior needs log odds: set retrieval.decision to 'log_ratio', or prior to 0"
+        )
+
+
+def _check_layers(config: ConfigDict) -> None:
+    depth = SIZES[config.extractor.size][1]
+    wrong = [layer for layer in config.retrieval.layers if not 1 <= layer <= depth]
+    if wrong:
+        raise UserError(f"retrieval.layers has {wrong}, the extractor has layers 1 to {depth}")
