@@ -26,7 +26,7 @@ CROP_SIZE, MARGIN, BATCH_SIZE = 336, 0.3, 8
 
 
 def label_image(
-    image: UInt8[np.ndarray, "h w 3"] | str | os.PathLike,
+    image: np.ndarray | str | os.PathLike,
     extreme_points: ArrayLike,
     *,
     boxes: ArrayLike | None = None,
@@ -39,10 +39,11 @@ def label_image(
     README for what to expect of the masks. For many images use the command line.
 
     Args:
-      image: RGB pixels, or the path of an image file.
+      image: RGB pixels uint8[h,w,3], or the path of an image file.
       extreme_points: [k,4,2] or, for one object, [4,2]: x, y in continuous pixel coordinates (the
         middle of the first pixel is (0.5, 0.5)), four points an object in any order.
-      boxes: [k,4] xyxy; None takes the bounding boxes of the points.
+      boxes: [k,4] or, for one object, [4]: xyxy, in pixels; None takes the bounding boxes of the
+        points.
       backbone: a name in `exits_jax.models.backbones.BACKBONES` with at least 11 layers.
       threshold: of the mask probability.
 
@@ -50,11 +51,13 @@ def label_image(
       masks bool[k,h,w] and scores float[k], the mean probability inside each mask.
 
     Raises:
-      UserError: the backbone's file is absent (the message says how to get it), the image cannot be
-        read, or points are malformed or off the image.
+      UserError: the image cannot be read or is not uint8[h,w,3]; points or boxes are malformed or
+        off the image, or not as many boxes as objects; the backbone is not known, has too few
+        layers, or its file is absent (the message says how to get it).
     """
-    pixels = image if isinstance(image, np.ndarray) else decode_image(image)
-    instances = _instances(pixels, np.asarray(extreme_points, np.float64), boxes)
+    pixels = _pixels(image)
+    instances = _instances(pixels, extreme_points, boxes)
+    _check_backbone(backbone)
     if not instances:
         return np.zeros((0, *pixels.shape[:2]), bool), np.zeros(0)
     content = _encoded(pixels)
@@ -70,18 +73,40 @@ def label_image(
     return masks, np.array([label.score for label in labels])
 
 
+def _pixels(image: np.ndarray | str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
+    """The image itself, or what is in its file."""
+    if isinstance(image, str | os.PathLike):
+        return decode_image(image)
+    if not isinstance(image, np.ndarray):
+        raise UserError(f"image is a {type(image).__name__}, expected uint8[h,w,3] or a path")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        found = f"{image.dtype}{list(image.shape)}"
+        raise UserError(f"image is {found}, expected RGB pixels uint8[h,w,3] (0 to 255)")
+    return image
+
+
+def _numbers(name: str, given: ArrayLike, expected: str) -> Float[np.ndarray, "..."]:
+    """An argument as an array; `expected` is what the error says about its shape."""
+    try:
+        return np.asarray(given, np.float64)
+    except (ValueError, TypeError, OverflowError) as error:  # ragged, or not numbers
+        raise UserError(f"{name} is no array of numbers ({error}); expected {expected}") from error
+
+
 def _instances(
-    pixels: UInt8[np.ndarray, "h w 3"], points: Float[np.ndarray, "..."], boxes: ArrayLike | None
+    pixels: UInt8[np.ndarray, "h w 3"], extreme_points: ArrayLike, boxes: ArrayLike | None
 ) -> Sequence[Instance]:
     """The objects as an annotation file would have them, numbered from 1."""
+    expected = "[k,4,2] or, for one object, [4,2]"
+    points = _numbers("extreme_points", extreme_points, expected)
     if points.shape[-2:] != (4, 2) or points.ndim not in (2, 3):
-        raise UserError(f"extreme_points has shape {points.shape}, expected [k,4,2] or [4,2]")
-    points = points.reshape(-1, 4, 2)
+        raise UserError(f"extreme_points has shape {points.shape}, expected {expected}")
     rows = [
-        {"id": k + 1, "image_id": 0, "extreme_points": p} for k, p in enumerate(points.tolist())
+        {"id": k + 1, "image_id": 0, "extreme_points": p}
+        for k, p in enumerate(points.reshape(-1, 4, 2).tolist())
     ]
     if boxes is not None:
-        for row, (x0, y0, x1, y1) in zip(rows, np.asarray(boxes).tolist(), strict=True):
+        for row, (x0, y0, x1, y1) in zip(rows, _box_rows(boxes, len(rows)), strict=True):
             row["bbox"] = [x0, y0, x1 - x0, y1 - y0]
     height, width = pixels.shape[:2]
     records = {0: ImageRecord(0, "image", width, height, pathlib.Path("image"))}
@@ -90,8 +115,26 @@ def _instances(
     return coco.read_instances(document, records, {0: "object"}, coco.PointRule(), _refuse)
 
 
+def _box_rows(boxes: ArrayLike, count: int) -> list[list[float]]:
+    """The boxes of `count` objects, xyxy."""
+    expected = f"[{count},4]: x0, y0, x1, y1 of each object"
+    corners = _numbers("boxes", boxes, expected)
+    if corners.shape == (4,) and count == 1:
+        corners = corners[None]
+    if corners.shape != (count, 4):
+        raise UserError(f"boxes has shape {corners.shape}, expected {expected}")
+    return corners.tolist()
+
+
 def _refuse(problem: Problem) -> None:
     raise UserError(problem_line("label_image", problem))
+
+
+def _check_backbone(name: str) -> None:
+    """Whether the backbone is known and deep enough for the layers that are read."""
+    depth, deepest = backbones.backbone_vit(name).depth, max(RESEEDED_KEYS.layers)
+    if depth < deepest:
+        raise UserError(f"backbone {name} has {depth} layers, expected {deepest} or more")
 
 
 @functools.cache

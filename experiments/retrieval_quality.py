@@ -259,7 +259,9 @@ def table(rows: dict[str, Row], grid: int, seeds_right: float) -> str:
         "|---" * 11 + "|",
     ]
     for name, row in rows.items():
-        lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in row) + " |")
+        # A share of no points at all is nan.
+        cells = ["n/a" if np.isnan(value) else f"{value:.3f}" for value in row]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines.append(
         f"\nDINOv2-S/14, crops of {SIZE.value} px ({grid} x {grid} points), margin {MARGIN.value};"
         f" {COUNT.value} random train2017 instances of coco-mini of area >= 32^2 (seed"
