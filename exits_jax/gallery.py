@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from exits_jax import networks
-from exits_jax.annotations import Annotations, Instance, decode_segmentation
-from exits_jax.data.images import load_image
+from exits_jax.annotations import Instance, decode_segmentation
 from exits_jax.data.pipeline import label_batches
 from exits_jax.errors import UserError
 from exits_jax.evaluation.iou import GroundTruth
@@ -22,7 +21,7 @@ from exits_jax.labelling.report import ReportImage, ReportItem, summary_rows, wr
 from exits_jax.labelling.training_figure import read_metrics, training_figure
 from exits_jax.progress import track
 from exits_jax.retrieval import RetrievalSettings, retrieve_points, score_inputs
-from exits_jax.run import Run
+from exits_jax.run import DataSet, Run
 
 MAX_IMAGES = 60  # overlays of whole images in the report
 
@@ -31,14 +30,14 @@ MAX_IMAGES = 60  # overlays of whole images in the report
 class Shown:
     """What the gallery shows: labels, and ground truth and its IoU where there is one."""
 
-    annotations: Annotations
-    labels: Mapping[int, Label]
+    data: DataSet  # pictures come from its source, files or records
+    labels: Mapping[int, Label]  # by annotation id; one of every instance of `data`
     truth: Mapping[int, dict[str, Any]]  # run lengths by annotation id
     ious: Mapping[int, float]
 
 
 def shown(
-    annotations: Annotations,
+    data: DataSet,
     labels: Mapping[int, Label],
     truth: GroundTruth | None,
     ious: Float[np.ndarray, " n"] | None,
@@ -47,18 +46,21 @@ def shown(
     instances = truth.instances if truth else []
     ids = [instance.id for instance in instances]
     rles = dict(zip(ids, truth.rles, strict=True)) if truth else {}
-    return Shown(
-        annotations, labels, rles, dict(zip(ids, ious.tolist(), strict=True)) if truth else {}
-    )
+    measured = dict(zip(ids, ious.tolist(), strict=True)) if truth else {}
+    return Shown(data, labels, rles, measured)
 
 
 def write_gallery(
     run: Run, what: Shown, record: Mapping[str, Any] | None, facts: Mapping[str, object]
 ) -> None:
-    """Writes `figures/*.png` and `report.html` of the workdir."""
-    chosen = _spread(what.annotations.instances, run.config.report.max_items)
-    panels = dict(_panels(run, what, _worst(what, chosen, run.config.report.max_panels)))
-    items, images = _items_and_images(run, what, chosen, panels)
+    """Writes `figures/*.png` and `report.html` of the workdir.
+
+    Instances whose image cannot be read are not drawn; how many images that are is printed.
+    """
+    settings = run.config.report
+    chosen = what.data.take(_spread(len(what.data.instances), settings.max_items))
+    panels = dict(_panels(run, what, _worst(what, chosen, settings.max_panels)))
+    items, images, unread = _items_and_images(run, what, chosen, panels)
     figures = {}
     curves = training_figure(read_metrics(run.workdir.metrics))
     if curves is not None:
@@ -73,29 +75,36 @@ def write_gallery(
         images=images,
         facts=facts,
     )
+    if unread:
+        print(f"{len(unread)} images could not be drawn; the first: {unread[0]}")
 
 
 def _items_and_images(
-    run: Run, what: Shown, chosen: Sequence[Instance], panels: Mapping[int, bytes]
-) -> tuple[list[ReportItem], list[ReportImage]]:
-    """Cards of the chosen instances and overlays of the first images, an image decoded once."""
-    by_image: dict[int, list[Instance]] = {}
-    for instance in chosen:
-        by_image.setdefault(instance.image.id, []).append(instance)
-    items, images = {}, []
+    run: Run, what: Shown, chosen: DataSet, panels: Mapping[int, bytes]
+) -> tuple[list[ReportItem], list[ReportImage], list[UserError]]:
+    """Cards of the chosen instances and overlays of the first images, an image decoded once.
+
+    Also why images could not be read, an error each.
+    """
+    by_image: dict[int, list[int]] = {}
+    for position, instance in enumerate(chosen.instances):
+        by_image.setdefault(instance.image.id, []).append(position)
+    items, images, unread = {}, [], []
     with track("draw", len(by_image)) as progress:
-        for instances in by_image.values():
+        for positions in by_image.values():
             progress.advance()
             try:
-                image = load_image(instances[0].image)
-            except UserError:
-                continue  # listed already; labelled with its boxes
+                image = chosen.source.decoded(positions[0])
+            except UserError as error:
+                unread.append(error)  # listed when it was labelled, with boxes as masks
+                continue
+            instances = [chosen.instances[position] for position in positions]
             masks = np.stack([_mask(what.labels[i.id].rle, i) for i in instances])
-            for instance, mask in zip(instances, masks, strict=True):
-                items[instance.id] = _item(what, instance, image, mask, panels.get(instance.id))
+            for position, instance, mask in zip(positions, instances, masks, strict=True):
+                items[position] = _item(what, instance, image, mask, panels.get(instance.id))
             if len(images) < MAX_IMAGES:
                 images.append(_overlay(run, what, instances, image, masks))
-    return [items[i.id] for i in chosen if i.id in items], images
+    return [items[position] for position in sorted(items)], images, unread
 
 
 def _item(
@@ -138,19 +147,19 @@ def _overlay(
     return ReportImage(record.id, record.file_name, caption, encode_image(picture))
 
 
-def _panels(run: Run, what: Shown, instances: Sequence[Instance]) -> Iterator[tuple[int, bytes]]:
+def _panels(run: Run, what: Shown, worst: DataSet) -> Iterator[tuple[int, bytes]]:
     """The propagation of each instance, hop by hop, as encoded pictures by annotation id."""
+    if not worst.instances:
+        return
     config, settings = run.config, saved_thresholds(run)
     hops = [dataclasses.replace(settings, hops=h + 1, rounds=0) for h in range(settings.hops or 1)]
     functions = [networks.scores_function(config, s, config.crop.size) for s in (*hops, settings)]
     forward = jax.jit(lambda params, batch: [f(params, batch) for f in functions])
     params = jax.device_put(networks.extractor_params(config, run.workdir))
     cut = {"crop_size": config.crop.size, "margin": config.crop.label_margin}
-    if not instances:
-        return
-    with track("draw panels", len(instances)) as progress:
+    with track("draw panels", len(worst.instances)) as progress:
         batches = label_batches(
-            instances,
+            worst.source,
             **cut,
             batch_size=config.label.device_batch,
             on_error=lambda *_: None,
@@ -158,7 +167,7 @@ def _panels(run: Run, what: Shown, instances: Sequence[Instance]) -> Iterator[tu
         for batch in batches:
             scores = jax.device_get(forward(params, score_inputs(batch)))
             for row in np.flatnonzero(batch["valid"]):
-                instance = instances[int(batch["index"][row])]
+                instance = worst.instances[int(batch["index"][row])]
                 strip = _strip(what, instance, batch, int(row), scores, settings)
                 save_png(run.workdir.figures / f"instance_{instance.id}.png", strip)
                 progress.advance()
@@ -206,18 +215,19 @@ def _mask(rle: dict[str, Any], instance: Instance) -> Bool[np.ndarray, "h w"]:
     return decode_segmentation(rle, instance.image.height, instance.image.width)
 
 
-def _worst(what: Shown, instances: Sequence[Instance], count: int) -> list[Instance]:
+def _worst(what: Shown, data: DataSet, count: int) -> DataSet:
     """The instances of lowest IoU, or of lowest score where no ground truth is known."""
 
-    def quality(instance: Instance) -> Float[np.ndarray, ""] | float:
+    def quality(position: int) -> float:
+        instance = data.instances[position]
         return what.ious.get(instance.id, what.labels[instance.id].score)
 
-    return sorted(instances, key=quality)[:count]
+    lowest = sorted(range(len(data.instances)), key=quality)[:count]
+    return data.take(sorted(lowest))  # in their order, which keeps those of an image together
 
 
-def _spread(instances: Sequence[Instance], count: int) -> list[Instance]:
-    """At most `count` instances, evenly spread over the file."""
-    if len(instances) <= count:
-        return list(instances)
-    positions = np.linspace(0, len(instances) - 1, count).round().astype(int)
-    return [instances[i] for i in positions]
+def _spread(total: int, count: int) -> list[int]:
+    """At most `count` positions below `total`, evenly spread."""
+    if total <= count:
+        return list(range(total))
+    return np.linspace(0, total - 1, count).round().astype(int).tolist()
