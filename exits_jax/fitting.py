@@ -18,7 +18,7 @@ from exits_jax.run import DataSet, Run, data_to_train
 from exits_jax.training.loop import fit
 from exits_jax.training.objectives import generator_objective, warmup_objective
 from exits_jax.training.once import canonical_scores, score_sample, with_canonical
-from exits_jax.training.parallel import parallel_step
+from exits_jax.training.parallel import parallel_step, replicate
 from exits_jax.training.state import (
     Params,
     init_state,
@@ -152,7 +152,9 @@ def _fit(
     config, section = run.config, run.config[phase]
     trained, frozen = split_params(params, trains_blocks(network.encoder.frozen_blocks))
     schedule = from_config.schedule(config, section, len(data.instances))
-    optimiser = from_config.optimiser(section, len(data.instances), schedule.total_steps)
+    rates = from_config.rates(section, len(data.instances), schedule.total_steps)
+    optimiser = from_config.optimiser(section, rates)
+    devices, kind = jax.local_devices(), config.train.parallel
 
     def step_on(axis_name: str | None) -> Any:
         return make_step(
@@ -164,9 +166,9 @@ def _fit(
         )
 
     state = fit(
-        parallel_step(step_on, config.train.parallel, jax.local_devices(), section.batch_size),
+        parallel_step(step_on, kind, devices, section.batch_size, section.microbatches),
         init_state(trained, optimiser),
-        {"generator": frozen, "extractor": extractor or {}},
+        replicate({"generator": frozen, "extractor": extractor or {}}, devices),
         train_batches(
             data.source,
             from_config.augment(config),
@@ -178,6 +180,8 @@ def _fit(
         phase=phase,
         workdir=run.workdir.folder,
         schedule=schedule,
+        learning_rate=rates,
+        made_with={"devices": len(devices), "parallel": kind},
         extend=extend,
     )
     return merge_params(jax.device_get(state.params), frozen)

@@ -133,16 +133,20 @@ def schedule(config: ConfigDict, phase: ConfigDict, instances: int) -> Schedule:
     )
 
 
-def optimiser(phase: ConfigDict, instances: int, total_steps: int) -> optax.GradientTransformation:
-    """AdamW with the phase's schedule over `total_steps`."""
-    rates = learning_rate_schedule(
+def rates(phase: ConfigDict, instances: int, total_steps: int) -> optax.Schedule:
+    """The phase's learning rate by step, over `total_steps`."""
+    return learning_rate_schedule(
         phase.learning_rate * phase.batch_size,
         total_steps=total_steps,
         warmup_steps=round(phase.rate_warmup_epochs * steps_per_epoch(phase, instances)),
         final_rate=phase.final_rate,
     )
+
+
+def optimiser(phase: ConfigDict, learning_rate: optax.Schedule) -> optax.GradientTransformation:
+    """AdamW with the phase's settings at the `rates` given."""
     return make_optimiser(
-        rates,
+        learning_rate,
         betas=tuple(phase.betas),
         weight_decay=phase.weight_decay,
         clip_norm=phase.clip_norm,

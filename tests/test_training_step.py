@@ -17,7 +17,7 @@ from exits_jax.training.objectives import (
     warmup_objective,
 )
 from exits_jax.training.optimiser import learning_rate_schedule, make_optimiser
-from exits_jax.training.parallel import parallel_step
+from exits_jax.training.parallel import parallel_step, replicate
 from exits_jax.training.state import init_state, merge_params, split_params, trains_blocks
 from exits_jax.training.step import make_step
 from exits_jax.training.supervision import supervise_once, supervise_online, supervise_seeds
@@ -93,7 +93,9 @@ def run_steps(problem, devices, kind, microbatches=1, steps=3):
             objective, optimiser, teacher_rate=0.9, microbatches=microbatches, axis_name=axis
         )
 
-    step = parallel_step(step_on, kind, jax.devices()[:devices], batch_size=8)
+    chosen = jax.devices()[:devices]
+    step = parallel_step(step_on, kind, chosen, batch_size=8, microbatches=microbatches)
+    frozen = replicate(frozen, chosen)
     state = init_state(trained, optimiser)
     for seed in range(steps):
         state, logs = step(state, frozen, make_batch(8, seed, invalid=3 * (seed == 1)))
@@ -106,7 +108,8 @@ def single(problem):
 
 
 @pytest.mark.parametrize(
-    ("devices", "kind", "microbatches"), [(4, "pmap", 1), (4, "jit", 1), (1, "pmap", 2)]
+    ("devices", "kind", "microbatches"),
+    [(4, "pmap", 1), (4, "jit", 1), (1, "pmap", 2), (4, "jit", 2)],
 )
 def test_devices_and_microbatches_leave_the_numbers_alone(
     problem, single, devices, kind, microbatches
@@ -172,6 +175,8 @@ def test_batch_that_devices_cannot_share_is_refused():
         parallel_step(lambda axis: None, "pmap", jax.devices(), batch_size=6)
     with pytest.raises(UserError, match="expected pmap or jit"):
         parallel_step(lambda axis: None, "shmap", jax.devices(), batch_size=8)
+    with pytest.raises(UserError, match="microbatches is 4, but a device has 2 crops"):
+        parallel_step(lambda axis: None, "jit", jax.devices(), batch_size=8, microbatches=4)
 
 
 def test_split_and_merge_are_inverse():

@@ -1,12 +1,17 @@
 """What training writes down: metrics.jsonl and TensorBoard events (without TensorFlow)."""
 
+import contextlib
 import json
 import math
 import pathlib
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
+from exits_jax.errors import UserError
 from exits_jax.files import write_bytes
 
 
@@ -15,14 +20,25 @@ class MetricsLog:
 
     Opened for a phase at a step, it first drops that phase's lines after the step, so that a run
     which was killed and resumed reads like one that never stopped.
+
+    Events are written by the caller's thread: `SummaryWriter` has one of its own, and once that has
+    met a full disk the program would wait for it for ever.
+
+    Raises:
+      UserError: (also by its methods) a file cannot be written.
     """
 
     def __init__(self, workdir: pathlib.Path, phase: str, step: int) -> None:
         self._phase = phase
         self._path = workdir / "metrics.jsonl"
         self._keep_until(step)
-        folder = workdir / "tensorboard" / phase
-        self._events = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        self._folder = workdir / "tensorboard" / phase
+        # A session's start tells TensorBoard to drop what a dead run wrote from that step on.
+        start = SessionLog(status=SessionLog.START)
+        with _writing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._events = EventsWriter(str(self._folder / "events"))
+            self._event(step + 1, session_log=start)
 
     def _keep_until(self, step: int) -> None:
         """Drops later lines of this phase, and a last line that a kill cut short."""
@@ -39,15 +55,30 @@ class MetricsLog:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """One row: {"phase", "step", **values}; a value that is not finite is written as null."""
         finite = {k: float(v) if math.isfinite(v) else None for k, v in values.items()}
-        with self._path.open("a") as file:
+        with _writing(self._path), self._path.open("a") as file:
             file.write(json.dumps({"phase": self._phase, "step": step, **finite}) + "\n")
-        for name, value in finite.items():
-            if value is not None:
-                self._events.add_scalar(f"{self._phase}/{name}", value, step)
+        with _writing(self._folder):
+            for name, value in finite.items():
+                if value is not None:
+                    self._event(step, summary=scalar(f"{self._phase}/{name}", value))
+            self._events.flush()
 
     def close(self) -> None:
         """Flushes the TensorBoard file."""
-        self._events.close()
+        with _writing(self._folder):
+            self._events.close()
+
+    def _event(self, step: int, **content: object) -> None:
+        self._events.write_event(Event(wall_time=time.time(), step=step, **content))
+
+
+@contextlib.contextmanager
+def _writing(path: pathlib.Path) -> Iterator[None]:
+    """Turns a full disk or a missing permission into an error that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _parsed(line: str) -> dict | None:

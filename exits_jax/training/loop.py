@@ -1,5 +1,6 @@
 """The loop of warm-up and generator training: batches in, checkpoints and metrics out."""
 
+import contextlib
 import dataclasses
 import pathlib
 import time
@@ -40,6 +41,8 @@ def fit(
     phase: str,
     workdir: pathlib.Path,
     schedule: Schedule,
+    learning_rate: Callable[[int], float],
+    made_with: dict[str, Any],
     extend: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> TrainState:
     """Trains to `schedule.total_steps`, from the newest checkpoint of the phase if there is one.
@@ -50,20 +53,29 @@ def fit(
       step: from `parallel_step`.
       state: the state to begin with; gives the shapes when a checkpoint is restored.
       frozen: parameters that the step reads and does not change.
-      batches: the data pipeline's iterator; saved and restored with the state.
+      batches: the data pipeline's iterator; saved and restored with the state, closed at the end.
       phase: "warmup" or "train", names folders and log lines.
       workdir: where `checkpoints/<phase>/` and `metrics.jsonl` are written.
       schedule: lengths in steps.
+      learning_rate: of an update, by the number of updates before it; for the log.
+      made_with: what a resumed run must share with the one it continues; see `Checkpoints`.
       extend: adds to a batch, on the host, what the step needs beyond the pipeline's keys.
 
     Raises:
-      UserError: a loss or gradient that is not finite; a checkpoint that does not fit.
+      UserError: a loss or gradient that is not finite; a checkpoint that does not fit; a file that
+        cannot be written.
     """
-    with Checkpoints(workdir / "checkpoints" / phase) as checkpoints, stop_between_steps() as stop:
+    folder = workdir / "checkpoints" / phase
+    with (
+        contextlib.closing(batches),
+        Checkpoints(folder, made_with) as checkpoints,
+        stop_between_steps() as stop,
+    ):
         if checkpoints.latest() is not None:
             state = checkpoints.restore(state, batches)
         done = int(state.step)
-        watch = _Watch(phase, MetricsLog(workdir, phase, done), schedule.log_every)
+        log = MetricsLog(workdir, phase, done)
+        watch = _Watch(phase, log, schedule.log_every, learning_rate)
         with watch, track(phase, schedule.total_steps) as progress:
             progress.skip(done)
             for number in range(done + 1, schedule.total_steps + 1):
@@ -90,8 +102,11 @@ class _Watch:
     As a context it closes the log at the end.
     """
 
-    def __init__(self, phase: str, log: MetricsLog, log_every: int) -> None:
+    def __init__(
+        self, phase: str, log: MetricsLog, log_every: int, learning_rate: Callable[[int], float]
+    ) -> None:
         self._phase, self._log, self._log_every = phase, log, log_every
+        self._learning_rate = learning_rate
         self._pending: tuple[int, Logs, np.ndarray] | None = None
         self._note = ""
         self._since, self._crops = time.monotonic(), 0
@@ -99,8 +114,9 @@ class _Watch:
     def __enter__(self) -> "_Watch":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._log.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with contextlib.suppress(*([UserError] if kind else [])):
+            self._log.close()
 
     def look(self, number: int, logs: Logs, ids: np.ndarray) -> str:
         """Takes the numbers of a step just started, judges those of the one before it."""
@@ -121,6 +137,7 @@ class _Watch:
         self._crops += len(ids)
         if number % self._log_every == 0:
             now = time.monotonic()
+            values["learning_rate"] = float(self._learning_rate(number - 1))
             values["crops_per_second"] = self._crops / max(now - self._since, 1e-9)
             self._since, self._crops = now, 0
             self._log.write(number, values)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from exits_jax.errors import UserError
 from exits_jax.training.state import Params, TrainState
@@ -14,7 +14,11 @@ AXIS = "devices"
 
 
 def parallel_step(
-    make_step: Callable[[str | None], Step], kind: str, devices: list[jax.Device], batch_size: int
+    make_step: Callable[[str | None], Step],
+    kind: str,
+    devices: list[jax.Device],
+    batch_size: int,
+    microbatches: int = 1,
 ) -> Step:
     """Wraps the step for `devices`.
 
@@ -24,9 +28,11 @@ def parallel_step(
       devices: where to run.
       batch_size: crops in a batch over all devices; must be divisible by their number (pmap would
         otherwise quietly use fewer).
+      microbatches: parts that the step cuts each device's share into; must divide it.
 
     Returns:
-      step(state, frozen, batch of numpy arrays [b, ...]) -> (state, logs).
+      step(state, frozen, batch of numpy arrays [b, ...]) -> (state, logs). `frozen` is best placed
+      by `replicate` once; the state comes back so placed.
 
     Raises:
       UserError: unknown kind, or a batch that cannot be cut evenly.
@@ -35,11 +41,26 @@ def parallel_step(
         raise UserError(
             f"batch_size {batch_size} cannot be shared by {len(devices)} devices: give a multiple"
         )
+    share = batch_size // len(devices)
+    if microbatches < 1 or share % microbatches:
+        raise UserError(
+            f"microbatches is {microbatches}, but a device has {share} crops of batch_size "
+            f"{batch_size} on {len(devices)} devices: give a divisor of {share}"
+        )
     if kind == "pmap":
         return _pmap(make_step(AXIS), devices)
     if kind == "jit":
         return _jit(make_step(None), devices)
     raise UserError(f"train.parallel is '{kind}', expected pmap or jit")
+
+
+def replicate(tree: Params, devices: list[jax.Device]) -> Params:
+    """Copies arrays to every device, where the step, of either kind, reads them without a copy."""
+    return jax.device_put(tree, NamedSharding(_mesh(devices), PartitionSpec()))
+
+
+def _mesh(devices: list[jax.Device]) -> Mesh:
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def _pmap(step: Step, devices: list[jax.Device]) -> Step:
@@ -59,7 +80,7 @@ def _pmap(step: Step, devices: list[jax.Device]) -> Step:
 
 def _jit(step: Step, devices: list[jax.Device]) -> Step:
     """The compiler cuts the work along the sharded batch and adds the sums up by itself."""
-    mesh = jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+    mesh = _mesh(devices)
     everywhere = NamedSharding(mesh, PartitionSpec())
     along_batch = NamedSharding(mesh, PartitionSpec(AXIS))
     compiled = jax.jit(

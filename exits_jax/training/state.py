@@ -29,7 +29,13 @@ class TrainState(NamedTuple):
 
 
 def init_state(params: Params, optimiser: optax.GradientTransformation) -> TrainState:
-    """The state before the first step; the teacher starts as a copy of the student."""
+    """The state before the first step; the teacher starts as a copy of the student.
+
+    Args:
+      params: the trained parameters; numpy arrays, as a file gives them, become jax arrays.
+      optimiser: of these parameters.
+    """
+    params = jax.tree.map(jnp.asarray, params)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,

@@ -55,11 +55,15 @@ def make_step(
         sums = {name: jnp.sum(jnp.where(batch["valid"], part, 0)) for name, part in parts.items()}
         return sums["loss"], sums
 
+    def interleaved(x: Array) -> Array:
+        """Every microbatch takes crops from all over the batch, so that all devices work on it."""
+        return x.reshape(-1, microbatches, *x.shape[1:]).swapaxes(0, 1)
+
     def gradient_sums(state: TrainState, frozen: Params, batch: Batch) -> tuple[Params, Logs]:
         gradient = jax.grad(total, has_aux=True)
         if microbatches == 1:
             return gradient(state.params, state, frozen, batch)
-        cut = jax.tree.map(lambda x: x.reshape(microbatches, -1, *x.shape[1:]), batch)
+        cut = jax.tree.map(interleaved, batch)
 
         def add(sums: Any, part: Batch) -> tuple[Any, None]:
             new = gradient(state.params, state, frozen, part)
