@@ -5,6 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from exits_jax import from_config
 from exits_jax.errors import UserError
 from exits_jax.models import SIZES
 from exits_jax.models.vit import PIXEL_STATISTICS
@@ -17,7 +18,7 @@ def one_of(*allowed: str) -> tuple[Callable[[Any], bool], str]:
     return (lambda value: value in allowed), " or ".join(allowed)
 
 
-def at_least(least: float) -> tuple[Callable[[Any], bool], str]:
+def at_least(least: int) -> tuple[Callable[[Any], bool], str]:
     """A test for a lower bound, and how to say it."""
     return (lambda value: value >= least), f"{least} or more"
 
@@ -82,6 +83,7 @@ def check_config(config: ConfigDict) -> None:
         if not right(value):
             raise UserError(f"{key} is {value!r}, expected {expected}")
     _check_layers(config)
+    from_config.retrieval(config)  # checks itself when it is made
     if config.generator.prior and config.retrieval.decision != "log_ratio":
         raise UserError(
             "generator.prior needs log odds: set retrieval.decision to 'log_ratio', or prior to 0"

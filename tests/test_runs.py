@@ -119,6 +119,67 @@ def test_another_config_in_the_same_workdir_is_refused(finished, data, capsys):
     assert error.count("\n") == 1
 
 
+def test_a_failed_first_attempt_does_not_bind_the_workdir(data, tmp_path, capsys):
+    source = "--config.label.source=propagation"
+    wrong = "--config.data.annotations=typo.json"
+    assert run(tmp_path / "w", data, source, wrong, mode="label") == 2
+    assert run(tmp_path / "w", data, source, mode="label") == 0
+    assert run(tmp_path / "w", data, source, "--config.report.max_items=3", mode="label") == 0
+    assert run(tmp_path / "w", data, source, "--config.seed=3", mode="label") == 2
+    assert "seed = 0, now 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("seed=-1", "0 or more"),
+        ("extractor.size='X'", "Ti or S or B or L"),
+        ("generator.normalise='none'", "imagenet or half"),
+        ("retrieval.layers=(13,)", "layers 1 to 12"),
+        ("retrieval.hops=-1", "hops"),
+        ("label.part_size=0", "1 or more"),
+        ("train.log_every=0", "1 or more"),
+        ("warmup.batch_size=0", "1 or more"),
+        ("label.formats=('bmp',)", "polygons, png, yolo"),
+        ("label.source='oracle'", "generator or propagation"),
+        ("generator.prior=1.0", "log_ratio"),
+        ("crop.size=60", "patches of 16"),
+    ],
+)
+def test_settings_that_cannot_work(data, tmp_path, capsys, setting, expected):
+    assert run(tmp_path, data, f"--config.{setting}") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert expected in error
+    assert not (tmp_path / "params").exists()
+
+
+def test_best_retrieval_is_one_thing():
+    from configs import coco_mini
+    from exits_jax import from_config
+    from exits_jax.retrieval import RESEEDED_KEYS
+
+    assert from_config.retrieval(coco_mini.get_config()) == RESEEDED_KEYS
+
+
+def test_labels_follow_edited_annotations(data, tmp_path):
+    """Parts of another set of points are not taken for those of this one."""
+    for image in data.glob("*.png"):
+        (tmp_path / image.name).write_bytes(image.read_bytes())
+    document = json.loads((data / "annotations.json").read_text())
+    write_document(tmp_path, document)
+    source = "--config.label.source=propagation"
+    assert run(tmp_path / "w", tmp_path, source, mode="label") == 0
+    before = json.loads((tmp_path / "w" / "pseudo_labels.json").read_text())
+    document["annotations"][0]["bbox"] = [20, 25, 15, 15]
+    document["annotations"][0]["extreme_points"] = [[27, 25], [20, 32], [27, 40], [35, 32]]
+    write_document(tmp_path, document)
+    assert run(tmp_path / "w", tmp_path, source, mode="label") == 0
+    after = json.loads((tmp_path / "w" / "pseudo_labels.json").read_text())
+    assert after["annotations"][0]["segmentation"] != before["annotations"][0]["segmentation"]
+    assert after["annotations"][1]["segmentation"] == before["annotations"][1]["segmentation"]
+
+
 def test_two_runs_in_one_workdir_are_refused(tmp_path, data, capsys):
     from exits_jax.workdir import Workdir
 
