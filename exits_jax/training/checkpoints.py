@@ -158,4 +158,6 @@ def _writing(what: str) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200]
+    """Of a long line the beginning and the end: tensorstore gives the reason last."""
+    line = str(error).strip().split("\n")[0]
+    return line if len(line) <= 300 else f"{line[:100]} ... {line[-200:]}"
