@@ -128,7 +128,8 @@ def _retrieval() -> ml_collections.ConfigDict:
     retrieval.centring = 0.0  # strength of tightness centring (not in the paper)
     # "online": in every training step, as in the paper. "once": one pass over the instances before
     # training on a crop that contains every training crop, `canonical_size` pixels wide; 0: as wide
-    # as a training crop.
+    # as a training crop. `delta` is a share of the crop that is scored: on the canonical crop the
+    # push is longer, relative to the object, than on a training crop.
     retrieval.when = "online"
     retrieval.canonical_size = 0
     return retrieval
@@ -190,7 +191,8 @@ def _optimiser(**changes: object) -> ml_collections.ConfigDict:
     phase.betas = (0.9, 0.9)  # [I]
     phase.weight_decay = 5e-4  # [I]
     phase.clip_norm = 0.0  # global gradient norm; 0: no clipping
-    phase.train_blocks = -1  # the last so many transformer blocks; -1: all and the embedding [?]
+    # The last so many transformer blocks learn; -1, or all of them: the embedding too [?].
+    phase.train_blocks = -1
     phase.sgd = False  # plain SGD instead of AdamW, for comparisons of devices
     phase.update(changes)
     return phase

@@ -263,3 +263,15 @@ def test_one_trace_serves_every_batch(grid: int) -> None:
         assert (np.asarray(labels) <= np.asarray(weights)).all()
         assert empty.shape == (3,)
     assert len(traces) == 1
+
+
+def test_a_box_alone_has_no_foreground_and_keeps_its_background() -> None:
+    """Without points their place in the batch is zeros: the corner stays background."""
+    arguments = (np.zeros((1, 4, 2), np.float32), np.float32([BOX]), np.float32([WHOLE]))
+    foreground, background = seed_points(
+        *arguments, grid=8, delta=0.0, has_points=np.zeros(1, bool)
+    )
+    assert not foreground.any()
+    assert background[0, 0] == 1
+    _, expected = _seeds(MIDDLE, BOX)
+    np.testing.assert_array_equal(np.asarray(background).reshape(8, 8), expected)

@@ -23,6 +23,7 @@ def seed_points(
     *,
     grid: int,
     delta: float | int,
+    has_points: Shaped[ArrayLike, "b"] | None = None,
 ) -> tuple[Float[Array, "b p"], Float[Array, "b p"]]:
     """The points known before any propagation.
 
@@ -37,6 +38,7 @@ def seed_points(
       valid_xyxy: the part of the crop that shows the image, in crop coordinates.
       grid: cells per side.
       delta: in crop coordinates; the paper's 24 pixels on COCO are 24 / 512.
+      has_points: False for instances known by their box alone: no foreground; None: all have.
 
     Returns:
       foreground, background: float32 [b, p], 0 or 1.
@@ -52,6 +54,8 @@ def seed_points(
     cell = (cell_xy[..., 1] * grid + cell_xy[..., 0]).astype(jnp.int32)
     foreground = jnp.any(cell[..., None] == jnp.arange(grid * grid), axis=1)
     foreground &= ~_wholly_outside(valid_xyxy, grid)
+    if has_points is not None:
+        foreground &= jnp.asarray(has_points, bool)[:, None]
     background = _wholly_outside(box_xyxy, grid) & _wholly_inside(valid_xyxy, grid) & ~foreground
     return foreground.astype(jnp.float32), background.astype(jnp.float32)
 

@@ -85,9 +85,13 @@ def propagation_score(
     similarity = jax.lax.stop_gradient(jnp.asarray(similarity, jnp.float32))
     has_points = jnp.asarray(has_points, bool)[:, None]
     foreground, background = seed_points(
-        points_xy, box_xyxy, valid_xyxy, grid=grid, delta=settings.delta
+        points_xy,
+        box_xyxy,
+        valid_xyxy,
+        grid=grid,
+        delta=settings.delta,
+        has_points=has_points[:, 0],
     )
-    foreground = foreground * has_points
     inside = inside_box(box_xyxy, valid_xyxy, grid)
     transition = transition_matrix(
         similarity, iterations=settings.sinkhorn, symmetric=settings.symmetric

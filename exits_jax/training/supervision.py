@@ -70,11 +70,11 @@ def supervise_once(grid: int, settings: RetrievalSettings) -> Supervise:
             batch["valid_xyxy"],
             grid=grid,
             delta=settings.delta,
+            has_points=batch["has_points"],
         )
-        has_points = batch["has_points"][:, None]
         inside = inside_box(batch["box_xyxy"], batch["valid_xyxy"], grid)
         flat = score.reshape(score.shape[0], -1)
-        return _cut(Scores(flat, foreground * has_points, background, inside), settings)
+        return _cut(Scores(flat, foreground, background, inside), settings)
 
     return supervise
 
@@ -84,9 +84,13 @@ def supervise_seeds(grid: int, delta: float) -> Supervise:
 
     def supervise(params: Any, batch: Batch) -> Points:
         foreground, background = seed_points(
-            batch["points_xy"], batch["box_xyxy"], batch["valid_xyxy"], grid=grid, delta=delta
+            batch["points_xy"],
+            batch["box_xyxy"],
+            batch["valid_xyxy"],
+            grid=grid,
+            delta=delta,
+            has_points=batch["has_points"],
         )
-        foreground = foreground * batch["has_points"][:, None]
         empty = jnp.ones(foreground.shape[0], bool)
         nothing = jnp.zeros_like(foreground)
         return Points(foreground, jnp.maximum(foreground, background), empty, nothing)
