@@ -181,7 +181,7 @@ def _loss() -> ml_collections.ConfigDict:
 def _optimiser(**changes: object) -> ml_collections.ConfigDict:
     """What warm-up and training share."""
     phase = ml_collections.ConfigDict()
-    phase.epochs = 10  # [I]
+    phase.epochs = 10.0  # [I]; fractions of one are possible
     phase.batch_size = 32  # over all devices [?]
     phase.microbatches = 1  # gradient accumulation: parts a batch is cut into
     phase.learning_rate = 1.5e-6  # times the batch size [I]
@@ -199,7 +199,7 @@ def _optimiser(**changes: object) -> ml_collections.ConfigDict:
 
 
 def _warmup() -> ml_collections.ConfigDict:
-    return _optimiser(epochs=8)  # [S]
+    return _optimiser(epochs=8.0)  # [S]
 
 
 def _train() -> ml_collections.ConfigDict:
