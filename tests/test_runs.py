@@ -192,21 +192,24 @@ class Killed(Exception):
     """Stands for a kill: nothing in the program catches it."""
 
 
-def test_interrupted_training_resumes_bit_for_bit(finished, data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("steps_before", [3, 7])  # in the warm-up, in the training of 4 and 4
+def test_interrupted_training_resumes_bit_for_bit(
+    finished, data, tmp_path, monkeypatch, steps_before
+):
     from exits_jax.training import loop
 
     look, steps = loop._Watch.look, []
 
     def killed(self, number, logs, ids):
         steps.append(number)
-        if len(steps) == 3:
+        if len(steps) == steps_before:
             raise Killed
         return look(self, number, logs, ids)
 
     monkeypatch.setattr(loop._Watch, "look", killed)
     workdir = tmp_path / "w"
     with pytest.raises(Killed):
-        run(workdir, data, mode="warmup")
+        run(workdir, data)
     monkeypatch.undo()
     assert run(workdir, data) == 0
     for name in (
