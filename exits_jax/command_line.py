@@ -39,7 +39,9 @@ Your own data, nothing to edit:
   python main.py --config=configs/own.py --workdir=runs/mine --mode=label \\
       --config.label.source=propagation --config.data.annotations=FILE.json --config.data.images=DIR
   needs no training; FILE.json is COCO JSON with `extreme_points`, masks or boxes.
-  With a trained generator: --config.generator.params=FILE.safetensors in place of label.source.
+  With a trained generator: the config it was trained with, and in place of label.source
+      --config.generator.params=RUN/params/generator.safetensors
+      --config.extractor.params=RUN/params/similarity_extractor.safetensors (if warmed up)
 
 A run that stopped, for whatever reason, continues with the same command.
 """
@@ -74,6 +76,8 @@ def check(file: str, images: str | None) -> int:
     problems = check_file(file, images)
     for problem in problems:
         print(problem_line(file, problem))
+    if not problems:
+        print(f"{file}: no findings", file=sys.stderr)
     return 1 if problems else 0
 
 

@@ -49,7 +49,7 @@ def make_labels(run: Run, data: DataSet, source: str) -> dict[int, Label]:
     )
     with (
         stop_between_steps() as stop,
-        track(f"label ({source})", len(data.instances)) as progress,
+        track(f"masks ({source})", len(data.instances)) as progress,
     ):
         labels = label_in_parts(
             labeller,
