@@ -3,13 +3,11 @@
 The rooms (annotations, data, models, ...) never see a config.
 """
 
-import math
-
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from exits_jax.data.pipeline import Augment
+from exits_jax.data.pipeline import Augment, batches_per_epoch
 from exits_jax.errors import UserError
 from exits_jax.models import Generator, ViT, build_vit
 from exits_jax.retrieval import RetrievalSettings
@@ -119,15 +117,10 @@ def augment(config: ConfigDict) -> Augment:
     )
 
 
-def steps_per_epoch(phase: ConfigDict, instances: int) -> int:
-    """Optimiser steps in one pass over `instances`; the last batch is padded."""
-    return math.ceil(instances / phase.batch_size)
-
-
 def schedule(config: ConfigDict, phase: ConfigDict, instances: int) -> Schedule:
     """How long a phase ("warmup" or "train") runs on so many instances."""
     return Schedule(
-        total_steps=max(round(phase.epochs * steps_per_epoch(phase, instances)), 1),
+        total_steps=max(round(phase.epochs * batches_per_epoch(instances, phase.batch_size)), 1),
         checkpoint_every=config.train.checkpoint_every,
         log_every=config.train.log_every,
     )
@@ -138,7 +131,9 @@ def rates(phase: ConfigDict, instances: int, total_steps: int) -> optax.Schedule
     return learning_rate_schedule(
         phase.learning_rate * phase.batch_size,
         total_steps=total_steps,
-        warmup_steps=round(phase.rate_warmup_epochs * steps_per_epoch(phase, instances)),
+        warmup_steps=round(
+            phase.rate_warmup_epochs * batches_per_epoch(instances, phase.batch_size)
+        ),
         final_rate=phase.final_rate,
     )
 
