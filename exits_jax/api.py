@@ -76,6 +76,8 @@ def label_image(
 def _pixels(image: np.ndarray | str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
     """The image itself, or what is in its file."""
     if isinstance(image, str | os.PathLike):
+        if not os.path.exists(image):
+            raise UserError(f"{os.fspath(image)}: no such image")
         return decode_image(image)
     if not isinstance(image, np.ndarray):
         raise UserError(f"image is a {type(image).__name__}, expected uint8[h,w,3] or a path")

@@ -1,6 +1,7 @@
 """The command line: flags in, one phase or all of them run, an exit status out."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -104,7 +105,12 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, ConfigDict | None, li
         raise UserError(f"config: there is no key '{key}'; configs/base.py has them all") from error
     except (flags.Error, OSError, ImportError, SyntaxError) as error:
         raise UserError(_one_line(error)) from error
-    except (AttributeError, TypeError, ValueError) as error:
+    except AttributeError as error:
+        guess = re.search(r'Did you mean "(\w+)"', str(error))
+        key = re.search(r"\w+", str(error))
+        hint = f"did you mean '{guess[1]}'?" if guess else "configs/base.py has them all"
+        raise UserError(f"config: there is no key '{key[0] if key else error}'; {hint}") from error
+    except (TypeError, ValueError) as error:
         raise UserError(f"config: {_one_line(error)}") from error
 
 
@@ -128,4 +134,6 @@ def _dispatch(values: flags.FlagValues, config: ConfigDict | None, rest: list[st
 def _one_line(error: Exception) -> str:
     """The last line of a message: what absl and ml_collections put before it is a traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    line = re.sub(r"^\w+Error: ", "", lines[-1]) if lines else type(error).__name__
+    absent = re.fullmatch(r"\[Errno 2\] .*: '(.*)'", line)
+    return f"{absent[1]}: no such config; --help lists those there are" if absent else line

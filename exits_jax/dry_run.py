@@ -22,7 +22,7 @@ TRAIN_OVER_FORWARD = 3.0  # a training step against a forward pass, all blocks t
 def describe(run: Run, phases: list[str]) -> None:
     """Prints counts, and rough estimates of time and disk, for each of `phases`.
 
-    The time rests on one measured forward pass with random weights on this machine; it leaves
+    The time rests on one measured forward pass, with weights of zero, on this machine; it leaves
     compilation out. Nothing is written.
     """
     config = run.config
@@ -50,7 +50,8 @@ def crops_per_second(run: Run) -> float:
     network = from_config.generator(config)
     count, side = config.label.device_batch, config.crop.size
     image = np.zeros((count, side, side, 3), np.float32)
-    params = jax.jit(network.init)(jax.random.key(0), image[:1])
+    shapes = jax.eval_shape(network.init, jax.random.key(0), image[:1])
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     forward = jax.jit(network.apply)
     jax.block_until_ready(forward(params, image))
     started = time.perf_counter()
@@ -72,7 +73,7 @@ def _estimate(run: Run, phase: str, label: int, train: int) -> tuple[str, float,
         parts = math.ceil(label / config.label.part_size)
         passes = 2 if config.label.flip else 1
         return (
-            f"{label} instances in {parts} parts",
+            f"{label} instances in {parts} part{'s' * (parts != 1)}",
             float(label * passes),
             2 * label * LABEL_BYTES / 1e6,
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from exits_jax import from_config, networks
 from exits_jax.data.pipeline import train_batches
@@ -49,14 +50,11 @@ def warm_up(run: Run) -> Params:
     return _fit(run, "warmup", network, objective, params, data_to_train(run))["encoder"]
 
 
-def train(run: Run) -> Params:
+def train(run: Run, extractor: Params) -> Params:
     """The generator's parameters after training on points the frozen extractor retrieves."""
     config = run.config
-    if config.warmup.epochs and not run.workdir.extractor.exists():
-        raise UserError(f"{run.workdir.extractor}: not there yet; run --mode=warmup first")
     data = data_to_train(run)
     network = from_config.generator(config)
-    extractor = networks.extractor_params(config, run.workdir)
     supervise, extend, extractor = _supervision(run, extractor, data)
     objective = generator_objective(
         network,
@@ -73,6 +71,8 @@ def thresholds(run: Run, extractor: Params, data: DataSet) -> RetrievalSettings:
     """The retrieval's settings, calibrated once per workdir where the config asks for that.
 
     No mask is read: the thresholds are scaled until the wanted share of crops retrieves nothing.
+    They are the crops that retrieval sees in training: the canonical ones, or, online, crops of the
+    average random margin (`data.crop.random_window`).
     """
     config = run.config
     settings = from_config.retrieval(config)
@@ -81,13 +81,15 @@ def thresholds(run: Run, extractor: Params, data: DataSet) -> RetrievalSettings:
     made_with = f"{networks.digest(extractor)}-{data.source.fingerprint()}"
     if _saved(run).get("made_with") != made_with:
         count = min(len(data.instances), CALIBRATION_SAMPLE)
+        once = config.retrieval.when == "once"
+        size, margin = _retrieval_size(config), config.crop.train_margin
         sample = np.linspace(0, len(data.instances) - 1, count).round().astype(int)
         scores, inside = score_sample(
-            networks.scores_function(config, settings, config.crop.size),
+            networks.scores_function(config, settings, size),
             extractor,
             data.source.take(sample),
-            crop_size=config.crop.size,
-            margin=config.crop.label_margin,
+            crop_size=size,
+            margin=margin if once else margin / 4,
             batch_size=config.label.device_batch,
         )
         ratio = (settings.tau_fg, settings.tau_bg)
@@ -121,10 +123,7 @@ def _supervision(
     if config.retrieval.when == "online":
         scores_of = networks.scores_function(config, settings, config.crop.size)
         return supervise_online(scores_of, settings), dict, extractor
-    if config.retrieval.when != "once":
-        raise UserError(f"retrieval.when is '{config.retrieval.when}', expected online or once")
-    size = config.retrieval.canonical_size or config.crop.size
-    margin = config.crop.train_margin
+    size, margin = _retrieval_size(config), config.crop.train_margin
     scores = canonical_scores(
         networks.scores_function(config, settings, size),
         extractor,
@@ -136,6 +135,12 @@ def _supervision(
     )
     extend = with_canonical(scores, data.source, margin)
     return supervise_once(from_config.grid(config), settings), extend, {}
+
+
+def _retrieval_size(config: ConfigDict) -> int:
+    """Side of the crop that retrieval sees, in pixels."""
+    once = config.retrieval.when == "once"
+    return (once and config.retrieval.canonical_size) or config.crop.size
 
 
 def _fit(

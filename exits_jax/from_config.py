@@ -3,6 +3,8 @@
 The rooms (annotations, data, models, ...) never see a config.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
@@ -14,6 +16,14 @@ from exits_jax.retrieval import RetrievalSettings
 from exits_jax.training.loop import Schedule
 from exits_jax.training.objectives import LossSettings
 from exits_jax.training.optimiser import learning_rate_schedule, make_optimiser
+
+# Settings that change what a generator's parameters mean; shapes tell of the others.
+GENERATOR_KEYS = ("layer_scale", "normalise", "position_resize", "prior")
+# Settings that change the propagation map.
+MAP_KEYS = (
+    "source", "layers", "sinkhorn_iterations", "symmetric", "form", "hops", "beta", "decision",
+    "delta", "temperature", "distance_sigma", "box_only", "rounds", "centring",
+)  # fmt: skip
 
 PAPER_CROP = 512  # the side of the crop in whose pixels `retrieval.delta` is given
 
@@ -57,6 +67,14 @@ def generator(config: ConfigDict) -> Generator:
 def warmup_network(config: ConfigDict) -> Generator:
     """The similarity extractor with a mask decoder on it, as it is warmed up."""
     return Generator(vit(config.extractor, config.crop.size, config.warmup.train_blocks))
+
+
+def generator_settings(config: ConfigDict) -> dict[str, Any]:
+    """The settings that trained parameters of the generator only work with, by their keys."""
+    keys = ["crop.size", *(f"generator.{name}" for name in GENERATOR_KEYS)]
+    if config.generator.prior:
+        keys += [f"retrieval.{name}" for name in MAP_KEYS]
+    return {key: config[(part := key.split("."))[0]][part[1]] for key in keys}
 
 
 def grid(config: ConfigDict, crop_size: int | None = None) -> int:

@@ -51,9 +51,13 @@ def shown(
 
 
 def write_gallery(
-    run: Run, what: Shown, record: Mapping[str, Any] | None, facts: Mapping[str, object]
+    run: Run,
+    what: Shown,
+    record: Mapping[str, Any] | None,
+    name: str,
+    facts: Mapping[str, object],
 ) -> None:
-    """Writes `figures/*.png` and `report.html` of the workdir.
+    """Writes `figures/*.png` and `report.html` of the workdir; the labels are called `name`.
 
     Instances whose image cannot be read are not drawn; how many images that are is printed.
     """
@@ -70,7 +74,7 @@ def write_gallery(
         run.workdir.report,
         title=f"exits_jax: {run.config.name}",
         rows=items,
-        summary=summary_rows(record, run.config.label.source.capitalize()) if record else None,
+        summary=summary_rows(record, name.capitalize()) if record else None,
         figures=figures,
         images=images,
         facts=facts,

@@ -77,7 +77,9 @@ def predictor(run: Run, source: str) -> tuple[Predict, Params]:
             from_config.grid(config),
         )
     if source == "generator":
-        network, params["generator"] = networks.trained_generator(config, run.workdir)
+        network, params["generator"] = networks.trained_generator(
+            config, run.workdir, params.get("extractor")
+        )
         predict = generator_predictor(network, params["generator"], config.generator.normalise)
         if config.generator.prior:
             predict = with_prior(predict, propagation, config.generator.prior)

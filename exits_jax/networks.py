@@ -17,6 +17,9 @@ from exits_jax.retrieval import RetrievalSettings, Scores, crop_scores
 from exits_jax.training.state import Params
 from exits_jax.workdir import Workdir
 
+# How the extractor is named among the settings of a generator: says what to do if it differs.
+EXTRACTOR = "parameters of the extractor (--config.extractor.params)"
+
 
 def published_params(section: ConfigDict, network: ViT, seed: int) -> Params:
     """The parameters `section.weights` names: a known backbone, a file, or "random"."""
@@ -34,12 +37,6 @@ def extractor_params(config: ConfigDict, workdir: Workdir) -> Params:
     path = config.extractor.params or workdir.extractor
     if config.extractor.params or workdir.extractor.exists():
         return load_params(path, _shapes(network))
-    if config.generator.prior and config.generator.params and config.warmup.epochs:
-        raise UserError(
-            f"{config.generator.params} was trained on the map of a warmed-up extractor: name that "
-            "too, with --config.extractor.params=FILE (params/similarity_extractor.safetensors "
-            "beside it), or say with --config.warmup.epochs=0 that there was no warm-up"
-        )
     return published_params(config.extractor, network, config.seed)
 
 
@@ -58,8 +55,19 @@ def extractor_with_decoder(config: ConfigDict, network: Generator) -> Params:
     return _random(network, config.seed) | {"encoder": encoder}
 
 
-def trained_generator(config: ConfigDict, workdir: Workdir) -> tuple[Generator, Params]:
-    """The generator to label with: `generator.params`, or what was trained in the workdir."""
+def trained_generator(
+    config: ConfigDict, workdir: Workdir, extractor: Params | None
+) -> tuple[Generator, Params]:
+    """The generator to label with: `generator.params`, or what was trained in the workdir.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      extractor: its parameters, if the generator needs the propagation map (`generator.prior`).
+
+    Raises:
+      UserError: there is none, or it was trained with settings it does not work without.
+    """
     network = from_config.generator(config)
     path = config.generator.params or workdir.generator
     if not config.generator.params and not workdir.generator.exists():
@@ -68,7 +76,18 @@ def trained_generator(config: ConfigDict, workdir: Workdir) -> tuple[Generator, 
             "--config.generator.params=FILE, or label without training: "
             "--config.label.source=propagation"
         )
-    return network, load_params(path, _shapes(network))
+    return network, load_params(path, _shapes(network), made_with(config, extractor))
+
+
+def made_with(config: ConfigDict, extractor: Params | None) -> dict[str, Any]:
+    """What a generator's parameters work with and no other value of: kept beside them.
+
+    With the propagation map as prior that includes how the map is made, and the extractor.
+    """
+    facts = from_config.generator_settings(config)
+    if config.generator.prior and extractor is not None:
+        facts[EXTRACTOR] = digest(extractor)
+    return facts
 
 
 def attend(network: ViT, pixels: str) -> Callable[..., dict[str, dict[int, Any]]]:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from exits_jax import fitting
+from exits_jax import fitting, networks
 from exits_jax.annotations import Annotations
 from exits_jax.config_check import check_config
 from exits_jax.dry_run import describe
@@ -32,6 +32,8 @@ from exits_jax.progress import track
 from exits_jax.run import Run, data_to_label, prepared_folder, read_files, usable
 from exits_jax.workdir import Workdir
 
+# label.source -> what its labels are called in tables; propagation is one of the baselines, too.
+LABEL_NAMES = {"generator": "generator", "propagation": "propagation only"}
 MAX_PHOTO_ROWS = 20  # with more photographs the second table is by category
 
 
@@ -75,7 +77,12 @@ def warmup(run: Run) -> None:
 
 def train(run: Run) -> None:
     """Trains the mask generator."""
-    save_params(run.workdir.generator, fitting.train(run))
+    config, warmed_up = run.config, run.workdir.extractor
+    if config.warmup.epochs and not (config.extractor.params or warmed_up.exists()):
+        raise UserError(f"{warmed_up}: not there yet; run --mode=warmup first")
+    extractor = networks.extractor_params(config, run.workdir)
+    params = fitting.train(run, extractor)
+    save_params(run.workdir.generator, params, networks.made_with(config, extractor))
 
 
 def label(run: Run) -> None:
@@ -108,18 +115,15 @@ def evaluate(run: Run) -> None:
         if source != "propagation":
             propagated = make_labels(run, data, "propagation")
         record = evaluation_record(truth, labels, propagated)
-        methods = {
-            "filled box": filled_box_labels(truth.instances),
-            "propagation only": propagated,
-            source: labels,
-        }
+        methods = {"filled box": filled_box_labels(truth.instances)}
+        methods |= {"propagation only": propagated, LABEL_NAMES[source]: labels}
         measured = {name: label_ious(truth, masks) for name, masks in methods.items()}
         write_json(run.workdir.evaluation, record, indent=2)
-    ious = measured[source] if measured else None
+    ious = measured[LABEL_NAMES[source]] if measured else None
     facts = {"config": run.config.name, "labels from": source, "instances": len(labels)}
-    write_gallery(run, shown(data, labels, truth, ious), record, facts)
+    write_gallery(run, shown(data, labels, truth, ious), record, LABEL_NAMES[source], facts)
     if record:
-        print_tables(truth, record, measured, source, run.config.report.apart)
+        print_tables(truth, record, measured, LABEL_NAMES[source], run.config.report.apart)
     else:
         print("no ground-truth masks in the annotation file: nothing to measure the labels against")
     print(f"report: {run.workdir.report}")
@@ -145,15 +149,15 @@ def print_tables(
     truth: GroundTruth,
     record: Mapping[str, Any],
     measured: Mapping[str, Float[np.ndarray, " n"]],
-    source: str,
+    name: str,
     apart: str,
 ) -> None:
-    """Filled box, propagation only and the labels: overall, then by photo or by category.
+    """Filled box, propagation only and the labels (`name`): overall, then by photo or category.
 
     A category named in `apart` is also shown against the rest.
     """
     console = Console()
-    console.print(rich_table(comparison(record, source), "all instances"))
+    console.print(rich_table(comparison(record, name), "all instances"))
     photos = image_names(truth)
     by_photo = len(set(photos)) <= MAX_PHOTO_ROWS
     names = photos if by_photo else category_names(truth)

@@ -133,7 +133,5 @@ def _read(run: Run, role: str) -> DataSet:
 
         annotations, source = read_prepared(prepared_folder(run, role), files_of(run, role)[1])
         return DataSet(annotations, annotations.instances, source)
-    if run.config.data.source != "files":
-        raise UserError(f"data.source is '{run.config.data.source}', expected files or tfds")
     annotations = read_files(run, role)
     return DataSet(annotations, annotations.instances, file_source(annotations.instances))

@@ -70,3 +70,22 @@ def test_missing_and_broken_files(tmp_path):
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
     with pytest.raises(UserError, match=r"cut\.safetensors: cannot be read as safetensors"):
         load_params(tmp_path / "cut.safetensors")
+
+
+def test_settings_that_differ_are_all_named(tmp_path):
+    settings = {"crop.size": 336, "generator.prior": 1.0, "retrieval.layers": (9, 10)}
+    save_params(tmp_path / "p.safetensors", PARAMS, settings)
+    load_params(tmp_path / "p.safetensors", PARAMS, settings)
+    load_params(tmp_path / "p.safetensors", PARAMS)
+    other = {"crop.size": 224, "generator.prior": 1.0}
+    with pytest.raises(UserError) as caught:
+        load_params(tmp_path / "p.safetensors", PARAMS, other)
+    text = str(caught.value)
+    assert "crop.size = 336, now 224" in text
+    assert "retrieval.layers = [9, 10], now 'absent'" in text
+    assert "prior" not in text
+
+
+def test_parameters_of_unknown_settings_are_taken(tmp_path):
+    save_params(tmp_path / "p.safetensors", PARAMS)
+    load_params(tmp_path / "p.safetensors", PARAMS, {"crop.size": 336})

@@ -416,6 +416,13 @@ def test_checkpoint_of_another_architecture_is_named(finished, data, tmp_path, c
     assert error.count("\n") == 1
 
 
+def test_generator_of_other_settings_is_refused(finished, data, tmp_path, capsys):
+    generator = f"--config.generator.params={finished / 'params/generator.safetensors'}"
+    other = "--config.generator.normalise=half"
+    assert run(tmp_path, data, generator, other, mode="label") == 2
+    assert "generator.normalise = 'imagenet', now 'half'" in capsys.readouterr().err
+
+
 def test_full_disk_is_one_clear_line_and_loses_nothing(data, tmp_path, capsys, monkeypatch):
     import errno
     import os

@@ -96,6 +96,7 @@ def _instance_parts(rows: Sequence[ReportItem], panels: Mapping[int, bytes]) -> 
     return {
         "count": f"{len(rows):,}",
         "categories": report_page.options([item.category for item in rows]),
+        "legend": report_page.flag_legend({flag for item in rows for flag in item.flags}),
         "flags": report_page.options([flag for item in rows for flag in item.flags]),
         "sort_iou": '<option value="iou">IoU</option>' if known else "",
         "cards": "".join(map(report_page.item_card, rows)),

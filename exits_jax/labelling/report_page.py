@@ -15,6 +15,20 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+# Of `quality.Label.flags`, by how they begin.
+FLAG_MEANINGS = {
+    "item_error": "the image could not be read; the mask is the box",
+    "box_only": "there were no extreme points, only a box",
+    "empty_mask": "nothing was found; the mask is the box",
+    "outside_box": "the mask reaches over its box",
+    "misses_top": "the mask stays away from that side of its box",
+    "misses_left": "the mask stays away from that side of its box",
+    "misses_bottom": "the mask stays away from that side of its box",
+    "misses_right": "the mask stays away from that side of its box",
+    "misses_point_<side>": "no mask near that extreme point",
+    "parts:<n>": "the mask is in n parts",
+    "holes:<n>": "the mask has n holes",
+}
 SIGNATURES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp", b"GIF8": "gif"}
 GOOD_IOU, FAIR_IOU = 0.75, 0.5
 COLUMNS = {
@@ -109,7 +123,22 @@ def summary_table(summary: Mapping[str, Mapping[str, Any]] | None) -> str:
         '<div class="scroll" tabindex="0" role="region" aria-label="Measures"><table>'
         f'<thead><tr><th scope="col">method</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
+        '<p class="hint">Mean IoU is taken over instances that are no crowd; small is an area below'
+        " 32² pixels, large above 96². n/a: nothing to measure. Bold: the best of a column.</p>"
     )
+
+
+def flag_legend(flags: Collection[str]) -> str:
+    """What the flags that occur mean, in a fold; nothing where there are none."""
+    pairs = "".join(
+        f"<div><dt>{_text(name)}</dt><dd>{_text(meaning)}</dd></div>"
+        for name, meaning in FLAG_MEANINGS.items()
+        if any(flag.startswith(name.partition("<")[0]) for flag in flags)
+    )
+    if not pairs:
+        return ""
+    fold = "<details><summary>What the flags mean</summary>"
+    return f'{fold}<dl class="facts">{pairs}</dl></details>'
 
 
 def figure_list(figures: Mapping[str, bytes]) -> str:

@@ -1,5 +1,6 @@
 """Parameters as one safetensors file with '/'-joined names, and reports of what does not fit."""
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,38 +16,53 @@ from exits_jax.errors import UserError
 # A nested dict of arrays: what stands under "params" in what `Module.init` returns.
 Params = dict[str, Any]
 
+_MADE_WITH = "made_with"  # key of the file's metadata
 _LISTED = 8  # how many names of a kind a report spells out
 
 
-def save_params(path: str | os.PathLike, params: Params) -> None:
+def save_params(
+    path: str | os.PathLike, params: Params, made_with: Mapping[str, Any] | None = None
+) -> None:
     """Writes a nested dict of arrays as safetensors, names joined by '/'; atomic.
 
     The same parameters give the same bytes (names are sorted).
+
+    Args:
+      path: of the file.
+      params: the arrays.
+      made_with: what the parameters only work with (settings by name, JSON values); kept in the
+        file's metadata, for `load_params` to compare.
 
     Raises:
       UserError: the file cannot be written.
     """
     flat = {name: np.asarray(array) for name, array in sorted(flatten(params).items())}
     flat = {name: np.ascontiguousarray(array) for name, array in flat.items()}
-    files.write_bytes(path, safetensors.numpy.save(flat))
+    metadata = {_MADE_WITH: json.dumps(made_with, sort_keys=True)} if made_with else None
+    files.write_bytes(path, safetensors.numpy.save(flat, metadata))
 
 
-def load_params(path: str | os.PathLike, expected: Params | None = None) -> Params:
+def load_params(
+    path: str | os.PathLike,
+    expected: Params | None = None,
+    made_with: Mapping[str, Any] | None = None,
+) -> Params:
     """Reads what `save_params` wrote.
 
     Args:
       path: a safetensors file.
       expected: a nested dict whose leaves have `shape` (parameters, or `jax.eval_shape` of an
         initialisation): what the network at hand wants. None: no check.
+      made_with: the settings at hand, compared with those the file was saved with, if it has any.
 
     Returns:
       A nested dict of NumPy arrays, types as in the file.
 
     Raises:
       UserError: missing or unreadable file; or, with `expected`, parameters of another network:
-        missing, extra and mis-shaped ones are listed together.
+        missing, extra and mis-shaped ones are listed together; or made with other settings.
     """
-    flat = read_safetensors(path)
+    flat, saved_with = _read(path)
     if expected is not None:
         shapes = {name: tuple(leaf.shape) for name, leaf in flatten(expected).items()}
         report_misfit(
@@ -59,6 +75,8 @@ def load_params(path: str | os.PathLike, expected: Params | None = None) -> Para
                 if flat[name].shape != shapes[name]
             ],
         )
+    if made_with is not None and saved_with:
+        _compare_settings(path, saved_with, json.loads(json.dumps(made_with)))
     return unflatten(flat)
 
 
@@ -68,10 +86,35 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
       UserError: missing file, or not a safetensors file.
     """
+    return _read(path)[0]
+
+
+def _read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays of a file and the settings it was saved with ({}: it names none)."""
     try:
-        return safetensors.numpy.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
+        with safetensors.safe_open(path, "numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return arrays, json.loads((file.metadata() or {}).get(_MADE_WITH, "{}"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise UserError(f"{path}: cannot be read as safetensors: {error}") from error
+
+
+def _compare_settings(
+    path: str | os.PathLike, saved: Mapping[str, Any], now: Mapping[str, Any]
+) -> None:
+    """Raises one UserError that lists every setting that differs."""
+    rows = [
+        f"{name} = {saved.get(name, 'absent')!r}, now {now.get(name, 'absent')!r}"
+        for name in sorted(saved.keys() | now.keys())
+        if saved.get(name) != now.get(name)
+    ]
+    if rows:
+        raise UserError(
+            f"{path}: was trained with other settings: {'; '.join(rows)}. Use the config it was "
+            "trained with"
+        )
 
 
 def report_misfit(
