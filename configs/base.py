@@ -127,11 +127,11 @@ def _retrieval() -> ml_collections.ConfigDict:
     retrieval.rounds = 0  # rounds of reseeding after the propagation (not in the paper)
     retrieval.centring = 0.0  # strength of tightness centring (not in the paper)
     # "online": in every training step, as in the paper. "once": one pass over the instances before
-    # training on a crop that contains every training crop, `canonical_size` pixels wide; 0: as wide
-    # as a training crop. `delta` is a share of the crop that is scored: on the canonical crop the
-    # push is longer, relative to the object, than on a training crop.
+    # training, on a crop `canonical_size` pixels wide; 0: as wide as a training crop. Its scores
+    # are resampled into each training crop; what lies outside it is outside the box, too.
     retrieval.when = "online"
     retrieval.canonical_size = 0
+    retrieval.canonical_margin = 0.3  # of the canonical crop, share of the half-size per side
     return retrieval
 
 
@@ -154,6 +154,12 @@ def best_retrieval(config: ml_collections.ConfigDict) -> None:
     config.retrieval.when = "once"
 
 
+def best_labelling(config: ml_collections.ConfigDict) -> None:
+    """What measured best when masks are cut (none of it is in the paper)."""
+    config.label.shape = 1.0
+    config.label.compete = True
+
+
 def _generator() -> ml_collections.ConfigDict:
     generator = _vit(class_token=False)
     # A trained generator to label with, instead of the workdir's own.
@@ -173,6 +179,9 @@ def _loss() -> ml_collections.ConfigDict:
     loss.crf = 0.5  # [S]
     loss.balanced = False  # mean of the two classes' means in the point loss [?]
     loss.mil_everywhere = False  # the paper: only where retrieval is empty [S]
+    # Cross-entropy against the propagation map as soft labels, over the whole crop (not in the
+    # paper); needs retrieval.decision = "log_ratio".
+    loss.soft = 0.0
     loss.crf_sweeps = 100  # [I]
     loss.crf_sigma = 0.1  # [I]
     return loss
@@ -216,6 +225,11 @@ def _label() -> ml_collections.ConfigDict:
     label = ml_collections.ConfigDict()
     label.source = "generator"  # or "propagation": retrieved scores alone, nothing trained
     label.flip = False  # average with the prediction of the flipped crop [I]
+    # Strength of the shape evidence: extreme points and tightness move each mask's cut (not in the
+    # paper). 1 is what was tuned, for log odds of the propagation map's scale.
+    label.shape = 0.0
+    # Where boxes of one category overlap, pixels go to the stronger claim (not in the paper).
+    label.compete = False
     label.threshold = 0.5  # of the mask probability [?]; relatives use 0.1
     label.device_batch = 8  # crops a device takes at once; labels depend on it in the last bits
     label.part_size = 256  # annotations a finished part holds

@@ -44,6 +44,7 @@ def best(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """One epoch of the decoder and the last two blocks: within an hour on two cores."""
     base.best_retrieval(config)
     config.crop.train_margin = 0.6
+    base.best_labelling(config)
     config.crop.colour = False  # the frozen blocks then serve student and teacher alike
     config.warmup.epochs = 0  # the published backbone is the extractor
     config.train.update(epochs=1, batch_size=8, learning_rate=1e-5, train_blocks=2)

@@ -23,6 +23,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.crop.train_margin = 0.6
     config.crop.colour = False  # the frozen blocks then serve student and teacher alike
     base.best_retrieval(config)
+    base.best_labelling(config)
     config.warmup.update(epochs=2, batch_size=8, learning_rate=1e-6, train_blocks=4)
     config.warmup.decoder_rate = 30.0
     config.train.update(epochs=6, batch_size=8, learning_rate=1e-5, train_blocks=2)

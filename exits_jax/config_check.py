@@ -42,7 +42,10 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "retrieval.when": one_of("online", "once"),
     "retrieval.target_empty": UNIT,
     "retrieval.canonical_size": at_least(0),
+    "retrieval.canonical_margin": at_least(0),
     "generator.prior": at_least(0),
+    "loss.soft": at_least(0),
+    "label.shape": at_least(0),
     "loss.crf_sweeps": at_least(1),
     "loss.crf_sigma": POSITIVE,
     "train.teacher_rate": UNIT,
@@ -84,10 +87,12 @@ def check_config(config: ConfigDict) -> None:
             raise UserError(f"{key} is {value!r}, expected {expected}")
     _check_layers(config)
     from_config.retrieval(config)  # checks itself when it is made
-    if config.generator.prior and config.retrieval.decision != "log_ratio":
-        raise UserError(
-            "generator.prior needs log odds: set retrieval.decision to 'log_ratio', or prior to 0"
-        )
+    for key in ("generator.prior", "loss.soft"):
+        section, name = key.split(".")
+        if config[section][name] and config.retrieval.decision != "log_ratio":
+            raise UserError(
+                f"{key} needs log odds: set retrieval.decision to 'log_ratio', or {key} to 0"
+            )
 
 
 def _check_layers(config: ConfigDict) -> None:

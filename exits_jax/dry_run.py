@@ -12,7 +12,7 @@ from rich.table import Table
 from exits_jax import from_config
 from exits_jax.annotations import Instance
 from exits_jax.models import Generator
-from exits_jax.run import Run, box_area, read_files
+from exits_jax.run import Run, read_files
 
 TRAINS = {"warmup", "train", "prepare"}  # the phases that open the training set
 LABEL_BYTES = 700  # of an annotation in the two label files, typical of COCO
@@ -31,7 +31,7 @@ def describe(run: Run, phases: list[str]) -> None:
     if TRAINS & set(phases):
         smallest = config.data.min_train_area
         train = read_files(run, "train", report=False).instances
-        train = [i for i in train if box_area(i) >= smallest or phases == ["prepare"]]
+        train = [i for i in train if i.box_area >= smallest or phases == ["prepare"]]
     rate = crops_per_second(run)
     table = Table("phase", "work", "time, about", "disk, about")
     for phase in phases:

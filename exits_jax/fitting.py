@@ -71,8 +71,6 @@ def thresholds(run: Run, extractor: Params, data: DataSet) -> RetrievalSettings:
     """The retrieval's settings, calibrated once per workdir where the config asks for that.
 
     No mask is read: the thresholds are scaled until the wanted share of crops retrieves nothing.
-    They are the crops that retrieval sees in training: the canonical ones, or, online, crops of the
-    average random margin (`data.crop.random_window`).
     """
     config = run.config
     settings = from_config.retrieval(config)
@@ -81,15 +79,14 @@ def thresholds(run: Run, extractor: Params, data: DataSet) -> RetrievalSettings:
     made_with = f"{networks.digest(extractor)}-{data.source.fingerprint()}"
     if _saved(run).get("made_with") != made_with:
         count = min(len(data.instances), CALIBRATION_SAMPLE)
-        once = config.retrieval.when == "once"
-        size, margin = _retrieval_size(config), config.crop.train_margin
+        size, margin = _retrieval_crop(config)
         sample = np.linspace(0, len(data.instances) - 1, count).round().astype(int)
         scores, inside = score_sample(
             networks.scores_function(config, settings, size),
             extractor,
             data.source.take(sample),
             crop_size=size,
-            margin=margin if once else margin / 4,
+            margin=margin,
             batch_size=config.label.device_batch,
         )
         ratio = (settings.tau_fg, settings.tau_bg)
@@ -123,7 +120,7 @@ def _supervision(
     if config.retrieval.when == "online":
         scores_of = networks.scores_function(config, settings, config.crop.size)
         return supervise_online(scores_of, settings), dict, extractor
-    size, margin = _retrieval_size(config), config.crop.train_margin
+    size, margin = _retrieval_crop(config)
     scores = canonical_scores(
         networks.scores_function(config, settings, size),
         extractor,
@@ -137,10 +134,14 @@ def _supervision(
     return supervise_once(from_config.grid(config), settings), extend, {}
 
 
-def _retrieval_size(config: ConfigDict) -> int:
-    """Side of the crop that retrieval sees, in pixels."""
-    once = config.retrieval.when == "once"
-    return (once and config.retrieval.canonical_size) or config.crop.size
+def _retrieval_crop(config: ConfigDict) -> tuple[int, float]:
+    """Side in pixels and margin of the crops that retrieval sees in training.
+
+    Online they are random; this is their average (`data.crop.random_window`).
+    """
+    if config.retrieval.when == "online":
+        return config.crop.size, config.crop.train_margin / 4
+    return config.retrieval.canonical_size or config.crop.size, config.retrieval.canonical_margin
 
 
 def _fit(

@@ -119,6 +119,7 @@ def losses(config: ConfigDict) -> LossSettings:
         crf=section.crf,
         balanced=section.balanced,
         mil_everywhere=section.mil_everywhere,
+        soft=section.soft,
         crf_sweeps=section.crf_sweeps,
         crf_sigma=section.crf_sigma,
     )

@@ -18,6 +18,7 @@ from exits_jax.labelling.predict import (
     propagation_predictor,
     with_flip,
     with_prior,
+    with_shape,
 )
 from exits_jax.labelling.quality import Label
 from exits_jax.models import Params
@@ -45,6 +46,7 @@ def make_labels(run: Run, data: DataSet, source: str) -> dict[int, Label]:
         margin=config.crop.label_margin,
         batch_size=config.label.device_batch,
         threshold=config.label.threshold,
+        joint=config.label.compete,
         on_error=skip if config.data.on_error == "skip" else None,
     )
     with (
@@ -83,7 +85,11 @@ def predictor(run: Run, source: str) -> tuple[Predict, Params]:
         predict = generator_predictor(network, params["generator"], config.generator.normalise)
         if config.generator.prior:
             predict = with_prior(predict, propagation, config.generator.prior)
-    return (with_flip(predict) if config.label.flip else predict), params
+    if config.label.flip:
+        predict = with_flip(predict)
+    if config.label.shape:
+        predict = with_shape(predict, config.label.shape)
+    return predict, params
 
 
 def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]) -> None:

@@ -46,7 +46,11 @@ def initial_generator(config: ConfigDict, workdir: Workdir, network: Generator) 
         encoder = extractor_params(config, workdir)
     else:
         encoder = published_params(config.generator, network.encoder, config.seed)
-    return _random(network, config.seed + 1) | {"encoder": encoder}
+    params = _random(network, config.seed + 1) | {"encoder": encoder}
+    if config.generator.prior:  # the residual begins at zero: the first mask is the map's
+        last = params["decoder"]["prototype"]["fc2"]
+        params["decoder"]["prototype"]["fc2"] = jax.tree.map(jnp.zeros_like, last)
+    return params
 
 
 def extractor_with_decoder(config: ConfigDict, network: Generator) -> Params:

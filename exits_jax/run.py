@@ -49,7 +49,7 @@ def data_to_train(run: Run) -> DataSet:
     With `data.on_error = "skip"` those with unreadable images are left out, and listed.
     """
     data, smallest = _read(run, "train"), run.config.data.min_train_area
-    large = [n for n, i in enumerate(data.instances) if box_area(i) >= smallest]
+    large = [n for n, i in enumerate(data.instances) if i.box_area >= smallest]
     if not large:
         raise UserError(
             f"{data.annotations.file}: none of its {len(data.instances)} boxes covers "
@@ -119,12 +119,6 @@ def report_problems(run: Run, role: str, problems: Sequence[Problem]) -> None:
     known = path.read_text().splitlines() if path.exists() else []
     new = [line for line in lines if line not in known]
     write_bytes(path, "".join(f"{line}\n" for line in known + new).encode())
-
-
-def box_area(instance: Instance) -> float:
-    """Square pixels of the box."""
-    x0, y0, x1, y1 = instance.box_xyxy
-    return float((x1 - x0) * (y1 - y0))
 
 
 def _read(run: Run, role: str) -> DataSet:

@@ -26,7 +26,7 @@ def gradient(height, width):
 
 def test_fixed_window_is_a_share_of_the_half_size():
     np.testing.assert_allclose(crop.fixed_window(BOX, 0.3), [14, 27, 66, 53])
-    np.testing.assert_allclose(crop.canonical_window(BOX, 1.2), [-4, 18, 84, 62])
+    np.testing.assert_allclose(crop.fixed_window(BOX, 1.2), [-4, 18, 84, 62])
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,9 @@ def test_degenerate_boxes_get_the_minimum_side(box):
 
 @settings(max_examples=100, deadline=None)
 @given(boxes, st.floats(0, 3), st.integers(0, 2**32 - 1))
-def test_canonical_window_contains_every_random_window(box, scale, seed):
+def test_fixed_window_contains_every_random_window(box, scale, seed):
     window = crop.random_window(box, scale, np.random.default_rng(seed))
-    whole = crop.canonical_window(box, scale)
+    whole = crop.fixed_window(box, scale)
     slack = 1e-9
     assert (window[:2] >= whole[:2] - slack).all()
     assert (window[2:] <= whole[2:] + slack).all()

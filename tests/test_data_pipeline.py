@@ -59,7 +59,7 @@ def test_rows_are_consistent_with_their_window(instances):
         instance = instances[row["index"]]
         window, flip = row["window_xyxy"].astype(float), bool(row["flip"])
         flips.add(flip)
-        whole = crop.canonical_window(instance.box_xyxy, AUGMENT.margin_scale)
+        whole = crop.fixed_window(instance.box_xyxy, AUGMENT.margin_scale)
         assert (window[:2] >= whole[:2] - 1e-3).all()
         assert (window[2:] <= whole[2:] + 1e-3).all()
         expected = crop.box_to_crop(instance.box_xyxy, window, flip)

@@ -140,7 +140,7 @@ def test_summary_shows_missing_numbers_as_na_and_the_best_in_bold():
     assert "<td>1,200</td><td>0.600</td>" in table
     assert "<b>0.750</b>" in table
     assert table.count("<b>") == 1
-    assert table.count("n/a") == 2 * (len(report_page.COLUMNS) - 2)
+    assert table.count(">n/a<") == 2 * (len(report_page.COLUMNS) - 2)
     assert "A&lt;b" in table
     assert "No ground truth" in report_page.summary_table(None)
 

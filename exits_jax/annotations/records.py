@@ -55,6 +55,12 @@ class Instance:
     points_source: str
     area: float
 
+    @property
+    def box_area(self) -> float:
+        """Square pixels of the box."""
+        x0, y0, x1, y1 = self.box_xyxy
+        return float((x1 - x0) * (y1 - y0))
+
 
 @dataclass(frozen=True)
 class Problem:

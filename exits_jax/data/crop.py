@@ -32,14 +32,6 @@ def fixed_window(box_xyxy: Float[np.ndarray, "4"], margin: float) -> Float[np.nd
     return np.concatenate([centre - half * (1 + margin), centre + half * (1 + margin)])
 
 
-def canonical_window(box_xyxy: Float[np.ndarray, "4"], scale: float) -> Float[np.ndarray, "4"]:
-    """The window that contains every `random_window(box_xyxy, scale, ...)`, the same each epoch.
-
-    What is computed on it once (point retrieval) can be resampled to any training crop of the box.
-    """
-    return fixed_window(box_xyxy, scale)
-
-
 def random_window(
     box_xyxy: Float[np.ndarray, "4"], scale: float, rng: np.random.Generator
 ) -> Float[np.ndarray, "4"]:

@@ -34,8 +34,7 @@ def label_batches(
     Args:
       examples: a source, or instances whose images are files.
       crop_size: side of the crops in pixels.
-      margin: share of the box's half-size added on each side (`crop.fixed_window`). With the
-        training margin, the windows are the canonical ones.
+      margin: share of the box's half-size added on each side (`crop.fixed_window`).
       batch_size: rows; the last batch is padded with rows that are not `valid`.
       threads: decode and crop ahead of the consumer; 0 does it in the consumer's thread. The
         batches are the same for any number.

@@ -1,7 +1,8 @@
 """Instances in, labels out: predict, paste, cut, judge; part by part, so that nothing is lost."""
 
+import itertools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -10,6 +11,7 @@ from exits_jax.annotations import Instance
 from exits_jax.data.pipeline import label_batches
 from exits_jax.data.source import Source
 from exits_jax.errors import UserError
+from exits_jax.labelling.compete import Crop, compete
 from exits_jax.labelling.export import merge, read_parts, write_part
 from exits_jax.labelling.paste import binary_mask, paste_probability
 from exits_jax.labelling.predict import Predict
@@ -25,6 +27,7 @@ class Labeller:
       margin: share of the box's half-size added on each side.
       batch_size: crops at a time; constant, because features differ in the last bits between sizes.
       threshold: the mask is where the probability is greater.
+      joint: the masks of an image compete (`compete`); bring the instances of an image together.
       on_error: called for an instance whose image cannot be used, which then gets its box as mask,
         flagged `item_error`. None: the error is raised.
     """
@@ -37,9 +40,11 @@ class Labeller:
         margin: float,
         batch_size: int,
         threshold: float = 0.5,
+        joint: bool = False,
         on_error: Callable[[Instance, UserError], None] | None = None,
     ) -> None:
         self._predict, self._threshold, self._on_error = predict, threshold, on_error
+        self._joint = joint
         self._cut = {"crop_size": crop_size, "margin": margin, "batch_size": batch_size}
 
     def __call__(self, source: Source, instances: Sequence[Instance]) -> list[Label]:
@@ -53,14 +58,25 @@ class Labeller:
                 self._on_error(instances[index], error)
                 labels[index] = box_label(instances[index])
 
+        crops: dict[int, Crop] = {}
         for batch in label_batches(source, **self._cut, on_error=unusable):
             logits = self._predict(batch)
             for row in np.flatnonzero(batch["valid"]):
                 index = int(batch["index"][row])
-                labels[index] = label_from_logits(
-                    instances[index], logits[row], batch["window_xyxy"][row], self._threshold
-                )
+                crops[index] = Crop(instances[index], logits[row], batch["window_xyxy"][row])
+        for index, crop in zip(crops, self._joined(list(crops.values())), strict=True):
+            labels[index] = label_from_logits(*crop, self._threshold)
         return [labels[index] for index in range(len(instances))]
+
+    def _joined(self, crops: Sequence[Crop]) -> Iterator[Crop]:
+        """The crops as they are, or after those of an image competed."""
+        if not self._joint:
+            yield from crops
+            return
+        for _, group in itertools.groupby(crops, lambda crop: crop.instance.image.id):
+            together = list(group)
+            for crop, logits in zip(together, compete(together), strict=True):
+                yield crop._replace(logits=logits)
 
 
 def label_from_logits(
@@ -86,6 +102,19 @@ def label_from_logits(
     return make_label(instance, mask, probability, region, empty=empty)
 
 
+def part_positions(instances: Sequence[Instance], part_size: int) -> list[range]:
+    """Positions of each part: at least `part_size` of them, cut only where the image changes."""
+    parts, first = [], 0
+    for end in range(1, len(instances) + 1):
+        last = end == len(instances)
+        if last or (
+            end - first >= part_size and instances[end].image.id != instances[end - 1].image.id
+        ):
+            parts.append(range(first, end))
+            first = end
+    return parts
+
+
 def label_in_parts(
     label: Callable[[Source, Sequence[Instance]], list[Label]],
     source: Source,
@@ -96,17 +125,17 @@ def label_in_parts(
     finished: Callable[[int, bool], None],
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[int, Label]:
-    """Labels everything, `part_size` annotations at a time, each part a file when it is done.
+    """Labels everything part by part, each part a file when it is done.
 
-    Parts that are there already are not made again. Batches never reach over a part, so labels do
-    not depend on where an earlier run stopped.
+    Parts that are there already are not made again. Batches never reach over a part, and neighbours
+    on one image are never parted, so labels do not depend on where an earlier run stopped.
 
     Args:
       label: a `Labeller`.
       source: where the images come from.
       instances: those of `source`, in document order.
       folder: where parts are kept.
-      part_size: annotations in a part.
+      part_size: annotations in a part, or more to the end of an image.
       finished: called after each part with its size and whether it was there before.
       stop: asked before each part; True ends the work.
 
@@ -114,10 +143,9 @@ def label_in_parts(
       Labels by annotation id: all of them, unless `stop` said so.
     """
     parts = read_parts(folder)
-    for number, first in enumerate(range(0, len(instances), part_size)):
+    for number, positions in enumerate(part_positions(instances, part_size)):
         if stop():
             break
-        positions = range(first, min(first + part_size, len(instances)))
         known = number in parts
         if not known:
             parts[number] = label(source.take(positions), [instances[i] for i in positions])

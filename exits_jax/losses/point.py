@@ -20,7 +20,7 @@ def point_loss(
 
     Args:
       logits: of the mask at the points; from logits, so that certain points keep exact gradients.
-      labels: 1 foreground, 0 background.
+      labels: 1 foreground, 0 background, or a probability in between.
       weights: 0 where there is no label; other weights count in proportion.
       balanced: give foreground and background equal say; a class without points has none.
 

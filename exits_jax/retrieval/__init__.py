@@ -18,6 +18,7 @@ from exits_jax.retrieval.propagation import (
 from exits_jax.retrieval.resample import resample_score
 from exits_jax.retrieval.score import Scores, propagation_score, similarity_matrix
 from exits_jax.retrieval.settings import RESEEDED_KEYS, RetrievalSettings
+from exits_jax.retrieval.shape import shape_offset
 from exits_jax.retrieval.similarity import attention_similarity, key_similarity
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "retrieve_points",
     "score_inputs",
     "seed_points",
+    "shape_offset",
     "similarity_matrix",
     "transition_matrix",
 ]

@@ -20,7 +20,7 @@ def resample_score(
 
     Args:
       score: on the grid of `from_window`, which is not flipped.
-      from_window: xyxy in image coordinates; should contain `to_window`.
+      from_window: xyxy in image coordinates.
       to_window: xyxy in image coordinates.
       flip: whether the target crop is mirrored left to right.
       grid: N, cells per side of the target; None means as many as the source has.

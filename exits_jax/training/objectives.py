@@ -25,6 +25,7 @@ class LossSettings:
     crf: float = 0.5
     balanced: bool = False  # not given in the paper
     mil_everywhere: bool = False  # the paper: only where retrieval is empty
+    soft: float = 0.0  # not given in the paper
     crf_sweeps: int = 100  # inferred
     crf_sigma: float = 0.1  # inferred
 
@@ -38,6 +39,8 @@ def generator_objective(
     prior: float = 0.0,
 ) -> Objective:
     """point * L_point + crf * L_crf + [nothing retrieved] * mil * L_mil, per crop.
+
+    And soft * the cross-entropy against the propagation map, where that is asked for.
 
     Args:
       generator: the student; the teacher is the same network with other parameters.
@@ -80,7 +83,7 @@ def warmup_objective(
     A mask decoder sits on the extractor; no CRF, no teacher. The paper does not publish this loss.
     Arguments and result are those of `generator_objective`.
     """
-    weights = dataclasses.replace(weights, crf=0.0, mil_everywhere=True)
+    weights = dataclasses.replace(weights, crf=0.0, soft=0.0, mil_everywhere=True)
     return generator_objective(generator, pixels, supervise, weights)
 
 
@@ -98,7 +101,30 @@ def supervised_parts(
     mil = mil_loss(jax.nn.sigmoid(logits), box_mask, valid=valid)
     if not weights.mil_everywhere:
         mil = jnp.where(points.empty, mil, 0.0)
-    return {"point": point, "mil": mil, "empty": points.empty.astype(jnp.float32)}
+    parts = {"point": point, "mil": mil, "empty": points.empty.astype(jnp.float32)}
+    if weights.soft:
+        parts["soft"] = soft_loss(at_points(logits, grid), points.score, batch)
+    return parts
+
+
+def soft_loss(
+    logits: Float[Array, "b p"], score: Float[Array, "b p"], batch: Batch
+) -> Float[Array, " b"]:
+    """Cross-entropy against the propagation map in the box and background outside it.
+
+    Not given in the paper. Every cell of the image counts alike; a crop whose map says nothing (no
+    extreme points) is left out.
+
+    Args:
+      logits: at the points.
+      score: log odds, from `propagation_score`.
+      batch: its boxes are read.
+    """
+    grid = round(score.shape[-1] ** 0.5)
+    inside = inside_box(batch["box_xyxy"], batch["valid_xyxy"], grid)
+    shown = inside_box(batch["valid_xyxy"], batch["valid_xyxy"], grid)
+    known = shown & jnp.any(score != 0, axis=-1, keepdims=True)
+    return point_loss(logits, jnp.where(inside, jax.nn.sigmoid(score), 0.0), known)
 
 
 def at_points(logits: Float[Array, "b m m"], grid: int) -> Float[Array, "b p"]:
@@ -140,5 +166,6 @@ def _crf(
 
 
 def _weighted(parts: dict[str, Any], weights: LossSettings) -> Float[Array, " b"]:
-    loss = weights.point * parts["point"] + weights.mil * parts["mil"]
-    return loss + weights.crf * parts["crf"] if "crf" in parts else loss
+    """The sum of the weighted parts that there are."""
+    names = [name for name in ("point", "mil", "crf", "soft") if name in parts]
+    return sum(getattr(weights, name) * parts[name] for name in names)

@@ -1,8 +1,8 @@
 """Propagation scores computed once per instance, before training (`retrieval.when = "once"`).
 
 Not given in the paper, which retrieves points in every step. Scores are kept as float16 on a
-canonical crop that contains every training crop (`data.crop.canonical_window`); the step resamples
-them (`supervision.supervise_once`).
+canonical crop of the instance (`data.crop.fixed_window`); the step resamples them
+(`supervision.supervise_once`).
 """
 
 import io
@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Float16
 
-from exits_jax.data.crop import canonical_window
+from exits_jax.data.crop import fixed_window
 from exits_jax.data.pipeline import label_batches
 from exits_jax.data.source import Source
 from exits_jax.files import write_bytes
@@ -45,7 +45,7 @@ def canonical_scores(
       source: what is trained on.
       folder: where the parts are.
       crop_size: side of the canonical crop in pixels.
-      margin: largest margin of a training crop, in half-sizes of the box.
+      margin: of the canonical crop, share of the box's half-size per side.
       batch_size: crops at a time.
     """
     forward = jax.jit(lambda p, batch: scores_of(p, batch).score)
@@ -77,7 +77,7 @@ def with_canonical(
     scores: Float16[np.ndarray, "n M M"], source: Source, margin: float
 ) -> Callable[[Batch], Batch]:
     """Builds the function that adds "canonical_score" and "canonical_window" to a batch."""
-    windows = np.stack([canonical_window(box, margin) for box in source.box_xyxy])
+    windows = np.stack([fixed_window(box, margin) for box in source.box_xyxy])
     windows = windows.astype(np.float32)
 
     def extend(batch: Batch) -> Batch:

@@ -51,7 +51,7 @@ def supervise_online(
 def supervise_once(grid: int, settings: RetrievalSettings) -> Supervise:
     """Retrieval from scores that were computed before training, on a canonical crop.
 
-    The canonical crop contains every training crop; its scores are resampled into the crop at hand,
+    The canonical crop contains the box; its scores are resampled into the training crop at hand,
     while seeds and box are the crop's own. So the extractor costs nothing per step. Not given in
     the paper. The batch brings "canonical_score" [b,M,M] and "canonical_window" [b,4].
     """
