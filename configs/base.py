@@ -33,6 +33,9 @@ def _data() -> ml_collections.ConfigDict:
     # What is labelled and evaluated: an annotation file and the folder of its images.
     data.annotations = ""
     data.images = ""
+    # A detector's boxes (COCO results form), labelled in place of the file's annotations, against
+    # which average precision then is measured.
+    data.boxes = ""
     # What is trained on; both empty: the same as above.
     data.train_annotations = ""
     data.train_images = ""
@@ -158,6 +161,7 @@ def best_labelling(config: ml_collections.ConfigDict) -> None:
     """What measured best when masks are cut (none of it is in the paper)."""
     config.label.shape = 1.0
     config.label.compete = True
+    config.label.score = "predicted_iou"
 
 
 def _generator() -> ml_collections.ConfigDict:
@@ -224,6 +228,10 @@ def _train() -> ml_collections.ConfigDict:
 def _label() -> ml_collections.ConfigDict:
     label = ml_collections.ConfigDict()
     label.source = "generator"  # or "propagation": retrieved scores alone, nothing trained
+    # Score of a label: "mean_probability" inside the mask, or "predicted_iou", which was fitted to
+    # the best settings' maps (not in the paper).
+    label.score = "mean_probability"
+    label.min_score = 0.0  # labels of a lower score are left out of the label files
     label.flip = False  # average with the prediction of the flipped crop [I]
     # Strength of the shape evidence: extreme points and tightness move each mask's cut (not in the
     # paper). 1 is what was tuned, for log odds of the propagation map's scale.

@@ -53,6 +53,8 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "train.checkpoint_every": at_least(1),
     "train.log_every": at_least(1),
     "label.source": one_of("generator", "propagation"),
+    "label.score": one_of("mean_probability", "predicted_iou"),
+    "label.min_score": UNIT,
     "label.threshold": UNIT,
     "label.device_batch": at_least(1),
     "label.part_size": at_least(1),
@@ -85,6 +87,8 @@ def check_config(config: ConfigDict) -> None:
         value = (config[section] if section else config)[name]
         if not right(value):
             raise UserError(f"{key} is {value!r}, expected {expected}")
+    if config.data.boxes and config.data.source == "tfds":
+        raise UserError("data.boxes needs data.source=files: prepared data has its own instances")
     _check_layers(config)
     from_config.retrieval(config)  # checks itself when it is made
     for key in ("generator.prior", "loss.soft"):

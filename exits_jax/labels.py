@@ -9,7 +9,7 @@ from exits_jax.evaluation.tables import shown
 from exits_jax.files import write_json
 from exits_jax.fitting import saved_thresholds
 from exits_jax.interruption import stop_between_steps
-from exits_jax.labelling.export import pseudo_labels, results
+from exits_jax.labelling.export import pseudo_labels, results, review_queue
 from exits_jax.labelling.formats import with_polygons, write_index_pngs, write_yolo
 from exits_jax.labelling.label import Labeller, label_in_parts
 from exits_jax.labelling.predict import (
@@ -20,6 +20,7 @@ from exits_jax.labelling.predict import (
     with_prior,
     with_shape,
 )
+from exits_jax.labelling.predicted_iou import predicted_iou
 from exits_jax.labelling.quality import Label
 from exits_jax.models import Params
 from exits_jax.progress import track
@@ -47,6 +48,7 @@ def make_labels(run: Run, data: DataSet, source: str) -> dict[int, Label]:
         batch_size=config.label.device_batch,
         threshold=config.label.threshold,
         joint=config.label.compete,
+        judge=predicted_iou if config.label.score == "predicted_iou" else None,
         on_error=skip if config.data.on_error == "skip" else None,
     )
     with (
@@ -93,14 +95,22 @@ def predictor(run: Run, source: str) -> tuple[Predict, Params]:
 
 
 def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]) -> None:
-    """The results form, other formats asked for, and last `pseudo_labels.json`: then it is done.
+    """The results form, the review queue, other formats asked for, and last `pseudo_labels.json`.
+
+    Labels below `label.min_score` are left out of all but the queue.
 
     Further formats (`label.formats`): "polygons" -> pseudo_labels.polygons.json, "png" -> png/,
     "yolo" -> yolo/.
     """
-    document = pseudo_labels(annotations.document, labels, annotations.instances)
-    folder = run.workdir.folder
-    write_json(run.workdir.results, results(labels, annotations.instances))
+    folder, least = run.workdir.folder, run.config.label.min_score
+    kept = [i for i in annotations.instances if labels[i.id].score >= least]
+    if least:
+        print(f"kept {len(kept)} of {len(annotations.instances)} (label.min_score = {least})")
+    document = pseudo_labels(annotations.document, labels, kept)
+    write_json(folder / "review.json", review_queue(labels, annotations.instances), indent=2)
+    rows = annotations.document["annotations"]
+    found = {i.id: float(rows[i.index]["score"]) for i in kept} if run.config.data.boxes else None
+    write_json(run.workdir.results, results(labels, kept, found))
     for name in run.config.label.formats:
         if name == "polygons":
             polygons, loss = with_polygons(document)

@@ -15,6 +15,7 @@ from exits_jax.annotations import Annotations
 from exits_jax.config_check import check_config
 from exits_jax.dry_run import describe
 from exits_jax.errors import UserError
+from exits_jax.evaluation.coco_ap import DETECTION_FIGURES, detection_ap
 from exits_jax.evaluation.iou import (
     GroundTruth,
     filled_box_labels,
@@ -23,13 +24,15 @@ from exits_jax.evaluation.iou import (
 )
 from exits_jax.evaluation.summary import category_names, evaluation_record, image_names
 from exits_jax.evaluation.tables import breakdown, comparison, rich_table
+from exits_jax.evaluation.tables import shown as figure
 from exits_jax.files import write_json
 from exits_jax.gallery import shown, write_gallery
-from exits_jax.labelling.export import labels_of
+from exits_jax.labelling.export import labels_of, results
+from exits_jax.labelling.quality import Label
 from exits_jax.labels import make_labels, write_labels
 from exits_jax.models import save_params
 from exits_jax.progress import track
-from exits_jax.run import Run, data_to_label, prepared_folder, read_files, usable
+from exits_jax.run import DataSet, Run, data_to_label, prepared_folder, read_files, usable
 from exits_jax.workdir import Workdir
 
 # label.source -> what its labels are called in tables; propagation is one of the baselines, too.
@@ -99,15 +102,13 @@ def evaluate(run: Run) -> None:
     if not run.workdir.labels.exists():
         raise UserError(f"{run.workdir.labels}: not there yet; run --mode=label first")
     data = data_to_label(run)
-    annotations = data.annotations
     labels = labels_of(json.loads(run.workdir.labels.read_text()))
     source = run.config.label.source
-    missing = [i.id for i in annotations.instances if i.id not in labels]
-    if missing:
-        raise UserError(
-            f"{run.workdir.labels}: has no label for annotation {missing[0]} of "
-            f"{annotations.file}: made for other annotations? run --mode=label again"
-        )
+    data = labelled(run, data, labels)
+    annotations = data.annotations
+    facts = {"config": run.config.name, "labels from": source, "instances": len(labels)}
+    if run.config.data.boxes:
+        return evaluate_detections(run, data, labels, facts)
     truth = measured = record = None
     if any_mask(annotations):
         truth = read_ground_truth(annotations)
@@ -120,13 +121,62 @@ def evaluate(run: Run) -> None:
         measured = {name: label_ious(truth, masks) for name, masks in methods.items()}
         write_json(run.workdir.evaluation, record, indent=2)
     ious = measured[LABEL_NAMES[source]] if measured else None
-    facts = {"config": run.config.name, "labels from": source, "instances": len(labels)}
     write_gallery(run, shown(data, labels, truth, ious), record, LABEL_NAMES[source], facts)
     if record:
         print_tables(truth, record, measured, LABEL_NAMES[source], run.config.report.apart)
     else:
         print("no ground-truth masks in the annotation file: nothing to measure the labels against")
     print(f"report: {run.workdir.report}")
+
+
+def evaluate_detections(
+    run: Run, data: DataSet, labels: Mapping[int, Label], facts: Mapping[str, object]
+) -> None:
+    """Average precision of a detector's boxes with masks, end to end; draws and reports.
+
+    Beside it the boxes themselves: as boxes, and filled as masks.
+    """
+    write_gallery(run, shown(data, labels, None, None), None, "", facts)
+    annotations = read_files(run, "truth", report=False)
+    if any_mask(annotations):
+        figures = detection_figures(run, data, read_ground_truth(annotations))
+        write_json(run.workdir.evaluation, figures, indent=2)
+        rows = [["", *DETECTION_FIGURES]]
+        rows += [[name, *map(figure, row.values())] for name, row in figures.items()]
+        Console().print(rich_table(rows, "detection, COCO's average precision"))
+    print(f"report: {run.workdir.report}")
+
+
+def detection_figures(
+    run: Run, data: DataSet, truth: GroundTruth
+) -> dict[str, dict[str, float | None]]:
+    """What `evaluation.json` holds for a detector's boxes: boxes, filled boxes and masks."""
+    boxes = data.annotations.document["annotations"]
+    scores = {i.id: float(boxes[i.index]["score"]) for i in data.instances}
+    filled = filled_box_labels(data.instances)
+    masks = json.loads(run.workdir.results.read_text())
+    return {
+        "boxes, as boxes": detection_ap(truth, boxes, "bbox"),
+        "filled box": detection_ap(truth, results(filled, data.instances, scores)),
+        LABEL_NAMES[run.config.label.source]: detection_ap(truth, masks),
+    }
+
+
+def labelled(run: Run, data: DataSet, labels: Mapping[int, Label]) -> DataSet:
+    """The instances that have a label: all of them, but for those below `label.min_score`."""
+    missing = [i.id for i in data.instances if i.id not in labels]
+    if not missing:
+        return data
+    if not run.config.label.min_score:
+        raise UserError(
+            f"{run.workdir.labels}: has no label for annotation {missing[0]} of "
+            f"{data.annotations.file}: made for other annotations? run --mode=label again"
+        )
+    print(f"{len(missing)} of {len(data.instances)} are below label.min_score: not measured")
+    kept = data.take([n for n, i in enumerate(data.instances) if i.id in labels])
+    instances = [i for i in data.annotations.instances if i.id in labels]
+    annotations = dataclasses.replace(data.annotations, instances=instances)
+    return dataclasses.replace(kept, annotations=annotations)
 
 
 def any_mask(annotations: Annotations) -> bool:

@@ -103,6 +103,7 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
         on_error=data.on_error,
         seed=run.config.seed,
         click_noise=data.click_noise,
+        boxes=data.boxes if role == "label" else None,
     )
     if report:
         report_problems(run, role, annotations.problems)

@@ -17,6 +17,7 @@ FREE = (
     "data.source",
     "data.workers",
     "label.formats",
+    "label.min_score",
     "report.",
     "train.checkpoint_every",
     "train.log_every",

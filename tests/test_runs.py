@@ -423,6 +423,55 @@ def test_generator_of_other_settings_is_refused(finished, data, tmp_path, capsys
     assert "generator.normalise = 'imagenet', now 'half'" in capsys.readouterr().err
 
 
+def test_labels_below_the_least_score_are_left_out_and_can_be_had_back(data, tmp_path, capsys):
+    source = "--config.label.source=propagation"
+    assert run(tmp_path, data, source) == 0
+    queue = json.loads((tmp_path / "review.json").read_text())
+    scores = [row["score"] for row in queue]
+    assert scores == sorted(scores)
+    least = scores[len(scores) // 2]
+    assert run(tmp_path, data, source, f"--config.label.min_score={least}", mode="label") == 0
+
+    def labels():
+        return json.loads((tmp_path / "pseudo_labels.json").read_text())["annotations"]
+
+    assert {a["id"] for a in labels()} == {r["annotation_id"] for r in queue if r["score"] >= least}
+    assert len(json.loads((tmp_path / "review.json").read_text())) == len(queue)
+    assert run(tmp_path, data, source, f"--config.label.min_score={least}", mode="evaluate") == 0
+    assert json.loads((tmp_path / "evaluation.json").read_text())["n"] == len(labels())
+    assert "are below label.min_score" in capsys.readouterr().out
+    assert run(tmp_path, data, source, mode="label") == 0
+    assert len(json.loads((tmp_path / "pseudo_labels.json").read_text())["annotations"]) == len(
+        queue
+    )
+
+
+def test_boxes_of_a_detector_are_labelled_and_measured(data, tmp_path, capsys):
+    document = json.loads((data / "annotations.json").read_text())
+    boxes = [
+        {key: a[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.5}
+        for a in document["annotations"]
+        if not a.get("iscrowd")
+    ]
+    file = tmp_path / "detections.json"
+    file.write_text(json.dumps(boxes))
+    arguments = ("--config.label.source=propagation", f"--config.data.boxes={file}")
+    assert run(tmp_path / "w", data, *arguments) == 0
+    labels = json.loads((tmp_path / "w" / "pseudo_labels.json").read_text())["annotations"]
+    assert [a["id"] for a in labels] == list(range(1, len(boxes) + 1))
+    assert all(a["exits"]["extreme_points_source"] == "box" for a in labels)
+    results = json.loads((tmp_path / "w" / "pseudo_labels.results.json").read_text())
+    assert all(r["score"] == a["exits"]["score"] / 2 for r, a in zip(results, labels, strict=True))
+    figures = json.loads((tmp_path / "w" / "evaluation.json").read_text())
+    assert figures["boxes, as boxes"]["ap"] == pytest.approx(1.0)  # they are the true ones
+    assert 0 < figures["propagation only"]["ap"] < 1
+
+    boxes[1]["bbox"] = [0, 0, -1, 5]
+    file.write_text(json.dumps(boxes))
+    assert run(tmp_path / "v", data, *arguments) == 2
+    assert "detections.json: annotation 2: bad_box: bbox is" in capsys.readouterr().err
+
+
 def test_full_disk_is_one_clear_line_and_loses_nothing(data, tmp_path, capsys, monkeypatch):
     import errno
     import os

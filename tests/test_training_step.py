@@ -9,10 +9,11 @@ import pytest
 from exits_jax.errors import UserError
 from exits_jax.labelling.predict import with_prior
 from exits_jax.models import Generator, build_vit
-from exits_jax.retrieval import RetrievalSettings, crop_scores, prior_logits
+from exits_jax.retrieval import RetrievalSettings, crop_scores, inside_box, prior_logits
 from exits_jax.training.objectives import (
     LossSettings,
     generator_objective,
+    soft_loss,
     supervised_parts,
     warmup_objective,
 )
@@ -287,3 +288,17 @@ def test_prior_adds_the_propagation_map_to_the_logits():
         0.5,
     )
     np.testing.assert_allclose(predict(batch), expected, atol=1e-6)
+
+
+def test_soft_loss_is_least_at_the_map_and_leaves_out_what_it_does_not_know():
+    batch = make_batch(2)
+    rng = np.random.default_rng(0)
+    score = jnp.asarray(rng.normal(size=(2, 256)), jnp.float32).at[1].set(0.0)
+    loss = jax.jit(lambda logits: soft_loss(logits, score, batch))
+    inside = np.asarray(inside_box(batch["box_xyxy"], batch["valid_xyxy"], 16))
+    at_map = jnp.where(inside, score, -20.0)
+    best = loss(at_map)
+    assert float(best[1]) == 0.0  # nothing is known of the second crop
+    for change in (0.5, -0.5):
+        assert float(loss(at_map + change * inside)[0]) > float(best[0])
+    assert float(loss(jnp.where(inside, score, 0.0))[0]) > float(best[0])  # outside is background

@@ -8,6 +8,7 @@ from typing import Any
 
 from exits_jax.annotations import coco, lvis, open_images, voc
 from exits_jax.annotations.records import Annotations, BadItem, Problem, problem_line
+from exits_jax.annotations.results import boxes_document
 from exits_jax.errors import UserError
 
 KINDS = ("auto", "coco", "lvis", "voc", "open_images")
@@ -22,6 +23,7 @@ def read_annotations(
     on_error: str = "stop",
     seed: int = 0,
     click_noise: float = 0.0,
+    boxes: str | os.PathLike | None = None,
 ) -> Annotations:
     """Reads an annotation file.
 
@@ -36,6 +38,8 @@ def read_annotations(
         it in `problems`. A mistake in the file as a whole always stops.
       seed: of the click noise.
       click_noise: standard deviation in pixels of noise added to all points; 0 for none.
+      boxes: a detector's boxes, in COCO's results form: they are the instances, and the file gives
+        images and categories alone.
 
     Raises:
       UserError: the file, or with on_error="stop" an item in it, cannot be used; one line that
@@ -54,6 +58,9 @@ def read_annotations(
     try:
         document = read_document(file, folder, kind, report)
         coco.check_structure(document)
+        if boxes:
+            file = pathlib.Path(boxes)  # what problems from here on are in
+            document = boxes_document(document, load_json(file), report)
     except BadItem as bad:
         raise UserError(problem_line(file, Problem(bad.code, bad.text))) from bad
     coco.number_annotations(document["annotations"])

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 from exits_jax.evaluation.iou import GroundTruth, ScoredMask, checked_rle
 
+DETECTION_FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 EVERY_AREA = [0.0, 1e10]  # COCO's own bounds of "all"
 
 
@@ -49,6 +50,37 @@ def box_conditioned_ap(truth: GroundTruth, labels: Mapping[int, ScoredMask]) -> 
     return AveragePrecision(
         float(precision.mean()), float(precision[0].mean()), float(precision[5].mean())
     )
+
+
+def detection_ap(
+    truth: GroundTruth, found: Sequence[Mapping[str, Any]], iou_type: str = "segm"
+) -> dict[str, float | None]:
+    """COCO's detection figures of results, by COCOeval as it is: at most 100 an image, every area.
+
+    Args:
+      truth: the ground truth.
+      found: {image_id, category_id, score} and `segmentation` (run lengths) or `bbox` each.
+      iou_type: "segm" or "bbox".
+
+    Returns:
+      ap, ap50, ap75, ap_small, ap_medium, ap_large: fractions 0..1, None where there is nothing.
+    """
+    _, expected = _by_category(truth, {})
+    truths = [entry for entries in expected.values() for entry in entries]
+    for entry in truths:
+        entry["bbox"] = pycocotools.mask.toBbox(entry["segmentation"]).tolist()
+    with contextlib.redirect_stdout(io.StringIO()):
+        ground_truth = _coco(truths)
+        known = ground_truth.getImgIds()
+        detections = [dict(item) for item in found if item["image_id"] in known]
+        if not detections:
+            return dict.fromkeys(DETECTION_FIGURES)
+        coco_eval = COCOeval(ground_truth, ground_truth.loadRes(detections), iou_type)
+        coco_eval.evaluate()
+        coco_eval.accumulate()
+        coco_eval.summarize()
+    figures = zip(DETECTION_FIGURES, coco_eval.stats, strict=False)
+    return {name: float(value) if value >= 0 else None for name, value in figures}
 
 
 def _by_category(

@@ -65,12 +65,12 @@ def _without_lost(crop: Crop, rivals: Sequence[Crop]) -> Float[np.ndarray, "m m"
         )
         claim = np.asarray(claim)[0]
         lost = (claim > 0) & (claim > crop.logits + MARGIN)
-        lost &= _cells_in_box(rival.instance.box_xyxy, crop.window_xyxy, side)
+        lost &= cells_in_box(rival.instance.box_xyxy, crop.window_xyxy, side)
         logits = np.where(lost, np.float32(LOST), logits)
     return logits
 
 
-def _cells_in_box(
+def cells_in_box(
     box_xyxy: Float[np.ndarray, "4"], window_xyxy: Float[np.ndarray, "4"], side: int
 ) -> Bool[np.ndarray, "m m"]:
     """Cells of a window whose centres lie in a box of the image."""

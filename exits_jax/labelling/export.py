@@ -9,6 +9,7 @@ from typing import Any
 
 from exits_jax.annotations.records import Instance
 from exits_jax.errors import UserError
+from exits_jax.evaluation.iou import ScoredMask
 from exits_jax.files import write_json
 from exits_jax.labelling.quality import Label
 
@@ -49,11 +50,21 @@ def pseudo_labels(
     return {**document, "annotations": annotations}
 
 
-def results(labels: Mapping[int, Label], instances: Sequence[Instance]) -> list[dict[str, Any]]:
+def results(
+    labels: Mapping[int, ScoredMask],
+    instances: Sequence[Instance],
+    confidence: Mapping[int, float] | None = None,
+) -> list[dict[str, Any]]:
     """The labels in COCO's results form, which `COCO.loadRes` and lvis-api read.
 
     There is no `bbox` in it on purpose: with one, both take the box's area for the mask's and put
     objects into the wrong size group. `id` is the annotation's (both readers count anew).
+
+    Args:
+      labels: by annotation id, one for every instance.
+      instances: in document order.
+      confidence: of the instances' boxes, by annotation id, where a detector found them; the score
+        then is the product of both.
 
     Raises:
       UserError: instances without a label.
@@ -65,9 +76,30 @@ def results(labels: Mapping[int, Label], instances: Sequence[Instance]) -> list[
             "image_id": instance.image.id,
             "category_id": instance.category_id,
             "segmentation": labels[instance.id].rle,
-            "score": labels[instance.id].score,
+            "score": labels[instance.id].score * (confidence[instance.id] if confidence else 1),
         }
         for instance in instances
+    ]
+
+
+def review_queue(
+    labels: Mapping[int, Label], instances: Sequence[Instance]
+) -> list[dict[str, Any]]:
+    """Which masks a person should look at first: the lowest scores, ties in document order.
+
+    With predicted IoUs as scores, `expected_gain` is what redrawing the mask is expected to bring.
+    """
+    return [
+        {
+            "annotation_id": instance.id,
+            "image_id": instance.image.id,
+            "file_name": instance.image.file_name,
+            "category": instance.category,
+            "score": labels[instance.id].score,
+            "expected_gain": round(1 - labels[instance.id].score, 4),
+            "flags": labels[instance.id].flags,
+        }
+        for instance in sorted(instances, key=lambda instance: labels[instance.id].score)
     ]
 
 
@@ -156,7 +188,7 @@ def _labelled(annotation: Mapping[str, Any], label: Label, instance: Instance) -
     return changed
 
 
-def _check_complete(labels: Mapping[int, Label], instances: Sequence[Instance]) -> None:
+def _check_complete(labels: Mapping[int, ScoredMask], instances: Sequence[Instance]) -> None:
     missing = [instance.id for instance in instances if instance.id not in labels]
     if missing:
         raise UserError(

@@ -27,6 +27,7 @@ class Labeller:
       margin: share of the box's half-size added on each side.
       batch_size: crops at a time; constant, because features differ in the last bits between sizes.
       threshold: the mask is where the probability is greater.
+      judge: the score of a mask from its final map; None: the mean probability inside it.
       joint: the masks of an image compete (`compete`); bring the instances of an image together.
       on_error: called for an instance whose image cannot be used, which then gets its box as mask,
         flagged `item_error`. None: the error is raised.
@@ -41,10 +42,11 @@ class Labeller:
         batch_size: int,
         threshold: float = 0.5,
         joint: bool = False,
+        judge: Callable[[Crop], float] | None = None,
         on_error: Callable[[Instance, UserError], None] | None = None,
     ) -> None:
         self._predict, self._threshold, self._on_error = predict, threshold, on_error
-        self._joint = joint
+        self._joint, self._judge = joint, judge
         self._cut = {"crop_size": crop_size, "margin": margin, "batch_size": batch_size}
 
     def __call__(self, source: Source, instances: Sequence[Instance]) -> list[Label]:
@@ -65,7 +67,8 @@ class Labeller:
                 index = int(batch["index"][row])
                 crops[index] = Crop(instances[index], logits[row], batch["window_xyxy"][row])
         for index, crop in zip(crops, self._joined(list(crops.values())), strict=True):
-            labels[index] = label_from_logits(*crop, self._threshold)
+            score = self._judge(crop) if self._judge else None
+            labels[index] = label_from_logits(*crop, self._threshold, score)
         return [labels[index] for index in range(len(instances))]
 
     def _joined(self, crops: Sequence[Crop]) -> Iterator[Crop]:
@@ -84,6 +87,7 @@ def label_from_logits(
     logits: Float[np.ndarray, "m m"],
     window_xyxy: Float[np.ndarray, "4"],
     threshold: float = 0.5,
+    score: float | None = None,
 ) -> Label:
     """The label of one crop: logits at image resolution, sigmoid, cut at the threshold and the box.
 
@@ -92,6 +96,7 @@ def label_from_logits(
       logits: on the crop's cells.
       window_xyxy: where the crop lies in the image.
       threshold: of the probability.
+      score: of the label; None: the mean probability inside the mask.
     """
     height, width = instance.image.height, instance.image.width
     patch, region = paste_probability(logits, window_xyxy.astype(np.float64), height, width)
@@ -99,7 +104,7 @@ def label_from_logits(
     mask, empty = binary_mask(
         probability, region, instance.box_xyxy, height, width, threshold=threshold
     )
-    return make_label(instance, mask, probability, region, empty=empty)
+    return make_label(instance, mask, probability, region, empty=empty, score=score)
 
 
 def part_positions(instances: Sequence[Instance], part_size: int) -> list[range]:

@@ -31,7 +31,8 @@ class Label:
       annotation_id: whose mask it is.
       rle: {"size": [h, w], "counts": str}, compressed, of the whole image, never empty.
       area: pixels of the mask.
-      score: mean probability inside the mask, 0..1, four decimals.
+      score: 0..1, four decimals: the mean probability inside the mask, or the IoU predicted of it
+        (`predicted_iou`).
       flags: any of, in this order: what the caller knew (`item_error`: the mask could not be made
         and is the box; `repaired_<what>`: the annotation was mended); `box_only`: no extreme
         points; `empty_mask`: nothing was found and the mask is the box; `outside_box`: it reaches
@@ -56,6 +57,7 @@ def make_label(
     *,
     empty: bool = False,
     known: Sequence[str] = (),
+    score: float | None = None,
 ) -> Label:
     """Judges a mask and writes it as run lengths.
 
@@ -66,6 +68,7 @@ def make_label(
       region: (x0, y0, x1, y1), the part of the image that the arrays show.
       empty: nothing was found; the mask is the box.
       known: flags that the caller adds.
+      score: of the label; None: the mean probability inside the mask.
 
     Raises:
       ValueError: the mask has no pixel, or a value in it is not a probability.
@@ -81,7 +84,7 @@ def make_label(
         annotation_id=instance.id,
         rle=encode_in_image(mask, region, height, width),
         area=int(mask.sum()),
-        score=_mean_inside(probability, mask),
+        score=_mean_inside(probability, mask) if score is None else round(score, 4),
         flags=flags + _shape_flags(mask),
     )
 
