@@ -41,14 +41,20 @@ def small(config: ml_collections.ConfigDict) -> None:
 
 
 def best(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """One epoch of the decoder and the last two blocks: within an hour on two cores."""
+    """The residual on the propagation map, two fifths of an epoch: within an hour on two cores.
+
+    Decoder and last two blocks learn, from the map as soft labels and the retrieved points. On
+    train2017 the losses of the paper pulled the mask away from a map that is better than they are.
+    """
     base.best_retrieval(config)
     config.crop.train_margin = 0.6
     base.best_labelling(config)
     config.crop.colour = False  # the frozen blocks then serve student and teacher alike
     config.warmup.epochs = 0  # the published backbone is the extractor
-    config.train.update(epochs=1, batch_size=8, learning_rate=1e-5, train_blocks=2)
-    config.train.decoder_rate = 20.0
+    config.generator.prior = 1.0
+    config.loss.update(soft=1.0, point=0.25, crf=0.0)
+    config.train.update(epochs=0.4, batch_size=8, learning_rate=1e-5, train_blocks=2)
+    config.train.decoder_rate = 10.0
     config.train.rate_warmup_epochs = 0.1
     config.train.checkpoint_every = 50
     return config

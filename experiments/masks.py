@@ -1,6 +1,6 @@
 """Measures the masks: what each option brings, how far scores can be trusted, what to review.
 
-    python experiments/masks.py --root=data/coco-mini --labels=generator=RUN/pseudo_labels.json
+    python -m experiments.masks --root=data/coco-mini --labels=generator=RUN/pseudo_labels.json
 
 The propagation maps of train2017 and val2017 are computed once and kept (--cache). The score is
 fitted on one half of train2017's images and its lower bound calibrated on the other half; every
@@ -339,7 +339,7 @@ Mean IoU when a person redraws a share of the masks (IoU 1 from then on), lowest
 `review.json`:
 
 {review}
-Command: `python experiments/masks.py --root=ROOT`
+Command: `python -m experiments.masks --root=ROOT`
 """
 
 

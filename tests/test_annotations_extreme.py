@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from exits_jax.annotations import extreme_points, jitter_points, order_points, tight_box
+from exits_jax.annotations.extreme import complete_points
 from exits_jax.errors import UserError
 
 
@@ -135,3 +136,19 @@ def test_click_noise_has_its_sigma_and_stays_inside():
     wild = jitter_points(points, bounds, 1e5, rng)
     assert wild.min() >= 0
     assert wild.max() <= 1000
+
+
+def test_missing_points_become_the_middles_of_their_sides():
+    box = np.array([10.0, 0.0, 50.0, 20.0])
+    four = np.array([[20.0, 0.0], [10.0, 5.0], [30.0, 20.0], [50.0, 18.0]])
+    np.testing.assert_array_equal(complete_points(four, box), four)
+    np.testing.assert_array_equal(complete_points(four[[2, 0, 1]], box), [*four[:3], [50, 10]])
+    expected = [[30, 0], four[1], [30, 20], [50, 10]]
+    np.testing.assert_array_equal(complete_points(four[[1]], box), expected)
+
+
+def test_no_side_gets_two_points():
+    box = np.array([0.0, 0.0, 10.0, 10.0])
+    corner = np.array([[1.0, 0.2], [0.1, 1.0], [0.5, 0.0]])  # all near the top left
+    complete = complete_points(corner, box)
+    assert {tuple(point) for point in corner} < {tuple(point) for point in complete}

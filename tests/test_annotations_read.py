@@ -216,3 +216,13 @@ def test_real_coco_files(coco_mini):
         for i in read.instances
     ]
     assert np.percentile(off, 95) < 2
+
+
+@pytest.mark.parametrize(
+    "given", [POINTS[:3], [*POINTS[0], *POINTS[1], *POINTS[2]], {"top": POINTS[0], "right": None}]
+)
+def test_fewer_points_are_enough_beside_a_box(tmp_path, given):
+    instance = read_one(tmp_path, {"extreme_points": given, "bbox": [10, 4, 20, 16]})
+    assert instance.points_source == "given"
+    assert instance.points_xy[0].tolist() == POINTS[0]
+    assert instance.points_xy[3].tolist() == [30.0, 12.0]  # the middle of the right side

@@ -5,7 +5,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from exits_jax.annotations.extreme import extreme_points, order_points, tight_box
+from exits_jax.annotations.extreme import (
+    complete_points,
+    extreme_points,
+    order_points,
+    tight_box,
+)
 from exits_jax.annotations.masks import decode_segmentation
 from exits_jax.annotations.numbers import finite_number, finite_numbers, shown
 from exits_jax.annotations.records import BadItem
@@ -25,7 +30,7 @@ def locate(
       UserError: there is nothing to go by, or it is malformed.
     """
     box = stated_box(annotation, width, height)
-    points = given_points(annotation)
+    points = given_points(annotation, box)
     if points is not None:
         points = inside_image(points, width, height)
         return (points_box(points, width, height) if box is None else box), points, "given"
@@ -42,28 +47,35 @@ def locate(
     return box, None, "box"
 
 
-def given_points(annotation: dict[str, Any]) -> Float[np.ndarray, "4 2"] | None:
+def given_points(
+    annotation: dict[str, Any], box_xyxy: Float[np.ndarray, "4"] | None = None
+) -> Float[np.ndarray, "4 2"] | None:
     """The extreme points an annotation states, in the order top, left, bottom, right.
 
     Looks for `extreme_points` ([[x, y] x 4], flat [x, y, x, y, ...], {"top": [x, y], ...}), then
     for exactly four `keypoints` triplets (x, y, visibility). Other keypoints, like a person's 17,
-    are not extreme points. None where neither is there.
+    are not extreme points. None where neither is there. With a box one to three `extreme_points`
+    are enough (`complete_points`); in the form with names the others are null or absent.
 
     Raises:
-      UserError: they are not four finite points.
+      UserError: they are not four finite points, or fewer without a box.
     """
     given = annotation.get("extreme_points")
     if given is None or given == []:
         return _four_keypoints(annotation.get("keypoints"))
-    values = [given.get(role) for role in ROLES] if isinstance(given, dict) else given
+    values = given
+    if isinstance(given, dict):
+        values = [given[role] for role in ROLES if given.get(role) is not None]
     if isinstance(values, list) and all(_has_length(value, 2) for value in values):
         values = [coordinate for pair in values for coordinate in pair]
     numbers = finite_numbers(values)
-    if numbers is None or numbers.size != 8:
-        raise BadItem(
-            "bad_points", f"extreme_points is {shown(given)}; expected four finite points [x, y]"
-        )
-    return order_points(numbers.reshape(4, 2))
+    if numbers is not None and numbers.size == 8:
+        return order_points(numbers.reshape(4, 2))
+    if numbers is not None and numbers.size in (2, 4, 6) and box_xyxy is not None:
+        return complete_points(numbers.reshape(-1, 2), box_xyxy)
+    few = numbers is not None and numbers.size in (2, 4, 6)
+    expected = "a bbox beside them, or four points" if few else "four finite points [x, y]"
+    raise BadItem("bad_points", f"extreme_points is {shown(given)}; expected {expected}")
 
 
 def _has_length(value: Any, length: int) -> bool:

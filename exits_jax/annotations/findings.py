@@ -45,7 +45,7 @@ def annotation_findings(
         return found
     size = image.width, image.height
     box = attempt(fields.stated_box, annotation, *size)
-    points = attempt(fields.given_points, annotation)
+    points = attempt(fields.given_points, annotation, box)
     runs = None
     if annotation.get("segmentation"):
         runs = attempt(run_lengths, annotation["segmentation"], image.height, image.width)
