@@ -236,11 +236,12 @@ def _label() -> ml_collections.ConfigDict:
     # Strength of the shape evidence: extreme points and tightness move each mask's cut (not in the
     # paper). 1 is what was tuned, for log odds of the propagation map's scale.
     label.shape = 0.0
-    # Where boxes of one category overlap, pixels go to the stronger claim (not in the paper).
+    # Where boxes of one category overlap, pixels go to the stronger claim (not in the paper). Not
+    # with data.boxes: a detector's doubles would take each other's pixels.
     label.compete = False
     label.threshold = 0.5  # of the mask probability [?]; relatives use 0.1
     label.device_batch = 8  # crops a device takes at once; labels depend on it in the last bits
-    label.part_size = 256  # annotations a finished part holds
+    label.part_size = 256  # annotations a finished part holds, or more to the end of an image
     label.formats = ()  # further outputs: "polygons", "png", "yolo"
     return label
 

@@ -18,7 +18,8 @@ from exits_jax.data.images import decode_image
 from exits_jax.data.source import table_source
 from exits_jax.errors import UserError
 from exits_jax.labelling.label import Labeller
-from exits_jax.labelling.predict import Predict, propagation_predictor
+from exits_jax.labelling.predict import Predict, propagation_predictor, with_shape
+from exits_jax.labelling.predicted_iou import predicted_iou
 from exits_jax.models import backbones
 from exits_jax.retrieval import RESEEDED_KEYS, crop_scores
 
@@ -35,8 +36,8 @@ def label_image(
 ) -> tuple[Bool[np.ndarray, "k h w"], Float[np.ndarray, " k"]]:
     """Masks of the objects whose extreme points are given; nothing is trained.
 
-    Label propagation with the settings that measured best with DINOv2 (`RESEEDED_KEYS`); see the
-    README for what to expect of the masks. For many images use the command line.
+    Label propagation with the settings that measured best with DINOv2 (`RESEEDED_KEYS`, shape
+    evidence); see the README for what to expect of the masks. For many images use the command line.
 
     Args:
       image: RGB pixels uint8[h,w,3], or the path of an image file.
@@ -48,7 +49,7 @@ def label_image(
       threshold: of the mask probability.
 
     Returns:
-      masks bool[k,h,w] and scores float[k], the mean probability inside each mask.
+      masks bool[k,h,w] and scores float[k], the IoU predicted of each mask.
 
     Raises:
       UserError: the image cannot be read or is not uint8[h,w,3]; points or boxes are malformed or
@@ -67,6 +68,7 @@ def label_image(
         margin=MARGIN,
         batch_size=BATCH_SIZE,
         threshold=threshold,
+        judge=predicted_iou,
     )
     labels = labeller(table_source(instances, lambda position, record: content), instances)
     masks = np.stack([decode_segmentation(label.rle, *pixels.shape[:2]) for label in labels])
@@ -152,7 +154,7 @@ def _predictor(backbone: str) -> Predict:
         grid=grid,
         settings=settings,
     )
-    return propagation_predictor(scores, params, grid)
+    return with_shape(propagation_predictor(scores, params, grid), 1.0)
 
 
 def _encoded(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:

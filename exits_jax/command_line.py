@@ -108,8 +108,10 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, ConfigDict | None, li
     except AttributeError as error:
         guess = re.search(r'Did you mean "(\w+)"', str(error))
         key = re.search(r"\w+", str(error))
-        hint = f"did you mean '{guess[1]}'?" if guess else "configs/base.py has them all"
-        raise UserError(f"config: there is no key '{key[0] if key else error}'; {hint}") from error
+        if not (guess and key):
+            raise UserError(f"config: {_one_line(error)}") from error
+        text = f"there is no key '{key[0]}'; did you mean '{guess[1]}'?"
+        raise UserError(f"config: {text}") from error
     except (TypeError, ValueError) as error:
         raise UserError(f"config: {_one_line(error)}") from error
 

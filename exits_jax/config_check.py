@@ -91,7 +91,7 @@ def check_config(config: ConfigDict) -> None:
         raise UserError("data.boxes needs data.source=files: prepared data has its own instances")
     _check_layers(config)
     from_config.retrieval(config)  # checks itself when it is made
-    for key in ("generator.prior", "loss.soft"):
+    for key in ("generator.prior", "loss.soft", "label.shape"):
         section, name = key.split(".")
         if config[section][name] and config.retrieval.decision != "log_ratio":
             raise UserError(

@@ -74,6 +74,7 @@ def generator_settings(config: ConfigDict) -> dict[str, Any]:
     keys = ["crop.size", *(f"generator.{name}" for name in GENERATOR_KEYS)]
     if config.generator.prior:
         keys += [f"retrieval.{name}" for name in MAP_KEYS]
+        keys += ["extractor.normalise", "extractor.position_resize"]
     return {key: config[(part := key.split("."))[0]][part[1]] for key in keys}
 
 

@@ -1,5 +1,6 @@
 """The labels of a run: which predictor, which parts, and the files people take away."""
 
+import hashlib
 from collections.abc import Mapping
 
 from exits_jax import from_config, networks
@@ -9,6 +10,7 @@ from exits_jax.evaluation.tables import shown
 from exits_jax.files import write_json
 from exits_jax.fitting import saved_thresholds
 from exits_jax.interruption import stop_between_steps
+from exits_jax.labelling import predicted_iou
 from exits_jax.labelling.export import pseudo_labels, results, review_queue
 from exits_jax.labelling.formats import with_polygons, write_index_pngs, write_yolo
 from exits_jax.labelling.label import Labeller, label_in_parts
@@ -20,7 +22,6 @@ from exits_jax.labelling.predict import (
     with_prior,
     with_shape,
 )
-from exits_jax.labelling.predicted_iou import predicted_iou
 from exits_jax.labelling.quality import Label
 from exits_jax.models import Params
 from exits_jax.progress import track
@@ -35,7 +36,6 @@ def make_labels(run: Run, data: DataSet, source: str) -> dict[int, Label]:
     """
     config = run.config
     predict, params = predictor(run, source)
-    made_with = f"{networks.digest(params)[:8]}-{data.source.fingerprint()[:8]}"
     skipped: list[Problem] = []
 
     def skip(instance: Instance, error: UserError) -> None:
@@ -47,8 +47,8 @@ def make_labels(run: Run, data: DataSet, source: str) -> dict[int, Label]:
         margin=config.crop.label_margin,
         batch_size=config.label.device_batch,
         threshold=config.label.threshold,
-        joint=config.label.compete,
-        judge=predicted_iou if config.label.score == "predicted_iou" else None,
+        joint=config.label.compete and not config.data.boxes,
+        judge=predicted_iou.predicted_iou if config.label.score == "predicted_iou" else None,
         on_error=skip if config.data.on_error == "skip" else None,
     )
     with (
@@ -59,13 +59,20 @@ def make_labels(run: Run, data: DataSet, source: str) -> dict[int, Label]:
             labeller,
             data.source,
             data.instances,
-            run.workdir.label_parts / f"{source}-{made_with}",
+            run.workdir.label_parts / f"{source}-{_made_with(params, data)}",
             part_size=config.label.part_size,
             finished=lambda n, known: progress.skip(n) if known else progress.advance(n),
             stop=lambda: stop.requested,
         )
     report_problems(run, "label", skipped)
     return labels
+
+
+def _made_with(params: Params, data: DataSet) -> str:
+    """Changes with all that labels rest on and the config does not say."""
+    facts = [(i.id, i.image.id, i.category_id) for i in data.instances]
+    text = f"{data.source.fingerprint()} {facts} {predicted_iou.COEFFICIENTS}"
+    return f"{networks.digest(params)[:8]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def predictor(run: Run, source: str) -> tuple[Predict, Params]:
@@ -107,7 +114,7 @@ def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]
     if least:
         print(f"kept {len(kept)} of {len(annotations.instances)} (label.min_score = {least})")
     document = pseudo_labels(annotations.document, labels, kept)
-    write_json(folder / "review.json", review_queue(labels, annotations.instances), indent=2)
+    write_json(run.workdir.review, review_queue(labels, annotations.instances), indent=2)
     rows = annotations.document["annotations"]
     found = {i.id: float(rows[i.index]["score"]) for i in kept} if run.config.data.boxes else None
     write_json(run.workdir.results, results(labels, kept, found))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -101,10 +101,10 @@ def evaluate(run: Run) -> None:
     """Measures the labels where there is ground truth, draws, reports, prints the tables."""
     if not run.workdir.labels.exists():
         raise UserError(f"{run.workdir.labels}: not there yet; run --mode=label first")
-    data = data_to_label(run)
+    everything = data_to_label(run)
     labels = labels_of(json.loads(run.workdir.labels.read_text()))
     source = run.config.label.source
-    data = labelled(run, data, labels)
+    data = labelled(run, everything, labels)
     annotations = data.annotations
     facts = {"config": run.config.name, "labels from": source, "instances": len(labels)}
     if run.config.data.boxes:
@@ -114,7 +114,7 @@ def evaluate(run: Run) -> None:
         truth = read_ground_truth(annotations)
         propagated = labels
         if source != "propagation":
-            propagated = make_labels(run, data, "propagation")
+            propagated = make_labels(run, everything, "propagation")
         record = evaluation_record(truth, labels, propagated)
         methods = {"filled box": filled_box_labels(truth.instances)}
         methods |= {"propagation only": propagated, LABEL_NAMES[source]: labels}
@@ -139,7 +139,8 @@ def evaluate_detections(
     write_gallery(run, shown(data, labels, None, None), None, "", facts)
     annotations = read_files(run, "truth", report=False)
     if any_mask(annotations):
-        figures = detection_figures(run, data, read_ground_truth(annotations))
+        truth = read_ground_truth(annotations)
+        figures = detection_figures(run, data, truth, annotations.images)
         write_json(run.workdir.evaluation, figures, indent=2)
         rows = [["", *DETECTION_FIGURES]]
         rows += [[name, *map(figure, row.values())] for name, row in figures.items()]
@@ -148,17 +149,18 @@ def evaluate_detections(
 
 
 def detection_figures(
-    run: Run, data: DataSet, truth: GroundTruth
+    run: Run, data: DataSet, truth: GroundTruth, images: Collection[int]
 ) -> dict[str, dict[str, float | None]]:
     """What `evaluation.json` holds for a detector's boxes: boxes, filled boxes and masks."""
     boxes = data.annotations.document["annotations"]
-    scores = {i.id: float(boxes[i.index]["score"]) for i in data.instances}
-    filled = filled_box_labels(data.instances)
+    boxes = [boxes[i.index] for i in data.instances]
+    scores = {i.id: box["score"] for i, box in zip(data.instances, boxes, strict=True)}
+    filled = results(filled_box_labels(data.instances), data.instances, scores)
     masks = json.loads(run.workdir.results.read_text())
     return {
-        "boxes, as boxes": detection_ap(truth, boxes, "bbox"),
-        "filled box": detection_ap(truth, results(filled, data.instances, scores)),
-        LABEL_NAMES[run.config.label.source]: detection_ap(truth, masks),
+        "boxes, as boxes": detection_ap(truth, images, boxes, "bbox"),
+        "filled box": detection_ap(truth, images, filled),
+        LABEL_NAMES[run.config.label.source]: detection_ap(truth, images, masks),
     }
 
 
@@ -167,12 +169,17 @@ def labelled(run: Run, data: DataSet, labels: Mapping[int, Label]) -> DataSet:
     missing = [i.id for i in data.instances if i.id not in labels]
     if not missing:
         return data
-    if not run.config.label.min_score:
+    path = run.workdir.review
+    known = {row["annotation_id"] for row in json.loads(path.read_text())} if path.exists() else {}
+    unknown = [i for i in missing if i not in known]
+    if unknown:
         raise UserError(
-            f"{run.workdir.labels}: has no label for annotation {missing[0]} of "
+            f"{run.workdir.labels}: has no label for annotation {unknown[0]} of "
             f"{data.annotations.file}: made for other annotations? run --mode=label again"
         )
     print(f"{len(missing)} of {len(data.instances)} are below label.min_score: not measured")
+    if len(missing) == len(data.instances):
+        raise UserError("no label reaches label.min_score: nothing to measure; lower it")
     kept = data.take([n for n, i in enumerate(data.instances) if i.id in labels])
     instances = [i for i in data.annotations.instances if i.id in labels]
     annotations = dataclasses.replace(data.annotations, instances=instances)
@@ -221,6 +228,9 @@ def print_tables(
 def prepare(run: Run) -> None:
     """Packs annotations and images into ArrayRecord files, for `data.source=tfds`."""
     from exits_jax.data.tfds_builder import prepare as pack  # heavy, and only needed here
+
+    if run.config.data.boxes:
+        raise UserError("--mode=prepare packs annotations; leave data.boxes out")
 
     for role in ("label", "train"):
         annotations = read_files(run, role)

@@ -38,6 +38,7 @@ class Workdir:
         self.label_parts = self.folder / "label_parts"
         self.labels = self.folder / "pseudo_labels.json"
         self.results = self.folder / "pseudo_labels.results.json"
+        self.review = self.folder / "review.json"
         self.evaluation = self.folder / "evaluation.json"
         self.report = self.folder / "report.html"
         self.figures = self.folder / "figures"

@@ -37,7 +37,6 @@ from exits_jax.retrieval import (
     shape_offset,
     similarity_matrix,
 )
-from exits_jax.workdir import Workdir
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 ROOT = flags.DEFINE_string("root", "data/coco-mini", "folder of the COCO subset")
@@ -49,13 +48,13 @@ NOISE = (0, 1, 2, 3, 5, 10)  # pixels of the image, standard deviation
 DELTA = (0, 8, 16, 24, 32, 48)  # pixels of a 512 crop
 
 Batch = dict[str, np.ndarray]
-Change = Callable[[Batch, dict[int, Instance]], Batch]
+Change = Callable[[Batch], Batch]
 
 
 def fewer_points(count: int) -> Change:
     """Leaves `count` points, drawn by annotation id, and completes them from the box."""
 
-    def change(batch: Batch, instances: dict[int, Instance]) -> Batch:
+    def change(batch: Batch) -> Batch:
         if count == 0:
             return batch | {"has_points": np.zeros_like(batch["has_points"])}
         points = batch["points_xy"].copy()
@@ -71,7 +70,7 @@ def fewer_points(count: int) -> Change:
 def noisy_points(sigma: float) -> Change:
     """Clicks that miss by Gaussian noise in image pixels; the same draw at every sigma."""
 
-    def change(batch: Batch, instances: dict[int, Instance]) -> Batch:
+    def change(batch: Batch) -> Batch:
         points = batch["points_xy"].copy()
         for row, annotation_id in enumerate(batch["annotation_id"]):
             window = batch["window_xyxy"][row]
@@ -84,7 +83,7 @@ def noisy_points(sigma: float) -> Change:
 
 def settings_of() -> dict[str, dict[float, tuple[Change, float]]]:
     """Curve -> abscissa -> (change to a batch, delta in pixels of a 512 crop)."""
-    same: Change = lambda batch, instances: batch  # noqa: E731
+    same: Change = lambda batch: batch  # noqa: E731
     usual = coco_mini.get_config().retrieval.delta
     return {
         "points given": {count: (fewer_points(count), usual) for count in POINTS},
@@ -97,12 +96,13 @@ def measure(instances: list[Instance]) -> dict[tuple[str, float], dict[int, Labe
     """Labels of every setting."""
     config = coco_mini.get_config()
     network = from_config.vit(config.extractor, config.crop.size)
-    params = jax.device_put(networks.extractor_params(config, Workdir("runs/none")))
+    params = networks.published_params(config.extractor, network, config.seed)
+    params = jax.device_put(params)
     settings = from_config.retrieval(config)
     attend = networks.attend(network, config.extractor.normalise)
     keys = jax.jit(lambda p, image: attend(p, image, key_layers=settings.layers))
     grid = from_config.grid(config)
-    forms = {delta: _logits(settings, delta, grid) for delta in {16.0, *map(float, DELTA)}}
+    forms = {delta: _logits(settings, delta, grid) for delta in {config.retrieval.delta, *DELTA}}
     by_id = {instance.id: instance for instance in instances}
     labels: dict[tuple[str, float], dict[int, Label]] = {}
     cut = {"crop_size": config.crop.size, "margin": config.crop.label_margin}
@@ -111,8 +111,8 @@ def measure(instances: list[Instance]) -> dict[tuple[str, float], dict[int, Labe
             out = keys(params, batch["image"])
             for curve, points in settings_of().items():
                 for place, (change, delta) in points.items():
-                    changed = score_inputs(change(batch, by_id))
-                    logits = np.asarray(forms[float(delta)](out, changed))
+                    changed = score_inputs(change(batch))
+                    logits = np.asarray(forms[delta](out, changed))
                     found = labels.setdefault((curve, place), {})
                     for row in np.flatnonzero(batch["valid"]):
                         instance = by_id[int(batch["annotation_id"][row])]

@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 
 from configs import coco_mini
 from exits_jax import from_config, networks
-from exits_jax.annotations import Annotations, read_annotations
+from exits_jax.annotations import Instance, read_annotations
+from exits_jax.data.crop import box_to_crop, to_crop, valid_in_crop
 from exits_jax.data.labelling import label_batches
 from exits_jax.data.source import by_image
 from exits_jax.evaluation.iou import GroundTruth, label_ious, read_ground_truth
@@ -29,14 +30,13 @@ from exits_jax.evaluation.summary import paired_bootstrap
 from exits_jax.evaluation.tables import markdown
 from exits_jax.files import write_bytes
 from exits_jax.labelling import predicted_iou
-from exits_jax.labelling.compete import Crop, compete
+from exits_jax.labelling.compete import Crop, claim, compete, rivals
 from exits_jax.labelling.export import labels_of
 from exits_jax.labelling.label import label_from_logits
 from exits_jax.labelling.predict import propagation_predictor
 from exits_jax.labelling.quality import Label
 from exits_jax.progress import track
 from exits_jax.retrieval import shape_offset
-from exits_jax.workdir import Workdir
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 ROOT = flags.DEFINE_string("root", "data/coco-mini", "folder of the COCO subset")
@@ -47,12 +47,12 @@ OUTPUT = flags.DEFINE_string("output", str(RESULTS), "folder of masks.md and its
 LARGE = 32**2  # square pixels; the figures are of instances from this area on
 THIN = 0.4  # share of its box that a thin or occluded object fills at most
 BINS = 10
+BOTH = "+ shape evidence and competition (`label.source=propagation`)"
 
 
 class Split(NamedTuple):
     """A split with its maps, one of each instance, in the order of `crops`."""
 
-    annotations: Annotations
     truth: GroundTruth
     crops: list[Crop]  # raw maps
     offsets: Float[np.ndarray, " n"]  # `shape_offset` of each
@@ -71,37 +71,74 @@ def read_split(name: str) -> Split:
     kept = np.load(path)
     if kept["ids"].tolist() != [instance.id for instance in instances]:
         raise SystemExit(f"{path}: maps of other annotations; delete it")
+    if str(kept["settings"]) != settings_of_maps():
+        raise SystemExit(f"{path}: maps of other settings; delete it")
     crops = [Crop(*row) for row in zip(instances, kept["logits"], kept["windows"], strict=True)]
-    return Split(annotations, read_ground_truth(annotations), crops, kept["offsets"])
+    return Split(read_ground_truth(annotations), crops, offsets_of(crops))
 
 
-def _maps(name: str, instances: Sequence) -> dict[str, np.ndarray]:
+def settings_of_maps() -> str:
+    """What the kept maps were made with."""
+    config = coco_mini.get_config()
+    return f"{from_config.retrieval(config)} {config.extractor.weights} {dict(config.crop)}"
+
+
+def offsets_of(crops: Sequence[Crop]) -> Float[np.ndarray, " n"]:
+    """`shape_offset` of each crop."""
+    points = [crop.instance.points_xy for crop in crops]
+    given = np.array([p is not None for p in points])
+    windows = [crop.window_xyxy.astype(np.float64) for crop in crops]
+    pairs = list(zip(crops, windows, strict=True))
+    return np.asarray(
+        shape_offset(
+            np.stack([crop.logits for crop in crops]),
+            np.stack(
+                [
+                    np.zeros((4, 2)) if p is None else to_crop(p, window, False)
+                    for p, window in zip(points, windows, strict=True)
+                ]
+            ),
+            given,
+            np.stack([box_to_crop(c.instance.box_xyxy, window, False) for c, window in pairs]),
+            np.stack(
+                [
+                    valid_in_crop(c.instance.image.width, c.instance.image.height, window, False)
+                    for c, window in pairs
+                ]
+            ),
+        )
+    )
+
+
+def _maps(name: str, instances: Sequence[Instance]) -> dict[str, np.ndarray]:
     """Propagation maps with coco_mini's settings."""
     config = coco_mini.get_config()
-    params = networks.extractor_params(config, Workdir(CACHE.value))
+    network = from_config.vit(config.extractor, config.crop.size)
+    params = networks.published_params(config.extractor, network, config.seed)
     scores = networks.scores_function(config, from_config.retrieval(config), config.crop.size)
     predict = propagation_predictor(scores, params, from_config.grid(config))
-    rows: dict[str, list[np.ndarray]] = {"logits": [], "windows": [], "offsets": []}
+    rows: dict[str, list[np.ndarray]] = {"logits": [], "windows": []}
     cut = {"crop_size": config.crop.size, "margin": config.crop.label_margin}
     with track(f"maps of {name}", len(instances)) as progress:
         for batch in label_batches(instances, **cut, batch_size=config.label.device_batch):
             valid, logits = batch["valid"], predict(batch)
-            known = (batch[k] for k in ("points_xy", "has_points", "box_xyxy", "valid_xyxy"))
             rows["logits"].append(logits[valid])
             rows["windows"].append(batch["window_xyxy"][valid])
-            rows["offsets"].append(np.asarray(shape_offset(logits, *known))[valid])
             progress.advance(int(valid.sum()))
     ids = np.array([instance.id for instance in instances])
-    return {key: np.concatenate(parts) for key, parts in rows.items()} | {"ids": ids}
+    kept = {key: np.concatenate(parts) for key, parts in rows.items()}
+    return kept | {"ids": ids, "settings": np.array(settings_of_maps())}
 
 
-def final_crops(split: Split, *, shape: bool, joint: bool) -> list[Crop]:
+def final_crops(
+    split: Split, *, shape: bool, joint: Callable[[Sequence[Crop]], list] | None
+) -> list[Crop]:
     """The maps after the options asked for."""
     moved = [
         crop._replace(logits=crop.logits + np.float32(offset * shape))
         for crop, offset in zip(split.crops, split.offsets, strict=True)
     ]
-    if not joint:
+    if joint is None:
         return moved
     groups: dict[int, list[Crop]] = {}
     for crop in moved:
@@ -109,7 +146,15 @@ def final_crops(split: Split, *, shape: bool, joint: bool) -> list[Crop]:
     return [
         crop._replace(logits=logits)
         for group in groups.values()
-        for crop, logits in zip(group, compete(group), strict=True)
+        for crop, logits in zip(group, joint(group), strict=True)
+    ]
+
+
+def soft_competition(crops: Sequence[Crop]) -> list[Float[np.ndarray, "m m"]]:
+    """Another formulation: every claim of a class-mate is evidence against, log(1 + exp(claim))."""
+    return [
+        crop.logits - sum(np.logaddexp(0, claim(rival, crop)) for rival in rivals(crop, crops))
+        for crop in crops
     ]
 
 
@@ -265,10 +310,11 @@ def main(argv: list[str]) -> None:
     methods = {
         name: label_ious(val.truth, labels_from(final_crops(val, shape=shape, joint=joint)))
         for name, shape, joint in (
-            ("propagation map alone", False, False),
-            ("+ shape evidence", True, False),
-            ("+ competition", False, True),
-            ("+ both (`label.source=propagation`)", True, True),
+            ("propagation map alone", False, None),
+            ("+ shape evidence", True, None),
+            ("+ competition", False, compete),
+            ("+ soft competition (not an option)", False, soft_competition),
+            (BOTH, True, compete),
         )
     }
     for pair in LABELS.value:
@@ -276,14 +322,14 @@ def main(argv: list[str]) -> None:
         methods[name] = label_ious(val.truth, labels_of(json.loads(pathlib.Path(file).read_text())))
     options = options_table(methods, val.truth)
 
-    best_train = final_crops(train, shape=True, joint=True)
+    best_train = final_crops(train, shape=True, joint=compete)
     model, counts = fit_score(
         evaluated(train, best_train)(predicted_iou.evidence),
         label_ious(train.truth, labels_from(best_train)),
         [instance.image.id for instance in train.truth.instances],
     )
-    ious = methods["+ both (`label.source=propagation`)"]
-    evidence = evaluated(val, final_crops(val, shape=True, joint=True))(predicted_iou.evidence)
+    ious = methods[BOTH]
+    evidence = evaluated(val, final_crops(val, shape=True, joint=compete))(predicted_iou.evidence)
     scores = model.predict(evidence)
     covered = float((ious >= scores - model.lower_90).mean())
     folder = pathlib.Path(OUTPUT.value)

@@ -86,6 +86,7 @@ def test_settings_that_differ_are_all_named(tmp_path):
     assert "prior" not in text
 
 
-def test_parameters_of_unknown_settings_are_taken(tmp_path):
+def test_parameters_of_unknown_settings_are_refused(tmp_path):
     save_params(tmp_path / "p.safetensors", PARAMS)
-    load_params(tmp_path / "p.safetensors", PARAMS, {"crop.size": 336})
+    with pytest.raises(UserError, match="does not say which settings"):
+        load_params(tmp_path / "p.safetensors", PARAMS, {"crop.size": 336})

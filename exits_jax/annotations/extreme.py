@@ -1,6 +1,7 @@
 """Extreme points: taken from a mask, put in order, disturbed like a person's clicks."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -75,7 +76,9 @@ def order_points(points_xy: Float[np.ndarray, "4 2"]) -> Float[np.ndarray, "4 2"
 
 
 def complete_points(
-    points_xy: Float[np.ndarray, "k 2"], box_xyxy: Float[np.ndarray, "4"]
+    points_xy: Float[np.ndarray, "k 2"],
+    box_xyxy: Float[np.ndarray, "4"],
+    sides: Sequence[int] | None = None,
 ) -> Float[np.ndarray, "4 2"]:
     """One to three extreme points and a box -> top, left, bottom, right.
 
@@ -86,16 +89,17 @@ def complete_points(
     Args:
       points_xy: the known points, at most four.
       box_xyxy: the tight box, in the same coordinates.
+      sides: which side each point is of (0 top, 1 left, 2 bottom, 3 right), where that is known.
     """
     x0, y0, x1, y1 = box_xyxy
-    sides = np.array([y0, x0, y1, x1])
-    x, y = points_xy.T
-    distance = np.abs(np.stack([y, x, y, x], axis=1) - sides)  # [point, side]
-    choices = itertools.permutations(range(4), len(points_xy))
-    best = min(choices, key=lambda roles: distance[range(len(roles)), roles].sum())
+    if sides is None:
+        x, y = points_xy.T
+        distance = np.abs(np.stack([y, x, y, x], axis=1) - [y0, x0, y1, x1])  # [point, side]
+        choices = itertools.permutations(range(4), len(points_xy))
+        sides = min(choices, key=lambda roles: distance[range(len(roles)), roles].sum())
     middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
     complete = np.array([[middle_x, y0], [x0, middle_y], [middle_x, y1], [x1, middle_y]])
-    complete[list(best)] = points_xy
+    complete[list(sides)] = points_xy
     return complete
 
 

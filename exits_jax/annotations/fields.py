@@ -63,17 +63,19 @@ def given_points(
     given = annotation.get("extreme_points")
     if given is None or given == []:
         return _four_keypoints(annotation.get("keypoints"))
-    values = given
+    values, roles = given, None
     if isinstance(given, dict):
-        values = [given[role] for role in ROLES if given.get(role) is not None]
+        roles = [role for role in ROLES if given.get(role) is not None]
+        values = [given[role] for role in roles] if given.keys() <= set(ROLES) else None
     if isinstance(values, list) and all(_has_length(value, 2) for value in values):
         values = [coordinate for pair in values for coordinate in pair]
     numbers = finite_numbers(values)
     if numbers is not None and numbers.size == 8:
         return order_points(numbers.reshape(4, 2))
-    if numbers is not None and numbers.size in (2, 4, 6) and box_xyxy is not None:
-        return complete_points(numbers.reshape(-1, 2), box_xyxy)
     few = numbers is not None and numbers.size in (2, 4, 6)
+    if few and box_xyxy is not None:
+        named = None if roles is None else [ROLES.index(role) for role in roles]
+        return complete_points(numbers.reshape(-1, 2), box_xyxy, named)
     expected = "a bbox beside them, or four points" if few else "four finite points [x, y]"
     raise BadItem("bad_points", f"extreme_points is {shown(given)}; expected {expected}")
 

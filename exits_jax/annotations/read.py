@@ -1,5 +1,6 @@
 """The one entrance: an annotation file of any kind -> `Annotations`."""
 
+import dataclasses
 import json
 import math
 import os
@@ -57,10 +58,9 @@ def read_annotations(
 
     try:
         document = read_document(file, folder, kind, report)
-        coco.check_structure(document)
         if boxes:
-            file = pathlib.Path(boxes)  # what problems from here on are in
-            document = boxes_document(document, load_json(file), report)
+            document = _with_boxes(document, pathlib.Path(boxes), on_error, problems)
+        coco.check_structure(document)
     except BadItem as bad:
         raise UserError(problem_line(file, Problem(bad.code, bad.text))) from bad
     coco.number_annotations(document["annotations"])
@@ -71,6 +71,27 @@ def read_annotations(
     if not instances:
         raise UserError(_nothing_left(file, len(document["annotations"]), problems))
     return Annotations(file, document, records, categories, instances, problems)
+
+
+def _with_boxes(document: Any, boxes: pathlib.Path, on_error: str, problems: list[Problem]) -> Any:
+    """The document with a detector's boxes as its annotations; what is wrong with them names them.
+
+    Raises:
+      UserError: the file of boxes, or with on_error="stop" one of them, cannot be used.
+    """
+    if not isinstance(document, dict):
+        return document  # refused with the reason that any such file is refused with
+
+    def report(problem: Problem) -> None:
+        problem = dataclasses.replace(problem, text=f"in {boxes}: {problem.text}")
+        if on_error == "stop":
+            raise UserError(problem_line(boxes, problem))
+        problems.append(problem)
+
+    try:
+        return boxes_document(document, load_json(boxes), report)
+    except BadItem as bad:
+        raise UserError(problem_line(boxes, Problem(bad.code, bad.text))) from bad
 
 
 def image_folder(images: str | os.PathLike | None) -> pathlib.Path | None:

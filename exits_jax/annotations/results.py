@@ -51,6 +51,8 @@ def boxes_document(document: dict[str, Any], results: Any, report: Report) -> di
             check_result(result)
             if result.get("bbox") is None:
                 raise BadItem("nothing_given", "found no bbox")
+            if not 0 <= result["score"] <= 1:
+                raise BadItem("bad_score", f"score is {shown(result['score'])}; expected 0 to 1")
         except BadItem as bad:
             report(Problem(bad.code, bad.text, number))
             continue

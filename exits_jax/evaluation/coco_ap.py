@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,12 +53,18 @@ def box_conditioned_ap(truth: GroundTruth, labels: Mapping[int, ScoredMask]) -> 
 
 
 def detection_ap(
-    truth: GroundTruth, found: Sequence[Mapping[str, Any]], iou_type: str = "segm"
+    truth: GroundTruth,
+    image_ids: Collection[int],
+    found: Sequence[Mapping[str, Any]],
+    iou_type: str = "segm",
 ) -> dict[str, float | None]:
     """COCO's detection figures of results, by COCOeval as it is: at most 100 an image, every area.
 
+    Boxes of the ground truth are the tight ones of its masks.
+
     Args:
       truth: the ground truth.
+      image_ids: every image that was looked at; in one without objects all that is found is wrong.
       found: {image_id, category_id, score} and `segmentation` (run lengths) or `bbox` each.
       iou_type: "segm" or "bbox".
 
@@ -69,13 +75,14 @@ def detection_ap(
     truths = [entry for entries in expected.values() for entry in entries]
     for entry in truths:
         entry["bbox"] = pycocotools.mask.toBbox(entry["segmentation"]).tolist()
+    if not found:
+        return dict.fromkeys(DETECTION_FIGURES)
     with contextlib.redirect_stdout(io.StringIO()):
         ground_truth = _coco(truths)
-        known = ground_truth.getImgIds()
-        detections = [dict(item) for item in found if item["image_id"] in known]
-        if not detections:
-            return dict.fromkeys(DETECTION_FIGURES)
-        coco_eval = COCOeval(ground_truth, ground_truth.loadRes(detections), iou_type)
+        ground_truth.dataset["images"] = [{"id": image_id} for image_id in image_ids]
+        ground_truth.createIndex()
+        detections = ground_truth.loadRes([dict(item) for item in found])
+        coco_eval = COCOeval(ground_truth, detections, iou_type)
         coco_eval.evaluate()
         coco_eval.accumulate()
         coco_eval.summarize()

@@ -37,37 +37,27 @@ def compete(crops: Sequence[Crop]) -> list[Float[np.ndarray, "m m"]]:
     Args:
       crops: the instances of one image.
     """
-    rivals = [[other for other in crops if _may_take(other, crop)] for crop in crops]
-    return [_without_lost(*pair) for pair in zip(crops, rivals, strict=True)]
+    return [_without_lost(crop, rivals(crop, crops)) for crop in crops]
 
 
-def _may_take(rival: Crop, crop: Crop) -> bool:
-    """Whether `rival` may take pixels from `crop`."""
-    mine, its = crop.instance, rival.instance
-    if mine.id == its.id or mine.category_id != its.category_id:
-        return False
-    low = np.maximum(mine.box_xyxy[:2], its.box_xyxy[:2])
-    high = np.minimum(mine.box_xyxy[2:], its.box_xyxy[2:])
-    return bool((high > low).all()) and its.box_area < mine.box_area
+def rivals(crop: Crop, crops: Sequence[Crop]) -> list[Crop]:
+    """Those that may take pixels from `crop`: its category, an overlapping and smaller box."""
+    mine = crop.instance
+    return [
+        other
+        for other in crops
+        if other.instance.category_id == mine.category_id
+        and other.instance.box_area < mine.box_area
+        and _overlap(other.instance.box_xyxy, mine.box_xyxy)
+    ]
 
 
-def _without_lost(crop: Crop, rivals: Sequence[Crop]) -> Float[np.ndarray, "m m"]:
-    """The crop's logits, low where a rival's are higher."""
-    logits = crop.logits
-    side = len(logits)
-    for rival in rivals:
-        claim = resample_score(
-            rival.logits[None],
-            rival.window_xyxy[None],
-            crop.window_xyxy[None],
-            np.zeros(1),
-            grid=side,
-        )
-        claim = np.asarray(claim)[0]
-        lost = (claim > 0) & (claim > crop.logits + MARGIN)
-        lost &= cells_in_box(rival.instance.box_xyxy, crop.window_xyxy, side)
-        logits = np.where(lost, np.float32(LOST), logits)
-    return logits
+def claim(rival: Crop, crop: Crop) -> Float[np.ndarray, "m m"]:
+    """The rival's logits on the cells of `crop`, minus infinity outside the rival's box."""
+    side = len(crop.logits)
+    windows = rival.window_xyxy[None], crop.window_xyxy[None]
+    logits = np.asarray(resample_score(rival.logits[None], *windows, np.zeros(1), grid=side))[0]
+    return np.where(cells_in_box(rival.instance.box_xyxy, crop.window_xyxy, side), logits, -np.inf)
 
 
 def cells_in_box(
@@ -79,3 +69,18 @@ def cells_in_box(
     columns = (x >= box_xyxy[0]) & (x <= box_xyxy[2])
     rows = (y >= box_xyxy[1]) & (y <= box_xyxy[3])
     return rows[:, None] & columns[None, :]
+
+
+def _without_lost(crop: Crop, against: Sequence[Crop]) -> Float[np.ndarray, "m m"]:
+    """The crop's logits, low where a rival's are higher."""
+    logits = crop.logits
+    for rival in against:
+        claimed = claim(rival, crop)
+        lost = (claimed > 0) & (claimed > crop.logits + MARGIN)
+        logits = np.where(lost, np.float32(LOST), logits)
+    return logits
+
+
+def _overlap(first_xyxy: Float[np.ndarray, "4"], second_xyxy: Float[np.ndarray, "4"]) -> bool:
+    low = np.maximum(first_xyxy[:2], second_xyxy[:2])
+    return bool((np.minimum(first_xyxy[2:], second_xyxy[2:]) > low).all())

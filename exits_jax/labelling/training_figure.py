@@ -11,8 +11,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-LOSSES = ("loss", "point", "mil", "crf")
-COLOURS = {"loss": "#20242c", "point": "#d1495b", "mil": "#0072b2", "crf": "#1b8a5a"}
+LOSSES = ("loss", "point", "mil", "crf", "soft")
+COLOURS = {
+    "loss": "#20242c",
+    "point": "#d1495b",
+    "mil": "#0072b2",
+    "crf": "#1b8a5a",
+    "soft": "#8a5a00",
+}
 SMOOTHED_FROM = 40  # with more rows than this, the curve is a running mean over a faint raw line
 PANEL_INCHES, DPI = (5.2, 3.4), 110
 

@@ -53,7 +53,8 @@ def load_params(
       path: a safetensors file.
       expected: a nested dict whose leaves have `shape` (parameters, or `jax.eval_shape` of an
         initialisation): what the network at hand wants. None: no check.
-      made_with: the settings at hand, compared with those the file was saved with, if it has any.
+      made_with: the settings at hand, to be the same as those the file was saved with. None: no
+        check.
 
     Returns:
       A nested dict of NumPy arrays, types as in the file.
@@ -75,7 +76,7 @@ def load_params(
                 if flat[name].shape != shapes[name]
             ],
         )
-    if made_with is not None and saved_with:
+    if made_with is not None:
         _compare_settings(path, saved_with, json.loads(json.dumps(made_with)))
     return unflatten(flat)
 
@@ -105,6 +106,8 @@ def _compare_settings(
     path: str | os.PathLike, saved: Mapping[str, Any], now: Mapping[str, Any]
 ) -> None:
     """Raises one UserError that lists every setting that differs."""
+    if not saved:
+        raise UserError(f"{path}: does not say which settings it was trained with; train it anew")
     rows = [
         f"{name} = {saved.get(name, 'absent')!r}, now {now.get(name, 'absent')!r}"
         for name in sorted(saved.keys() | now.keys())

@@ -31,7 +31,8 @@ def shape_offset(
 
     More where the quadrilateral of the extreme points covers more of the box than usual; less where
     the weakest row or column of the box has its maximum further above 0 than usual, because the
-    mask would be tight with a higher cut, too.
+    mask would be tight with a higher cut, too. Nothing for a map that is 0 everywhere: nothing is
+    known of it.
 
     Args:
       logits: log odds of about the propagation score's scale.
@@ -49,9 +50,9 @@ def shape_offset(
     quadrilateral = jnp.where(
         jnp.asarray(has_points, bool), _area(points_xy) / _box_area(box_xyxy), USUAL_QUADRILATERAL
     )
-    return QUADRILATERAL_STRENGTH * (quadrilateral - USUAL_QUADRILATERAL) - TIGHTNESS_STRENGTH * (
-        tightness - USUAL_TIGHTNESS
-    )
+    offset = QUADRILATERAL_STRENGTH * (quadrilateral - USUAL_QUADRILATERAL)
+    offset -= TIGHTNESS_STRENGTH * (tightness - USUAL_TIGHTNESS)
+    return jnp.where(jnp.any(logits != 0.0, axis=(1, 2)), offset, 0.0)
 
 
 def _weakest_line(logits: Float[Array, "b m m"], inside: Array) -> Float[Array, " b"]:

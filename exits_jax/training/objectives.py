@@ -112,8 +112,8 @@ def soft_loss(
 ) -> Float[Array, " b"]:
     """Cross-entropy against the propagation map in the box and background outside it.
 
-    Not given in the paper. Every cell of the image counts alike; a crop whose map says nothing (no
-    extreme points) is left out.
+    Not given in the paper. Every cell of the image counts alike; a crop whose map is 0 everywhere
+    (nothing walked) is left out.
 
     Args:
       logits: at the points.
