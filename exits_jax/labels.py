@@ -114,7 +114,8 @@ def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]
     if least:
         print(f"kept {len(kept)} of {len(annotations.instances)} (label.min_score = {least})")
     document = pseudo_labels(annotations.document, labels, kept)
-    write_json(run.workdir.review, review_queue(labels, annotations.instances), indent=2)
+    lower = predicted_iou.LOWER_90 if run.config.label.score == "predicted_iou" else None
+    write_json(run.workdir.review, review_queue(labels, annotations.instances, lower), indent=2)
     rows = annotations.document["annotations"]
     found = {i.id: float(rows[i.index]["score"]) for i in kept} if run.config.data.boxes else None
     write_json(run.workdir.results, results(labels, kept, found))

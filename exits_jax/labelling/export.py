@@ -83,24 +83,33 @@ def results(
 
 
 def review_queue(
-    labels: Mapping[int, Label], instances: Sequence[Instance]
+    labels: Mapping[int, Label], instances: Sequence[Instance], lower: float | None = None
 ) -> list[dict[str, Any]]:
     """Which masks a person should look at first: the lowest scores, ties in document order.
 
-    With predicted IoUs as scores, `expected_gain` is what redrawing the mask is expected to bring.
+    Args:
+      labels: by annotation id, one for every instance.
+      instances: in document order.
+      lower: where scores are predicted IoUs, how much lower the IoU is at most, as a rule
+        (`predicted_iou.LOWER_90`); then `expected_gain` is what redrawing the mask should bring, and
+        `at_least` what its IoU is at least in 90 % of cases.
     """
-    return [
+    queue = [
         {
             "annotation_id": instance.id,
             "image_id": instance.image.id,
             "file_name": instance.image.file_name,
             "category": instance.category,
             "score": labels[instance.id].score,
-            "expected_gain": round(1 - labels[instance.id].score, 4),
             "flags": labels[instance.id].flags,
         }
         for instance in sorted(instances, key=lambda instance: labels[instance.id].score)
     ]
+    if lower is not None:
+        for row in queue:
+            row["expected_gain"] = round(1 - row["score"], 4)
+            row["at_least"] = round(max(row["score"] - lower, 0.0), 4)
+    return queue
 
 
 def labels_of(document: Mapping[str, Any]) -> dict[int, Label]:
