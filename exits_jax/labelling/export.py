@@ -91,7 +91,7 @@ def review_queue(
       labels: by annotation id, one for every instance.
       instances: in document order.
       lower: where scores are predicted IoUs, how much lower the IoU is at most, as a rule
-        (`predicted_iou.LOWER_90`); then `expected_gain` is what redrawing the mask should bring, and
+        (`predicted_iou.LOWER_90`); then `expected_gain` is what redrawing should bring, and
         `at_least` what its IoU is at least in 90 % of cases.
     """
     queue = [
