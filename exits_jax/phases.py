@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from exits_jax import fitting, networks
-from exits_jax.annotations import Annotations
+from exits_jax.annotations import Annotations, ImageRecord
 from exits_jax.config_check import check_config
 from exits_jax.dry_run import describe
 from exits_jax.errors import UserError
@@ -149,7 +149,7 @@ def evaluate_detections(
 
 
 def detection_figures(
-    run: Run, data: DataSet, truth: GroundTruth, images: Collection[int]
+    run: Run, data: DataSet, truth: GroundTruth, images: Mapping[int, ImageRecord]
 ) -> dict[str, dict[str, float | None]]:
     """What `evaluation.json` holds for a detector's boxes: boxes, filled boxes and masks."""
     boxes = data.annotations.document["annotations"]

@@ -9,10 +9,11 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from exits_jax.annotations import ImageRecord
 from exits_jax.annotations.masks import encode_rle
 from exits_jax.annotations.read import read_annotations
 from exits_jax.errors import UserError
-from exits_jax.evaluation.coco_ap import box_conditioned_ap
+from exits_jax.evaluation.coco_ap import DETECTION_FIGURES, box_conditioned_ap, detection_ap
 from exits_jax.evaluation.iou import (
     Prediction,
     filled_box_labels,
@@ -23,6 +24,7 @@ from exits_jax.evaluation.iou import (
 from exits_jax.evaluation.summary import METRICS, evaluate, evaluation_record
 
 HEIGHT, WIDTH = 120, 160
+IMAGES = {key: ImageRecord(key, f"{key}.jpg", WIDTH, HEIGHT, None) for key in (1, 2)}
 
 
 def rectangle(x0, y0, x1, y1):
@@ -263,3 +265,31 @@ def test_real_photographs_perfect_labels_have_ap_one(photographs):
     }
     figures = evaluate(truth, labels)
     assert (figures["miou"], figures["ap"], figures["share_iou_75"]) == (1.0, 1.0, 1.0)
+
+
+def detection(mask, image_id=1, score=0.5, category_id=1):
+    entry = annotation(1, mask, image_id, category_id)
+    return {key: entry[key] for key in ("image_id", "category_id", "segmentation")} | {
+        "score": score
+    }
+
+
+def test_detections_on_an_image_without_objects_are_mistakes(tmp_path):
+    mask = rectangle(10, 10, 60, 60)
+    truth = truth_of(tmp_path, [annotation(1, mask)])
+    right, wrong = detection(mask), detection(mask, image_id=2, score=0.9)
+    assert detection_ap(truth, IMAGES, [right])["ap"] == pytest.approx(1.0)
+    assert detection_ap(truth, IMAGES, [right, wrong])["ap"] == pytest.approx(0.5)
+    late = wrong | {"score": 0.1}
+    assert detection_ap(truth, IMAGES, [right, late])["ap"] == pytest.approx(1.0)
+    assert detection_ap(truth, IMAGES, []) == dict.fromkeys(DETECTION_FIGURES)
+
+
+def test_boxes_are_measured_as_boxes(tmp_path):
+    mask = rectangle(10, 10, 60, 60)
+    truth = truth_of(tmp_path, [annotation(1, mask)])
+    box = {"image_id": 1, "category_id": 1, "bbox": [10, 10, 50, 40], "score": 1.0}  # IoU 0.8
+    figures = detection_ap(truth, IMAGES, [box], "bbox")
+    assert figures["ap50"] == pytest.approx(1.0)
+    assert figures["ap"] == pytest.approx(0.7)  # thresholds .5 to .8 of ten
+    assert figures["ap_large"] is None

@@ -1,14 +1,17 @@
 """Class-mates that compete for pixels; parts that never cut an image; the predicted IoU."""
 
+import io
 import pathlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from exits_jax.annotations import ImageRecord, Instance
+from exits_jax.data.source import table_source
 from exits_jax.labelling import predicted_iou
 from exits_jax.labelling.compete import LOST, MARGIN, Crop, compete
-from exits_jax.labelling.label import part_positions
+from exits_jax.labelling.label import Labeller, part_positions
 
 SIDE = 20
 
@@ -81,3 +84,28 @@ def test_evidence_of_a_certain_mask_and_of_a_vague_one():
 
 def test_a_box_without_a_cell_has_evidence_too():
     assert np.isfinite(predicted_iou.evidence(crop(1, [33.0, 33.0, 33.1, 33.1], 1.0))).all()
+
+
+def test_labeller_lets_the_instances_of_an_image_compete():
+    """The larger box loses the pixels that the smaller one of its class claims more."""
+    instances = [instance(1, LARGE), instance(2, SMALL), instance(3, LARGE, image=2)]
+    content = io.BytesIO()
+    Image.new("RGB", (100, 100)).save(content, "PNG")
+    source = table_source(instances, lambda position, record: content.getvalue())
+
+    def predict(batch):
+        level = np.where(batch["annotation_id"] == 2, 3.0, 1.0).astype(np.float32)
+        return np.broadcast_to(level[:, None, None], (len(level), SIDE, SIDE))
+
+    def areas(joint):
+        labeller = Labeller(
+            predict, crop_size=SIDE, margin=0.3, batch_size=2, joint=joint, judge=lambda crop: 0.25
+        )
+        labels = labeller(source, instances)
+        assert [label.score for label in labels] == [0.25] * 3
+        return [label.area for label in labels]
+
+    apart, together = areas(False), areas(True)
+    assert apart == [10_000, 2500, 10_000]
+    assert together[1:] == apart[1:]
+    assert together[0] == pytest.approx(7500, abs=400)  # cells of the crop are coarse

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from exits_jax.annotations.records import ImageRecord
 from exits_jax.evaluation.iou import GroundTruth, ScoredMask, checked_rle
 
 DETECTION_FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
@@ -54,7 +55,7 @@ def box_conditioned_ap(truth: GroundTruth, labels: Mapping[int, ScoredMask]) -> 
 
 def detection_ap(
     truth: GroundTruth,
-    image_ids: Collection[int],
+    images: Mapping[int, ImageRecord],
     found: Sequence[Mapping[str, Any]],
     iou_type: str = "segm",
 ) -> dict[str, float | None]:
@@ -64,7 +65,7 @@ def detection_ap(
 
     Args:
       truth: the ground truth.
-      image_ids: every image that was looked at; in one without objects all that is found is wrong.
+      images: by id, every one that was looked at; in one without objects all that is found is wrong.
       found: {image_id, category_id, score} and `segmentation` (run lengths) or `bbox` each.
       iou_type: "segm" or "bbox".
 
@@ -79,7 +80,10 @@ def detection_ap(
         return dict.fromkeys(DETECTION_FIGURES)
     with contextlib.redirect_stdout(io.StringIO()):
         ground_truth = _coco(truths)
-        ground_truth.dataset["images"] = [{"id": image_id} for image_id in image_ids]
+        ground_truth.dataset["images"] = [
+            {"id": image.id, "height": image.height, "width": image.width}
+            for image in images.values()
+        ]
         ground_truth.createIndex()
         detections = ground_truth.loadRes([dict(item) for item in found])
         coco_eval = COCOeval(ground_truth, detections, iou_type)

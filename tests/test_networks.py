@@ -1,0 +1,45 @@
+"""The networks of a run: how a residual begins, and what its parameters are bound to."""
+
+import jax
+import numpy as np
+import pytest
+
+from exits_jax import from_config, networks
+from exits_jax.workdir import Workdir
+from tests import tiny_config
+
+
+def config_with_prior():
+    config = tiny_config.get_config()
+    config.generator.prior = 1.0
+    config.retrieval.decision = "log_ratio"
+    return config
+
+
+def test_a_residual_begins_at_zero(tmp_path):
+    config = config_with_prior()
+    network = from_config.generator(config)
+    params = networks.initial_generator(config, Workdir(tmp_path), network)
+    image = jax.random.normal(jax.random.key(0), (1, 64, 64, 3))
+    assert not np.any(jax.jit(network.apply)({"params": params}, image))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("crop.size", 128), ("retrieval.rounds", 3), ("extractor.normalise", "half")],
+)
+def test_settings_that_a_generator_is_bound_to(key, value):
+    config, other = config_with_prior(), config_with_prior()
+    extractor = {"a": np.zeros(2, np.float32)}
+    section, name = key.split(".")
+    other[section][name] = value
+    assert networks.made_with(config, extractor) != networks.made_with(other, extractor)
+    other = {"a": np.ones(2, np.float32)}
+    assert networks.made_with(config, extractor) != networks.made_with(config, other)
+
+
+def test_without_the_map_the_extractor_does_not_matter():
+    config = tiny_config.get_config()
+    facts = networks.made_with(config, {"a": np.zeros(2, np.float32)})
+    assert facts == networks.made_with(config, None)
+    assert not any(key.startswith("retrieval.") for key in facts)
