@@ -21,7 +21,7 @@ Modes
   run       every phase below that is not done yet, in order (default)
   warmup    warm up the similarity extractor -> params/similarity_extractor.safetensors
   train     train the mask generator -> params/generator.safetensors
-  label     write the masks -> pseudo_labels.json, pseudo_labels.results.json
+  label     write the masks -> pseudo_labels.json, pseudo_labels.results.json, review.json
   evaluate  compare with ground truth, draw, report -> evaluation.json, report.html, figures/
   prepare   write the data as ArrayRecord -> prepared/ (for --config.data.source=tfds)
   check     lint an annotation or label file; exit status 0 clean, 1 findings; no config needed

@@ -65,7 +65,7 @@ def detection_ap(
 
     Args:
       truth: the ground truth.
-      images: by id, every one that was looked at; in one without objects all that is found is wrong.
+      images: by id, all that were looked at; what is found in one without objects is wrong.
       found: {image_id, category_id, score} and `segmentation` (run lengths) or `bbox` each.
       iou_type: "segm" or "bbox".
 
