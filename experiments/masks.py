@@ -368,8 +368,8 @@ measured apart from this script.)
 ## Predicted IoU
 
 A logistic model of {features}, fitted on {fit} instances of
-train2017 (every other image), its lower bound calibrated on the other {calibration} (split conformal,
-90 %), both measured on all {n} of val2017. Coefficients {coefficients};
+train2017 (every other image), its lower bound calibrated on the other {calibration} (split
+conformal, 90 %), both measured on all {n} of val2017. Coefficients {coefficients};
 intercept {intercept}.
 
 * Expected calibration error, ten bins of equal width: **{ece}**; correlation with the IoU
