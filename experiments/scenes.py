@@ -76,7 +76,7 @@ def shapes(kind: str, rng: np.random.Generator) -> tuple[list[Mask], Mask]:
     middle, radius = SIZE / 2 + rng.uniform(-20, 20, 2), rng.uniform(45, 65)
     if kind in ("touching", "overlapping"):
         turn = rng.uniform(0, np.pi)
-        apart = radius * (1.0 if kind == "touching" else 0.65)
+        apart = radius * (0.85 if kind == "touching" else 0.65)
         step = apart * np.array([np.cos(turn), np.sin(turn)])
         front = blob(*(middle + step), radius * rng.uniform(0.7, 1.0), rng)
         return [front, blob(*(middle - step), radius, rng) & ~front], nothing
