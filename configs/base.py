@@ -231,7 +231,9 @@ def _label() -> ml_collections.ConfigDict:
     # Score of a label: "mean_probability" inside the mask, or "predicted_iou", which was fitted to
     # the best settings' maps (not in the paper).
     label.score = "mean_probability"
-    label.min_score = 0.0  # labels of a lower score are left out of the label files
+    # Labels of a lower score are left out of the label files. May change in a finished workdir:
+    # --mode=label then writes the files anew, --mode=evaluate measures them.
+    label.min_score = 0.0
     label.flip = False  # average with the prediction of the flipped crop [I]
     # Strength of the shape evidence: extreme points and tightness move each mask's cut (not in the
     # paper). 1 is what was tuned, for log odds of the propagation map's scale.

@@ -1,6 +1,7 @@
 """The labels of a run: which predictor, which parts, and the files people take away."""
 
 import hashlib
+import shutil
 from collections.abc import Mapping
 
 from exits_jax import from_config, networks
@@ -120,6 +121,7 @@ def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]
     found = {i.id: float(rows[i.index]["score"]) for i in kept} if run.config.data.boxes else None
     write_json(run.workdir.results, results(labels, kept, found))
     for name in run.config.label.formats:
+        shutil.rmtree(folder / name, ignore_errors=True)  # what an earlier min_score kept
         if name == "polygons":
             polygons, loss = with_polygons(document)
             write_json(folder / "pseudo_labels.polygons.json", polygons)
