@@ -27,8 +27,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.warmup.update(epochs=2, batch_size=8, learning_rate=1e-6, train_blocks=4)
     config.warmup.decoder_rate = 30.0
     config.train.update(epochs=6, batch_size=8, learning_rate=1e-5, train_blocks=2)
-    config.train.decoder_rate = 30.0
+    config.train.decoder_rate = 10.0
     config.generator.prior = 1.0
+    config.loss.update(soft=1.0, point=0.25, crf=0.0)  # as in coco_mini
     config.train.log_every = 1
     config.train.checkpoint_every = 20
     config.label.part_size = 16
