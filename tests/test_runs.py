@@ -378,7 +378,7 @@ def test_faulty_annotation_files_are_one_clear_line(data, tmp_path, capsys, chan
     [
         ([[float("nan"), 1], [1, 2], [3, 4], [5, 6]], "points"),
         ([[500, 1], [1, 2], [3, 4], [5, 6]], "outside"),
-        ([[1, 1], [1, 2]], "points"),
+        ([[1, 1], [1, 2], [3, 4], [5, 6], [7, 8]], "points"),
     ],
 )
 def test_faulty_points_are_one_clear_line(tmp_path, capsys, points, expected):

@@ -83,10 +83,10 @@ def _with_boxes(document: Any, boxes: pathlib.Path, on_error: str, problems: lis
         return document  # refused with the reason that any such file is refused with
 
     def report(problem: Problem) -> None:
-        problem = dataclasses.replace(problem, text=f"in {boxes}: {problem.text}")
         if on_error == "stop":
             raise UserError(problem_line(boxes, problem))
-        problems.append(problem)
+        # Listed with the annotation file's own problems, so it has to say where it is.
+        problems.append(dataclasses.replace(problem, text=f"in {boxes}: {problem.text}"))
 
     try:
         return boxes_document(document, load_json(boxes), report)
