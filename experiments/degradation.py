@@ -40,6 +40,7 @@ from exits_jax.retrieval import (
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 ROOT = flags.DEFINE_string("root", "data/coco-mini", "folder of the COCO subset")
+COUNT = flags.DEFINE_integer("count", 0, "only so many instances, evenly spread; 0: all")
 OUTPUT = flags.DEFINE_string("output", str(RESULTS), "folder of the page and its picture")
 
 LARGE = 32**2  # square pixels
@@ -158,6 +159,8 @@ def main(argv: list[str]) -> None:
         root / "annotations" / "instances_val2017.json", root / "val2017"
     )
     instances = by_image([i for i in annotations.instances if i.area >= LARGE])
+    if COUNT.value:
+        instances = instances[:: max(len(instances) // COUNT.value, 1)]
     annotations = dataclasses.replace(annotations, instances=instances)
     truth = read_ground_truth(annotations)
     means = {key: label_ious(truth, labels) for key, labels in measure(instances).items()}
