@@ -1,5 +1,6 @@
 """Config values that could not work, refused before the work begins."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -83,8 +84,7 @@ CHECKS |= {"warmup.epochs": at_least(0), "train.epochs": POSITIVE}
 def check_config(config: ConfigDict) -> None:
     """Raises UserError for the first value that cannot work, saying what is expected."""
     for key, (right, expected) in CHECKS.items():
-        section, _, name = key.rpartition(".")
-        value = (config[section] if section else config)[name]
+        value = operator.attrgetter(key)(config)
         if not right(value):
             raise UserError(f"{key} is {value!r}, expected {expected}")
     if config.data.boxes and config.data.source == "tfds":
@@ -92,8 +92,7 @@ def check_config(config: ConfigDict) -> None:
     _check_layers(config)
     from_config.retrieval(config)  # checks itself when it is made
     for key in ("generator.prior", "loss.soft", "label.shape"):
-        section, name = key.split(".")
-        if config[section][name] and config.retrieval.decision != "log_ratio":
+        if operator.attrgetter(key)(config) and config.retrieval.decision != "log_ratio":
             raise UserError(
                 f"{key} needs log odds: set retrieval.decision to 'log_ratio', or {key} to 0"
             )

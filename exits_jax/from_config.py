@@ -3,6 +3,7 @@
 The rooms (annotations, data, models, ...) never see a config.
 """
 
+import operator
 from typing import Any
 
 import jax.numpy as jnp
@@ -75,7 +76,7 @@ def generator_settings(config: ConfigDict) -> dict[str, Any]:
     if config.generator.prior:
         keys += [f"retrieval.{name}" for name in MAP_KEYS]
         keys += ["extractor.normalise", "extractor.position_resize"]
-    return {key: config[(part := key.split("."))[0]][part[1]] for key in keys}
+    return {key: operator.attrgetter(key)(config) for key in keys}
 
 
 def grid(config: ConfigDict, crop_size: int | None = None) -> int:

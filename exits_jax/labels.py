@@ -12,7 +12,7 @@ from exits_jax.files import write_json
 from exits_jax.fitting import saved_thresholds
 from exits_jax.interruption import stop_between_steps
 from exits_jax.labelling import predicted_iou
-from exits_jax.labelling.export import pseudo_labels, results, review_queue
+from exits_jax.labelling.export import detector_scores, pseudo_labels, results, review_queue
 from exits_jax.labelling.formats import with_polygons, write_index_pngs, write_yolo
 from exits_jax.labelling.label import Labeller, label_in_parts
 from exits_jax.labelling.predict import (
@@ -117,8 +117,7 @@ def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]
     document = pseudo_labels(annotations.document, labels, kept)
     lower = predicted_iou.LOWER_90 if run.config.label.score == "predicted_iou" else None
     write_json(run.workdir.review, review_queue(labels, annotations.instances, lower), indent=2)
-    rows = annotations.document["annotations"]
-    found = {i.id: float(rows[i.index]["score"]) for i in kept} if run.config.data.boxes else None
+    found = detector_scores(annotations.document, kept) if run.config.data.boxes else None
     write_json(run.workdir.results, results(labels, kept, found))
     for name in run.config.label.formats:
         shutil.rmtree(folder / name, ignore_errors=True)  # what an earlier min_score kept

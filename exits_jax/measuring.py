@@ -23,7 +23,7 @@ from exits_jax.evaluation.tables import breakdown, comparison, rich_table
 from exits_jax.evaluation.tables import shown as figure
 from exits_jax.files import write_json
 from exits_jax.gallery import shown, write_gallery
-from exits_jax.labelling.export import labels_of, results
+from exits_jax.labelling.export import detector_scores, labels_of, results
 from exits_jax.labelling.quality import Label
 from exits_jax.labels import make_labels
 from exits_jax.run import DataSet, Run, data_to_label, read_files
@@ -90,7 +90,7 @@ def detection_figures(
     """What `evaluation.json` holds for a detector's boxes: boxes, filled boxes and masks."""
     boxes = data.annotations.document["annotations"]
     boxes = [boxes[i.index] for i in data.instances]
-    scores = {i.id: box["score"] for i, box in zip(data.instances, boxes, strict=True)}
+    scores = detector_scores(data.annotations.document, data.instances)
     filled = results(filled_box_labels(data.instances), data.instances, scores)
     masks = json.loads(run.workdir.results.read_text())
     return {

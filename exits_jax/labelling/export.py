@@ -82,6 +82,12 @@ def results(
     ]
 
 
+def detector_scores(document: Mapping[str, Any], instances: Sequence[Instance]) -> dict[int, float]:
+    """The scores of a detector's boxes (`data.boxes`), by annotation id."""
+    rows = document["annotations"]
+    return {instance.id: float(rows[instance.index]["score"]) for instance in instances}
+
+
 def review_queue(
     labels: Mapping[int, Label], instances: Sequence[Instance], lower: float | None = None
 ) -> list[dict[str, Any]]:
