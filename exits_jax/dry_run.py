@@ -11,7 +11,7 @@ from rich.table import Table
 
 from exits_jax import from_config
 from exits_jax.annotations import Instance
-from exits_jax.models import Generator
+from exits_jax.models import Generator, jit_in_slices
 from exits_jax.run import Run, read_files
 
 TRAINS = {"warmup", "train", "prepare"}  # the phases that open the training set
@@ -52,7 +52,7 @@ def crops_per_second(run: Run) -> float:
     image = np.zeros((count, side, side, 3), np.float32)
     shapes = jax.eval_shape(network.init, jax.random.key(0), image[:1])
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    forward = jax.jit(network.apply)
+    forward = jit_in_slices(network.apply)
     jax.block_until_ready(forward(params, image))
     started = time.perf_counter()
     jax.block_until_ready(forward(params, image))

@@ -7,7 +7,6 @@ of the extractor per crop serves every row. Writes experiments/results/degradati
 """
 
 import dataclasses
-import io
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +28,7 @@ from exits_jax.evaluation.tables import markdown
 from exits_jax.files import write_bytes
 from exits_jax.labelling.label import label_from_logits
 from exits_jax.labelling.quality import Label
+from exits_jax.models import jit_in_slices
 from exits_jax.progress import track
 from exits_jax.retrieval import (
     RetrievalSettings,
@@ -37,6 +37,7 @@ from exits_jax.retrieval import (
     shape_offset,
     similarity_matrix,
 )
+from experiments.figures import write_figure
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 ROOT = flags.DEFINE_string("root", "data/coco-mini", "folder of the COCO subset")
@@ -101,7 +102,7 @@ def measure(instances: list[Instance]) -> dict[tuple[str, float], dict[int, Labe
     params = jax.device_put(params)
     settings = from_config.retrieval(config)
     attend = networks.attend(network, config.extractor.normalise)
-    keys = jax.jit(lambda p, image: attend(p, image, key_layers=settings.layers))
+    keys = jit_in_slices(lambda p, image: attend(p, image, key_layers=settings.layers))
     grid = from_config.grid(config)
     forms = {delta: _logits(settings, delta, grid) for delta in {config.retrieval.delta, *DELTA}}
     by_id = {instance.id: instance for instance in instances}
@@ -164,9 +165,7 @@ def main(argv: list[str]) -> None:
     annotations = dataclasses.replace(annotations, instances=instances)
     truth = read_ground_truth(annotations)
     means = {key: label_ious(truth, labels) for key, labels in measure(instances).items()}
-    file = io.BytesIO()
-    figure_of(means).savefig(file, dpi=110)
-    write_bytes(pathlib.Path(OUTPUT.value) / "degradation.png", file.getvalue())
+    write_figure(pathlib.Path(OUTPUT.value) / "degradation.png", figure_of(means))
     rows = [["", "", "mean IoU", "share > .75"]]
     for (curve, place), ious in means.items():
         rows.append([curve, f"{place:g}", f"{ious.mean():.3f}", f"{(ious > 0.75).mean():.3f}"])

@@ -8,7 +8,6 @@ figure reported is of val2017. Masks are read only to measure and to fit the sco
 Writes experiments/results/masks.md and its pictures.
 """
 
-import io
 import json
 import pathlib
 from collections.abc import Callable, Sequence
@@ -19,24 +18,22 @@ from absl import app, flags
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
-from configs import coco_mini
-from exits_jax import from_config, networks
-from exits_jax.annotations import Instance, read_annotations
-from exits_jax.data.crop import box_to_crop, to_crop, valid_in_crop
-from exits_jax.data.labelling import label_batches
-from exits_jax.data.source import by_image
-from exits_jax.evaluation.iou import GroundTruth, label_ious, read_ground_truth
+from exits_jax.evaluation.iou import GroundTruth, label_ious
 from exits_jax.evaluation.summary import paired_bootstrap
 from exits_jax.evaluation.tables import markdown
 from exits_jax.files import write_bytes
 from exits_jax.labelling import predicted_iou
-from exits_jax.labelling.compete import Crop, claim, compete, rivals
+from exits_jax.labelling.compete import Crop, compete
 from exits_jax.labelling.export import labels_of
-from exits_jax.labelling.label import label_from_logits
-from exits_jax.labelling.predict import propagation_predictor
-from exits_jax.labelling.quality import Label
-from exits_jax.progress import track
-from exits_jax.retrieval import shape_offset
+from experiments.figures import write_figure
+from experiments.propagation_maps import (
+    BEST,
+    Split,
+    final_crops,
+    labels_from,
+    option_labels,
+    read_split,
+)
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 ROOT = flags.DEFINE_string("root", "data/coco-mini", "folder of the COCO subset")
@@ -47,120 +44,6 @@ OUTPUT = flags.DEFINE_string("output", str(RESULTS), "folder of masks.md and its
 LARGE = 32**2  # square pixels; the figures are of instances from this area on
 THIN = 0.4  # share of its box that a thin or occluded object fills at most
 BINS = 10
-BOTH = "+ shape evidence and competition (`label.source=propagation`)"
-
-
-class Split(NamedTuple):
-    """A split with its maps, one of each instance, in the order of `crops`."""
-
-    truth: GroundTruth
-    crops: list[Crop]  # raw maps
-    offsets: Float[np.ndarray, " n"]  # `shape_offset` of each
-
-
-def read_split(name: str) -> Split:
-    """Annotations, ground truth and maps of "train2017" or "val2017"."""
-    root = pathlib.Path(ROOT.value)
-    annotations = read_annotations(root / "annotations" / f"instances_{name}.json", root / name)
-    instances = by_image(annotations.instances)
-    path = pathlib.Path(CACHE.value) / f"{name}.npz"
-    if not path.exists():
-        file = io.BytesIO()
-        np.savez(file, **_maps(name, instances))
-        write_bytes(path, file.getvalue())
-    kept = np.load(path)
-    if kept["ids"].tolist() != [instance.id for instance in instances]:
-        raise SystemExit(f"{path}: maps of other annotations; delete it")
-    if str(kept["settings"]) != settings_of_maps():
-        raise SystemExit(f"{path}: maps of other settings; delete it")
-    crops = [Crop(*row) for row in zip(instances, kept["logits"], kept["windows"], strict=True)]
-    return Split(read_ground_truth(annotations), crops, offsets_of(crops))
-
-
-def settings_of_maps() -> str:
-    """What the kept maps were made with."""
-    config = coco_mini.get_config()
-    return f"{from_config.retrieval(config)} {config.extractor.weights} {dict(config.crop)}"
-
-
-def offsets_of(crops: Sequence[Crop]) -> Float[np.ndarray, " n"]:
-    """`shape_offset` of each crop."""
-    points = [crop.instance.points_xy for crop in crops]
-    given = np.array([p is not None for p in points])
-    windows = [crop.window_xyxy.astype(np.float64) for crop in crops]
-    pairs = list(zip(crops, windows, strict=True))
-    return np.asarray(
-        shape_offset(
-            np.stack([crop.logits for crop in crops]),
-            np.stack(
-                [
-                    np.zeros((4, 2)) if p is None else to_crop(p, window, False)
-                    for p, window in zip(points, windows, strict=True)
-                ]
-            ),
-            given,
-            np.stack([box_to_crop(c.instance.box_xyxy, window, False) for c, window in pairs]),
-            np.stack(
-                [
-                    valid_in_crop(c.instance.image.width, c.instance.image.height, window, False)
-                    for c, window in pairs
-                ]
-            ),
-        )
-    )
-
-
-def _maps(name: str, instances: Sequence[Instance]) -> dict[str, np.ndarray]:
-    """Propagation maps with coco_mini's settings."""
-    config = coco_mini.get_config()
-    network = from_config.vit(config.extractor, config.crop.size)
-    params = networks.published_params(config.extractor, network, config.seed)
-    scores = networks.scores_function(config, from_config.retrieval(config), config.crop.size)
-    predict = propagation_predictor(scores, params, from_config.grid(config))
-    rows: dict[str, list[np.ndarray]] = {"logits": [], "windows": []}
-    cut = {"crop_size": config.crop.size, "margin": config.crop.label_margin}
-    with track(f"maps of {name}", len(instances)) as progress:
-        for batch in label_batches(instances, **cut, batch_size=config.label.device_batch):
-            valid, logits = batch["valid"], predict(batch)
-            rows["logits"].append(logits[valid])
-            rows["windows"].append(batch["window_xyxy"][valid])
-            progress.advance(int(valid.sum()))
-    ids = np.array([instance.id for instance in instances])
-    kept = {key: np.concatenate(parts) for key, parts in rows.items()}
-    return kept | {"ids": ids, "settings": np.array(settings_of_maps())}
-
-
-def final_crops(
-    split: Split, *, shape: bool, joint: Callable[[Sequence[Crop]], list] | None
-) -> list[Crop]:
-    """The maps after the options asked for."""
-    moved = [
-        crop._replace(logits=crop.logits + np.float32(offset * shape))
-        for crop, offset in zip(split.crops, split.offsets, strict=True)
-    ]
-    if joint is None:
-        return moved
-    groups: dict[int, list[Crop]] = {}
-    for crop in moved:
-        groups.setdefault(crop.instance.image.id, []).append(crop)
-    return [
-        crop._replace(logits=logits)
-        for group in groups.values()
-        for crop, logits in zip(group, joint(group), strict=True)
-    ]
-
-
-def soft_competition(crops: Sequence[Crop]) -> list[Float[np.ndarray, "m m"]]:
-    """Another formulation: every claim of a class-mate is evidence against, log(1 + exp(claim))."""
-    return [
-        crop.logits - sum(np.logaddexp(0, claim(rival, crop)) for rival in rivals(crop, crops))
-        for crop in crops
-    ]
-
-
-def labels_from(crops: Sequence[Crop]) -> dict[int, Label]:
-    """Masks of the maps, by annotation id."""
-    return {crop.instance.id: label_from_logits(*crop) for crop in crops}
 
 
 class Groups(NamedTuple):
@@ -289,11 +172,11 @@ def review_table(scores: Float[np.ndarray, " n"], ious: Float[np.ndarray, " n"])
     return markdown(rows)
 
 
-def picture(figure: Figure) -> bytes:
-    """A figure as PNG."""
-    file = io.BytesIO()
-    figure.savefig(file, dpi=110)
-    return file.getvalue()
+def coco_split(name: str) -> Split:
+    """ "train2017" or "val2017" with its maps."""
+    root = pathlib.Path(ROOT.value)
+    file = root / "annotations" / f"instances_{name}.json"
+    return read_split(file, root / name, pathlib.Path(CACHE.value) / f"{name}.npz")
 
 
 def evaluated(split: Split, crops: Sequence[Crop]) -> Callable[[Callable], np.ndarray]:
@@ -306,17 +189,8 @@ def main(argv: list[str]) -> None:
     """Measures everything, prints and writes the page."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    train, val = read_split("train2017"), read_split("val2017")
-    methods = {
-        name: label_ious(val.truth, labels_from(final_crops(val, shape=shape, joint=joint)))
-        for name, shape, joint in (
-            ("propagation map alone", False, None),
-            ("+ shape evidence", True, None),
-            ("+ competition", False, compete),
-            ("+ soft competition (not an option)", False, soft_competition),
-            (BOTH, True, compete),
-        )
-    }
+    train, val = coco_split("train2017"), coco_split("val2017")
+    methods = {n: label_ious(val.truth, labels) for n, labels in option_labels(val).items()}
     for pair in LABELS.value:
         name, _, file = pair.partition("=")
         methods[name] = label_ious(val.truth, labels_of(json.loads(pathlib.Path(file).read_text())))
@@ -328,12 +202,12 @@ def main(argv: list[str]) -> None:
         label_ious(train.truth, labels_from(best_train)),
         [instance.image.id for instance in train.truth.instances],
     )
-    ious = methods[BOTH]
+    ious = methods[BEST]
     evidence = evaluated(val, final_crops(val, shape=True, joint=compete))(predicted_iou.evidence)
     scores = model.predict(evidence)
     covered = float((ious >= scores - model.lower_90).mean())
     folder = pathlib.Path(OUTPUT.value)
-    write_bytes(folder / "masks_reliability.png", picture(reliability_figure(scores, ious)))
+    write_figure(folder / "masks_reliability.png", reliability_figure(scores, ious))
     page = PAGE.format(
         options=options,
         features=", ".join(predicted_iou.FEATURES),

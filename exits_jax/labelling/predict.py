@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from exits_jax.models import Generator, normalise
+from exits_jax.models import Generator, jit_in_slices, normalise
 from exits_jax.retrieval import Scores, prior_logits, score_inputs, shape_offset
 
 Batch = dict[str, Any]
@@ -23,7 +23,9 @@ def generator_predictor(generator: Generator, params: Any, pixels: str) -> Predi
       params: its parameters.
       pixels: normalisation of its input, "imagenet" or "half".
     """
-    forward = jax.jit(lambda p, image: generator.apply({"params": p}, normalise(image, pixels)))
+    forward = jit_in_slices(
+        lambda p, image: generator.apply({"params": p}, normalise(image, pixels))
+    )
     params = jax.device_put(params)
 
     def predict(batch: Batch) -> Float[np.ndarray, "b m m"]:
@@ -45,7 +47,7 @@ def propagation_predictor(
       params: the extractor's.
       grid: N of its points.
     """
-    forward = jax.jit(lambda p, batch: scores_of(p, batch).score)
+    forward = jit_in_slices(lambda p, batch: scores_of(p, batch).score)
     params = jax.device_put(params)
 
     def predict(batch: Batch) -> Float[np.ndarray, "b N N"]:

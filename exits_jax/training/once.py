@@ -18,6 +18,7 @@ from exits_jax.data.crop import fixed_window
 from exits_jax.data.pipeline import label_batches
 from exits_jax.data.source import Source
 from exits_jax.files import write_bytes
+from exits_jax.models import jit_in_slices
 from exits_jax.progress import track
 from exits_jax.retrieval import Scores, score_inputs
 from exits_jax.training.step import Batch
@@ -48,7 +49,7 @@ def canonical_scores(
       margin: of the canonical crop, share of the box's half-size per side.
       batch_size: crops at a time.
     """
-    forward = jax.jit(lambda p, batch: scores_of(p, batch).score)
+    forward = jit_in_slices(lambda p, batch: scores_of(p, batch).score)
     params = jax.device_put(params)
     parts = []
     with track("retrieve once", len(source)) as progress:
@@ -104,7 +105,7 @@ def score_sample(
     Returns:
       score [n,p] float32 and inside [n,p] bool, of the instances that have extreme points.
     """
-    forward = jax.jit(scores_of)
+    forward = jit_in_slices(scores_of)
     rows: list[np.ndarray] = []
     inside: list[np.ndarray] = []
     with track("calibrate thresholds", len(source)) as progress:
