@@ -221,6 +221,7 @@ def _train() -> ml_collections.ConfigDict:
     # Also of the warm-up:
     train.parallel = "pmap"  # or "jit"
     train.checkpoint_every = 500  # steps
+    train.heartbeat = 60  # seconds without a sign of life after which a process counts as dead
     train.log_every = 10  # steps
     return train
 

@@ -44,6 +44,10 @@ Your own data, nothing to edit:
       --config.generator.params=RUN/params/generator.safetensors
       --config.extractor.params=RUN/params/similarity_extractor.safetensors (if warmed up)
 
+Several processes, on one host or many, with one workdir on a file system they share:
+  each runs the same command with --num_processes=N --process_id=I, and to train together
+  --coordinator=HOST:PORT of process 0 (--coordinator=auto under Slurm, Open MPI, Cloud TPU).
+
 A run that stopped, for whatever reason, continues with the same command.
 """
 
@@ -55,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
       0 when the mode finished (for `check`: and found nothing), 1 when `check` found something, 2
-      for a mistake of the user's, printed as one line, 130 after Ctrl-C.
+      for a mistake of the user's, printed as one line, 3 when another process of the run ended and
+      this one could not go on, 130 after Ctrl-C.
     """
     argv = sys.argv if argv is None else argv
     if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(argv[1:]):
@@ -89,6 +94,9 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, ConfigDict | None, li
     flags.DEFINE_enum("mode", "run", MODES, "what to do", flag_values=values)
     flags.DEFINE_string("images", None, "image folder, for --mode=check", flag_values=values)
     flags.DEFINE_bool("dry_run", False, "say what would be done", flag_values=values)
+    flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, or auto", flag_values=values)
+    flags.DEFINE_integer("num_processes", None, "processes of the run", flag_values=values)
+    flags.DEFINE_integer("process_id", None, "this process, from 0", flag_values=values)
     config_flags.DEFINE_config_file(
         "config", None, "the config", flag_values=values, sys_argv=list(argv)
     )
@@ -128,8 +136,15 @@ def _dispatch(values: flags.FlagValues, config: ConfigDict | None, rest: list[st
     if not values.workdir:
         raise UserError("--workdir is missing, e.g. --workdir=runs/mine; see --help")
     from exits_jax import phases  # here, so that mistakes and --mode=check do not wait for jax
+    from exits_jax.hosts import PeerLost, hosts_from
 
-    phases.execute(values.mode, config, os.path.expanduser(values.workdir), values.dry_run)
+    hosts = hosts_from(values.coordinator, values.num_processes, values.process_id, os.environ)
+    folder = os.path.expanduser(values.workdir)
+    try:
+        phases.execute(values.mode, config, folder, values.dry_run, hosts)
+    except PeerLost as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 3
     return 0
 
 

@@ -52,6 +52,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "train.teacher_rate": UNIT,
     "train.parallel": one_of("pmap", "jit"),
     "train.checkpoint_every": at_least(1),
+    "train.heartbeat": at_least(1),
     "train.log_every": at_least(1),
     "label.source": one_of("generator", "propagation"),
     "label.score": one_of("mean_probability", "predicted_iou"),

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from exits_jax.errors import UserError
@@ -18,6 +19,11 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
     Raises:
       UserError: the file cannot be written (no space, no permission); the old file is untouched.
     """
+    write_pieces(path, [content])
+
+
+def write_pieces(path: str | os.PathLike, pieces: Iterable[bytes]) -> None:
+    """`write_bytes` of what need not be in memory at once; an error of `pieces` leaves no file."""
     path = pathlib.Path(path)
     temporary = None
     try:
@@ -26,23 +32,58 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
             dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
         )
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
         if temporary:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+                os.unlink(temporary)  # there is none any more once it was renamed
 
 
 def write_json(path: str | os.PathLike, value: Any, indent: int | None = None) -> None:
     """Writes `value` as strict JSON (NaN is refused) through `write_bytes`."""
+    write_bytes(path, _json(value, indent) + b"\n")
+
+
+def write_json_rows(
+    path: str | os.PathLike, rows: Iterable[Any], document: Mapping[str, Any] | None = None
+) -> None:
+    """Writes a long JSON list, a row a line, without having it in memory.
+
+    Args:
+      path: the file.
+      rows: what the list holds.
+      document: what the list is part of, as "annotations"; None: the list is all there is.
+    """
+    write_pieces(path, _pieces(rows, document))
+
+
+def _pieces(rows: Iterable[Any], document: Mapping[str, Any] | None) -> Iterator[bytes]:
+    if document is None:
+        yield from _list(rows)
+    else:
+        for number, name in enumerate(document):
+            yield (b",\n" if number else b"{") + _json(name) + b":"
+            yield from _list(rows) if name == "annotations" else [_json(document[name])]
+        yield b"}"
+    yield b"\n"
+
+
+def _list(rows: Iterable[Any]) -> Iterator[bytes]:
+    yield b"["
+    for number, row in enumerate(rows):
+        yield (b",\n" if number else b"\n") + _json(row)
+    yield b"]"
+
+
+def _json(value: Any, indent: int | None = None) -> bytes:
     separators = None if indent else (",", ":")
-    text = json.dumps(value, indent=indent, separators=separators, allow_nan=False)
-    write_bytes(path, text.encode() + b"\n")
+    return json.dumps(value, indent=indent, separators=separators, allow_nan=False).encode()
 
 
 def _umask() -> int:

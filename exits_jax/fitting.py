@@ -160,7 +160,7 @@ def _fit(
     schedule = from_config.schedule(config, section, len(data.instances))
     rates = from_config.rates(section, len(data.instances), schedule.total_steps)
     optimiser = from_config.optimiser(section, rates)
-    devices, kind = jax.local_devices(), config.train.parallel
+    devices, kind, processes = jax.devices(), config.train.parallel, jax.process_count()
 
     def step_on(axis_name: str | None) -> Any:
         return make_step(
@@ -174,11 +174,12 @@ def _fit(
     state = fit(
         parallel_step(step_on, kind, devices, section.batch_size, section.microbatches),
         init_state(trained, optimiser),
-        replicate({"generator": frozen, "extractor": extractor or {}}, devices),
+        replicate({"generator": frozen, "extractor": extractor or {}}, kind, devices),
         train_batches(
             data.source,
             from_config.augment(config),
-            batch_size=section.batch_size,
+            batch_size=section.batch_size // processes,
+            shard=(jax.process_index(), processes),
             seed=config.seed,
             steps=schedule.total_steps,
             workers=config.data.workers,
@@ -187,7 +188,7 @@ def _fit(
         workdir=run.workdir.folder,
         schedule=schedule,
         learning_rate=rates,
-        made_with={"devices": len(devices), "parallel": kind},
+        made_with={"devices": len(devices), "processes": processes, "parallel": kind},
         extend=extend,
     )
     return merge_params(jax.device_get(state.params), frozen)

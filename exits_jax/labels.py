@@ -2,19 +2,29 @@
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
 
 from exits_jax import from_config, networks
 from exits_jax.annotations import Annotations, Instance, Problem
 from exits_jax.errors import UserError
 from exits_jax.evaluation.tables import shown
-from exits_jax.files import write_json
+from exits_jax.files import write_json_rows
 from exits_jax.fitting import saved_thresholds
 from exits_jax.interruption import stop_between_steps
 from exits_jax.labelling import predicted_iou
-from exits_jax.labelling.export import detector_scores, pseudo_labels, results, review_queue
+from exits_jax.labelling.export import (
+    detector_scores,
+    pseudo_label_rows,
+    pseudo_labels,
+    results,
+    review_queue,
+)
 from exits_jax.labelling.formats import with_polygons, write_index_pngs, write_yolo
 from exits_jax.labelling.label import Labeller, label_in_parts
+from exits_jax.labelling.parts import Share, StoredLabels, part_positions
 from exits_jax.labelling.predict import (
     Predict,
     generator_predictor,
@@ -29,44 +39,61 @@ from exits_jax.progress import track
 from exits_jax.run import DataSet, Run, report_problems
 
 
-def make_labels(run: Run, data: DataSet, source: str) -> dict[int, Label]:
+def make_labels(run: Run, data: DataSet, source: str) -> Mapping[int, Label]:
     """Labels of every instance from `source`, resuming where an earlier run stopped.
 
-    Parts lie in a folder that is named after everything they were made with, so that labels of
-    other parameters or of edited annotations are never taken for these.
+    Every local device takes parts, as does every process of the run. Parts lie in a folder that is
+    named after everything they were made with, so that labels of other parameters or of edited
+    annotations are never taken for these.
     """
     config = run.config
-    predict, params = predictor(run, source)
+    labellers = []
     skipped: list[Problem] = []
 
     def skip(instance: Instance, error: UserError) -> None:
         skipped.append(Problem("item_error", str(error), instance.id, instance.image.id))
 
-    labeller = Labeller(
-        predict,
-        crop_size=config.crop.size,
-        margin=config.crop.label_margin,
-        batch_size=config.label.device_batch,
-        threshold=config.label.threshold,
-        joint=config.label.compete and not config.data.boxes,
-        judge=predicted_iou.predicted_iou if config.label.score == "predicted_iou" else None,
-        on_error=skip if config.data.on_error == "skip" else None,
-    )
+    for device in jax.local_devices():
+        with jax.default_device(device):
+            predict, params = predictor(run, source)
+        labeller = Labeller(
+            predict,
+            crop_size=config.crop.size,
+            margin=config.crop.label_margin,
+            batch_size=config.label.device_batch,
+            threshold=config.label.threshold,
+            joint=config.label.compete and not config.data.boxes,
+            judge=predicted_iou.predicted_iou if config.label.score == "predicted_iou" else None,
+            on_error=skip if config.data.on_error == "skip" else None,
+        )
+        labellers.append(_on(device, labeller))
+    folder = run.workdir.label_parts / f"{source}-{_made_with(params, data)}"
     with (
         stop_between_steps() as stop,
         track(f"masks ({source})", len(data.instances)) as progress,
     ):
-        labels = label_in_parts(
-            labeller,
+        label_in_parts(
+            labellers,
             data.source,
             data.instances,
-            run.workdir.label_parts / f"{source}-{_made_with(params, data)}",
+            folder,
             part_size=config.label.part_size,
+            share=Share(run.hosts.index, run.hosts.count),
             finished=lambda n, known: progress.skip(n) if known else progress.advance(n),
             stop=lambda: stop.requested,
         )
     report_problems(run, "label", skipped)
-    return labels
+    return StoredLabels(folder, len(part_positions(data.instances, config.label.part_size)))
+
+
+def _on(device: jax.Device, labeller: Labeller) -> Callable[..., list[Label]]:
+    """The labeller, at work on one of this process's devices."""
+
+    def label(*arguments: Any) -> list[Label]:
+        with jax.default_device(device):
+            return labeller(*arguments)
+
+    return label
 
 
 def _made_with(params: Params, data: DataSet) -> str:
@@ -114,11 +141,12 @@ def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]
     kept = [i for i in annotations.instances if labels[i.id].score >= least]
     if least:
         print(f"kept {len(kept)} of {len(annotations.instances)} (label.min_score = {least})")
-    document = pseudo_labels(annotations.document, labels, kept)
     lower = predicted_iou.LOWER_90 if run.config.label.score == "predicted_iou" else None
-    write_json(run.workdir.review, review_queue(labels, annotations.instances, lower), indent=2)
+    write_json_rows(run.workdir.review, review_queue(labels, annotations.instances, lower))
     found = detector_scores(annotations.document, kept) if run.config.data.boxes else None
-    write_json(run.workdir.results, results(labels, kept, found))
+    write_json_rows(run.workdir.results, results(labels, kept, found))
+    if run.config.label.formats:
+        document = pseudo_labels(annotations.document, labels, kept)
     for name in run.config.label.formats:
         shutil.rmtree(folder / name, ignore_errors=True)  # what an earlier min_score kept
         if name == "polygons":
@@ -132,4 +160,5 @@ def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]
             print(f"png: {write_index_pngs(folder / 'png', document, annotations.images)} images")
         else:
             print(f"yolo: {write_yolo(folder / 'yolo', document, annotations.images)} files")
-    write_json(run.workdir.labels, document)
+    rows = pseudo_label_rows(annotations.document, labels, kept)
+    write_json_rows(run.workdir.labels, rows, annotations.document)

@@ -91,7 +91,7 @@ def detection_figures(
     boxes = data.annotations.document["annotations"]
     boxes = [boxes[i.index] for i in data.instances]
     scores = detector_scores(data.annotations.document, data.instances)
-    filled = results(filled_box_labels(data.instances), data.instances, scores)
+    filled = [*results(filled_box_labels(data.instances), data.instances, scores)]
     masks = json.loads(run.workdir.results.read_text())
     return {
         "boxes, as boxes": detection_ap(truth, images, boxes, "bbox"),

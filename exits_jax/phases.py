@@ -11,6 +11,7 @@ from exits_jax.annotations import Annotations
 from exits_jax.config_check import check_config
 from exits_jax.dry_run import describe
 from exits_jax.errors import UserError
+from exits_jax.hosts import Hosts, as_child, in_child, is_child, wait_for_all
 from exits_jax.labels import make_labels, write_labels
 from exits_jax.measuring import evaluate
 from exits_jax.models import save_params
@@ -19,21 +20,23 @@ from exits_jax.run import Run, data_to_label, prepared_folder, read_files, usabl
 from exits_jax.workdir import Workdir
 
 
-def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool) -> None:
+def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool, hosts: Hosts) -> None:
     """Runs a mode in a workdir, or says what it would do."""
     check_config(config)
-    run = Run(config, Workdir(folder))
+    run = Run(config, Workdir(folder), hosts)
     if dry_run:
         return describe(run, pending(run) if mode == "run" else [mode])
-    with run.workdir.locked():
+    if is_child():
+        return as_child(hosts, config.train.heartbeat, lambda: MODES[mode](run))
+    with run.workdir.locked(hosts.index):
         run.workdir.adopt(config.to_dict())
-        MODES[mode](run)
-
-
-def run_all(run: Run) -> None:
-    """Every phase that is not done yet, in order."""
-    for name in pending(run):
-        MODES[name](run)
+        for name in pending(run) if mode == "run" else [mode]:
+            if name == "evaluate" and not hosts.first:
+                print("process 0 evaluates")
+            elif hosts.count > 1 and name in TOGETHER:
+                in_child(name, hosts, run.workdir.folder / "logs" / f"process_{hosts.index}.log")
+            else:
+                MODES[name](run)
 
 
 def pending(run: Run) -> list[str]:
@@ -54,7 +57,10 @@ def pending(run: Run) -> list[str]:
 
 def warmup(run: Run) -> None:
     """Warms up the similarity extractor."""
-    save_params(run.workdir.extractor, fitting.warm_up(run))
+    params = fitting.warm_up(run)
+    if run.hosts.first:
+        save_params(run.workdir.extractor, params)
+    wait_for_all("warmup")
 
 
 def train(run: Run) -> None:
@@ -64,7 +70,9 @@ def train(run: Run) -> None:
         raise UserError(f"{warmed_up}: not there yet; run --mode=warmup first")
     extractor = networks.extractor_params(config, run.workdir)
     params = fitting.train(run, extractor)
-    save_params(run.workdir.generator, params, networks.made_with(config, extractor))
+    if run.hosts.first:
+        save_params(run.workdir.generator, params, networks.made_with(config, extractor))
+    wait_for_all("train")
 
 
 def label(run: Run) -> None:
@@ -72,14 +80,18 @@ def label(run: Run) -> None:
     data = data_to_label(run)
     check_writable(data.annotations)
     labels = make_labels(run, data, run.config.label.source)
+    if not run.hosts.first:
+        return print("every part of the labels is there; process 0 puts them together")
     write_labels(run, data.annotations, labels)
     print(f"labels: {run.workdir.labels}")
 
 
 def check_writable(annotations: Annotations) -> None:
     """Refuses, before the work, a document that is not JSON (NaN) and so could not be written."""
+    rest = {k: v for k, v in annotations.document.items() if k != "annotations"}
     try:
-        json.dumps(annotations.document, allow_nan=False)
+        for row in (rest, *annotations.document["annotations"]):
+            json.dumps(row, allow_nan=False)
     except ValueError as error:
         raise UserError(
             f"{annotations.file}: holds NaN or infinity, which JSON has not: {error}"
@@ -103,8 +115,10 @@ def prepare(run: Run) -> None:
             print(f"prepared: {pack(annotations, prepared_folder(run, role), progress.advance)}")
 
 
+# The phases in which all processes of a run compute together.
+TOGETHER = ("warmup", "train")
+
 MODES: dict[str, Callable[[Run], None]] = {
-    "run": run_all,
     "warmup": warmup,
     "train": train,
     "label": label,

@@ -10,16 +10,18 @@ from exits_jax.annotations import Annotations, Instance, Problem, problem_line, 
 from exits_jax.data.source import Source, by_image, file_source, usable_instances
 from exits_jax.errors import UserError
 from exits_jax.files import write_bytes
+from exits_jax.hosts import ALONE, Hosts
 from exits_jax.progress import track
 from exits_jax.workdir import Workdir
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run: its config and its folder."""
+    """One run: its config, its folder, and which of its processes this is."""
 
     config: ConfigDict
     workdir: Workdir
+    hosts: Hosts = ALONE
 
 
 @dataclasses.dataclass(frozen=True)

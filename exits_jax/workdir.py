@@ -20,6 +20,7 @@ FREE = (
     "label.min_score",
     "report.",
     "train.checkpoint_every",
+    "train.heartbeat",
     "train.log_every",
 )
 
@@ -85,11 +86,15 @@ class Workdir:
             )
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps the folder for this process; another run in it gets a UserError."""
+    def locked(self, process: int = 0) -> Iterator[None]:
+        """Keeps the folder for this process of the run; another run in it gets a UserError.
+
+        Args:
+          process: which of the run's processes this is: each has a lock of its own.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / ".lock").open("w")
+            lock = (self.folder / (f".lock.{process}" if process else ".lock")).open("w")
         except OSError as error:
             raise UserError(
                 f"{self.folder}: cannot be used as a workdir: {error.strerror}"

@@ -11,7 +11,8 @@ from exits_jax.annotations import ImageRecord, Instance
 from exits_jax.data.source import table_source
 from exits_jax.labelling import predicted_iou
 from exits_jax.labelling.compete import LOST, MARGIN, Crop, compete
-from exits_jax.labelling.label import Labeller, part_positions
+from exits_jax.labelling.label import Labeller
+from exits_jax.labelling.parts import part_positions
 
 SIDE = 20
 

@@ -1,4 +1,4 @@
-"""The output documents: what stays, what changes, which readers take them; shards on disk."""
+"""The output documents: what stays, what changes, which readers take them."""
 
 import contextlib
 import copy
@@ -15,11 +15,8 @@ from exits_jax.errors import UserError
 from exits_jax.evaluation import evaluate, read_ground_truth
 from exits_jax.labelling.export import (
     labels_of,
-    merge,
     pseudo_labels,
-    read_parts,
     results,
-    write_part,
 )
 from exits_jax.labelling.quality import Label, box_label
 
@@ -133,7 +130,7 @@ def test_an_instance_without_a_label_is_named(tmp_path):
     del labels[77]
     for write in (
         lambda: pseudo_labels(annotations.document, labels, annotations.instances),
-        lambda: results(labels, annotations.instances),
+        lambda: list(results(labels, annotations.instances)),
     ):
         with pytest.raises(UserError, match="1 of 3 annotations have no label, annotation 77"):
             write()
@@ -144,7 +141,7 @@ def test_pycocotools_reads_both_files(tmp_path):
     labels = labels_for(annotations)
     output = pseudo_labels(annotations.document, labels, annotations.instances)
     (tmp_path / "out.json").write_text(json.dumps(output))
-    found = results(labels, annotations.instances)
+    found = list(results(labels, annotations.instances))
     (tmp_path / "out.results.json").write_text(json.dumps(found))
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(tmp_path / "out.json"))
@@ -179,45 +176,3 @@ def test_labels_are_what_evaluation_takes(tmp_path):
     found = decode_segmentation(labels_for(annotations)[77].rle, 40, 60)
     expected = (true & found).sum() / (true | found).sum()
     assert figures["miou"] == pytest.approx(expected, abs=1e-6)
-
-
-def some_labels(*numbers):
-    rle = {"size": [4, 4], "counts": "04"}
-    return [Label(number, rle, 4, 0.5, ["holes:1"]) for number in numbers]
-
-
-def test_parts_come_back_and_merge_in_order(tmp_path):
-    write_part(tmp_path, 1, some_labels(7, 8))
-    write_part(tmp_path, 0, some_labels(9))
-    write_part(tmp_path, 2, [])
-    parts = read_parts(tmp_path)
-    assert parts == {0: some_labels(9), 1: some_labels(7, 8), 2: []}
-    assert list(merge(parts)) == [9, 7, 8]
-    assert read_parts(tmp_path / "absent") == {}
-    with pytest.raises(UserError, match="annotation 9 is in two label parts, 3 the second"):
-        merge(parts | {3: some_labels(9)})
-
-
-def test_no_half_or_altered_part_is_ever_read(tmp_path):
-    write_part(tmp_path, 3, some_labels(7, 8))
-    path = tmp_path / "part-00003.json"
-    whole = path.read_bytes()
-    assert [file.name for file in tmp_path.iterdir()] == ["part-00003.json"]
-    for end in range(0, len(whole.rstrip()), 7):
-        path.write_bytes(whole[:end])
-        assert read_parts(tmp_path) == {}
-    for old, new in (
-        (b'"score":0.5', b'"score":0.6'),
-        (b"holes", b"hales"),
-        (b'"index":3', b'"index":4'),
-        (b"04", b"\xff4"),
-        (b'"labels"', b'"lapels"'),
-    ):
-        assert old in whole
-        path.write_bytes(whole.replace(old, new, 1))
-        assert read_parts(tmp_path) == {}
-    path.write_bytes(b"[1, 2]")
-    assert read_parts(tmp_path) == {}
-    path.write_bytes(whole)
-    (tmp_path / ".part-00004.json.x.tmp").write_bytes(whole)
-    assert list(read_parts(tmp_path)) == [3]

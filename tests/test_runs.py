@@ -243,7 +243,7 @@ def test_interrupted_labelling_keeps_finished_parts(finished, data, tmp_path, mo
     with pytest.raises(Killed):
         run(tmp_path / "w", data, generator, mode="label")
     monkeypatch.undo()
-    part = next((tmp_path / "w" / "label_parts").glob("generator-*/part-00000.json"))
+    part = next((tmp_path / "w" / "label_parts").glob("generator-*/part-00000.jsonl"))
     stamp = part.stat().st_mtime_ns
     assert run(tmp_path / "w", data, generator, mode="label") == 0
     assert part.stat().st_mtime_ns == stamp
@@ -493,7 +493,7 @@ def test_full_disk_is_one_clear_line_and_loses_nothing(data, tmp_path, capsys, m
     assert "No space left on device" in error
     assert "part-00001.json" in error
     monkeypatch.undo()
-    assert [p.name for p in tmp_path.glob("label_parts/*/*")] == ["part-00000.json"]
+    assert [p.name for p in tmp_path.glob("label_parts/*/*")] == ["part-00000.jsonl"]
     assert run(tmp_path, data, source, mode="label") == 0
 
 

@@ -96,7 +96,7 @@ def run_steps(problem, devices, kind, microbatches=1, steps=3):
 
     chosen = jax.devices()[:devices]
     step = parallel_step(step_on, kind, chosen, batch_size=8, microbatches=microbatches)
-    frozen = replicate(frozen, chosen)
+    frozen = replicate(frozen, kind, chosen)
     state = init_state(trained, optimiser)
     for seed in range(steps):
         state, logs = step(state, frozen, make_batch(8, seed, invalid=3 * (seed == 1)))

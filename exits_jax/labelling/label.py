@@ -1,8 +1,11 @@
 """Instances in, labels out: predict, paste, cut, judge; part by part, so that nothing is lost."""
 
+import collections
 import itertools
 import pathlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from jaxtyping import Float
@@ -12,7 +15,7 @@ from exits_jax.data.pipeline import label_batches
 from exits_jax.data.source import Source
 from exits_jax.errors import UserError
 from exits_jax.labelling.compete import Crop, compete
-from exits_jax.labelling.export import merge, read_parts, write_part
+from exits_jax.labelling.parts import Share, is_whole, part_positions, taking_order, write_part
 from exits_jax.labelling.paste import binary_mask, paste_probability
 from exits_jax.labelling.predict import Predict
 from exits_jax.labelling.quality import Label, box_label, make_label
@@ -107,53 +110,56 @@ def label_from_logits(
     return make_label(instance, mask, probability, region, empty=empty, score=score)
 
 
-def part_positions(instances: Sequence[Instance], part_size: int) -> list[range]:
-    """Positions of each part: at least `part_size` of them, cut only where the image changes."""
-    parts, first = [], 0
-    for end in range(1, len(instances) + 1):
-        last = end == len(instances)
-        if last or (
-            end - first >= part_size and instances[end].image.id != instances[end - 1].image.id
-        ):
-            parts.append(range(first, end))
-            first = end
-    return parts
-
-
 def label_in_parts(
-    label: Callable[[Source, Sequence[Instance]], list[Label]],
+    labellers: Sequence[Callable[[Source, Sequence[Instance]], list[Label]]],
     source: Source,
     instances: Sequence[Instance],
     folder: pathlib.Path,
     *,
     part_size: int,
+    share: Share,
     finished: Callable[[int, bool], None],
     stop: Callable[[], bool] = lambda: False,
-) -> dict[int, Label]:
-    """Labels everything part by part, each part a file when it is done.
+) -> None:
+    """Labels part by part, each part a file when it is done, until all parts are there.
 
-    Parts that are there already are not made again. Batches never reach over a part, and neighbours
-    on one image are never parted, so labels do not depend on where an earlier run stopped.
+    Parts that are there already, whoever made them, are not made again. Batches never reach over a
+    part, and neighbours on one image are never parted, so labels depend neither on where an earlier
+    run stopped nor on who else is at work.
 
     Args:
-      label: a `Labeller`.
+      labellers: a `Labeller` for each device; they work side by side.
       source: where the images come from.
       instances: those of `source`, in document order.
-      folder: where parts are kept.
+      folder: where parts are kept (`parts`).
       part_size: annotations in a part, or more to the end of an image.
+      share: which of the processes this is.
       finished: called after each part with its size and whether it was there before.
       stop: asked before each part; True ends the work.
-
-    Returns:
-      Labels by annotation id: all of them, unless `stop` said so.
     """
-    parts = read_parts(folder)
-    for number, positions in enumerate(part_positions(instances, part_size)):
-        if stop():
-            break
-        known = number in parts
-        if not known:
-            parts[number] = label(source.take(positions), [instances[i] for i in positions])
-            write_part(folder, number, parts[number])
-        finished(len(positions), known)
-    return merge(parts)
+    parts = part_positions(instances, part_size)
+    waiting = collections.deque(taking_order(len(parts), share))
+
+    lock = threading.Lock()
+
+    def taken() -> int | None:
+        with lock:
+            return waiting.popleft() if waiting else None
+
+    def work(labeller: Callable[[Source, Sequence[Instance]], list[Label]]) -> None:
+        while not stop() and (number := taken()) is not None:
+            positions, known = parts[number], is_whole(folder, number)
+            if not known:
+                labels = labeller(source.take(positions), [instances[i] for i in positions])
+                write_part(folder, number, labels)
+            with lock:
+                finished(len(positions), known)
+
+    if len(labellers) == 1:
+        return work(labellers[0])
+    with ThreadPoolExecutor(len(labellers)) as pool:
+        try:
+            for done in [pool.submit(work, labeller) for labeller in labellers]:
+                done.result()
+        finally:
+            waiting.clear()  # after a failure the other devices end with the part they are at

@@ -8,6 +8,7 @@ from typing import Any
 
 import grain
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from grain.checkpoint import CheckpointHandler, CheckpointRestore, CheckpointSave
 
@@ -71,7 +72,7 @@ class Checkpoints:
         if step == self.latest():
             return
         items = {
-            "state": ocp.args.StandardSave(state._asdict()),
+            "state": ocp.args.StandardSave(jax.device_get(state._asdict())),
             "batches": CheckpointSave(batches),
             "made_with": ocp.args.JsonSave(self._made_with),
         }
@@ -92,7 +93,7 @@ class Checkpoints:
         self._check_made_with(step, where)
         self._check_shapes(step, state, where)
         template = ocp.args.StandardRestore(
-            jax.tree.map(ocp.utils.to_shape_dtype_struct, state._asdict())
+            jax.tree.map(lambda x: np.empty(x.shape, x.dtype), state._asdict())
         )
         items = {"state": template, "batches": CheckpointRestore(batches)}
         try:

@@ -4,12 +4,13 @@ import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grain
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from exits_jax.errors import UserError
 from exits_jax.interruption import stop_between_steps
@@ -69,27 +70,45 @@ def fit(
     with (
         contextlib.closing(batches),
         Checkpoints(folder, made_with) as checkpoints,
-        stop_between_steps() as stop,
+        _stopping() as stopped,
     ):
         if checkpoints.latest() is not None:
             state = checkpoints.restore(state, batches)
         done = int(state.step)
-        log = MetricsLog(workdir, phase, done)
+        log = MetricsLog(workdir, phase, done) if jax.process_index() == 0 else None
         watch = _Watch(phase, log, schedule.log_every, learning_rate)
         with watch, track(phase, schedule.total_steps) as progress:
             progress.skip(done)
+            stop = False
             for number in range(done + 1, schedule.total_steps + 1):
                 batch = next(batches)
                 ids = batch["annotation_id"][batch["valid"]]
                 state, logs = step(state, frozen, _for_device(extend(batch)))
                 progress.advance(note=watch.look(number, logs, ids))
-                last = stop.requested or number == schedule.total_steps
+                stop = stopped(number)
+                last = stop or number == schedule.total_steps
                 if last or number % schedule.checkpoint_every == 0:
                     watch.settle()
                     checkpoints.save(state, batches)
                 if last:
                     break
+        if stop:
+            raise KeyboardInterrupt
     return state
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[Callable[[int], bool]]:
+    """Whether to stop after a step, for the same step in every process.
+
+    One process decides by its own signals. Several agree through JAX's runtime, which takes SIGTERM
+    for a notice of preemption; a checkpoint is the work of all of them.
+    """
+    if jax.process_count() > 1:
+        yield multihost_utils.reached_preemption_sync_point
+        return
+    with stop_between_steps() as stop:
+        yield lambda number: stop.requested
 
 
 def _for_device(batch: Batch) -> Batch:
@@ -103,7 +122,11 @@ class _Watch:
     """
 
     def __init__(
-        self, phase: str, log: MetricsLog, log_every: int, learning_rate: Callable[[int], float]
+        self,
+        phase: str,
+        log: MetricsLog | None,
+        log_every: int,
+        learning_rate: Callable[[int], float],
     ) -> None:
         self._phase, self._log, self._log_every = phase, log, log_every
         self._learning_rate = learning_rate
@@ -116,7 +139,8 @@ class _Watch:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with contextlib.suppress(*([UserError] if kind else [])):
-            self._log.close()
+            if self._log:
+                self._log.close()
 
     def look(self, number: int, logs: Logs, ids: np.ndarray) -> str:
         """Takes the numbers of a step just started, judges those of the one before it."""
@@ -135,7 +159,7 @@ class _Watch:
             raise UserError(_not_finite(self._phase, number, values, ids))
         self._note = f"loss {values['loss']:.4f}"
         self._crops += len(ids)
-        if number % self._log_every == 0:
+        if self._log and number % self._log_every == 0:
             now = time.monotonic()
             values["learning_rate"] = float(self._learning_rate(number - 1))
             values["crops_per_second"] = self._crops / max(now - self._since, 1e-9)

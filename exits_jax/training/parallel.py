@@ -25,14 +25,14 @@ def parallel_step(
     Args:
       make_step: called with the name of pmap's axis, or None; returns the pure step.
       kind: "pmap" or "jit".
-      devices: where to run.
+      devices: where to run, those of every process.
       batch_size: crops in a batch over all devices; must be divisible by their number (pmap would
         otherwise quietly use fewer).
       microbatches: parts that the step cuts each device's share into; must divide it.
 
     Returns:
-      step(state, frozen, batch of numpy arrays [b, ...]) -> (state, logs). `frozen` is best placed
-      by `replicate` once; the state comes back so placed.
+      step(state, frozen, batch of numpy arrays [b, ...]) -> (state, logs), b being this process's
+      rows. `frozen` is best placed by `replicate` once; the state comes back so placed.
 
     Raises:
       UserError: unknown kind, or a batch that cannot be cut evenly.
@@ -54,8 +54,13 @@ def parallel_step(
     raise UserError(f"train.parallel is '{kind}', expected pmap or jit")
 
 
-def replicate(tree: Params, devices: list[jax.Device]) -> Params:
-    """Copies arrays to every device, where the step, of either kind, reads them without a copy."""
+def replicate(tree: Params, kind: str, devices: list[jax.Device]) -> Params:
+    """Copies arrays to where the step reads them without a copy.
+
+    With pmap a process sees its own devices only, with jit those of all.
+    """
+    if kind == "pmap":
+        devices = [d for d in devices if d.process_index == jax.process_index()]
     return jax.device_put(tree, NamedSharding(_mesh(devices), PartitionSpec()))
 
 
@@ -72,8 +77,10 @@ def _pmap(step: Step, devices: list[jax.Device]) -> Step:
     def run(state: TrainState, frozen: Params, batch: Batch) -> tuple[TrainState, Logs]:
         return mapped(state, frozen, jax.tree.map(cut, batch))
 
+    here = sum(device.process_index == jax.process_index() for device in devices)
+
     def cut(x: np.ndarray) -> np.ndarray:
-        return x.reshape(len(devices), -1, *x.shape[1:])
+        return x.reshape(here, -1, *x.shape[1:])
 
     return run
 
@@ -90,6 +97,9 @@ def _jit(step: Step, devices: list[jax.Device]) -> Step:
     )
 
     def run(state: TrainState, frozen: Params, batch: Batch) -> tuple[TrainState, Logs]:
-        return compiled(state, frozen, batch)
+        return compiled(state, frozen, jax.tree.map(spread, batch))
+
+    def spread(x: np.ndarray) -> jax.Array:
+        return jax.make_array_from_process_local_data(along_batch, x)
 
     return run
