@@ -1,15 +1,19 @@
 """Do other tools read the label files, and get the same masks back?
 
     make interop
+    .venv-interop/bin/python -m experiments.interop --run=runs/mine --images=DIR
 
-Writes a label document that is awkward on purpose with the package's own writers, loads it with
-pycocotools, lvis, supervision, FiftyOne and Datumaro, and compares every pixel. Writes
-experiments/results/interop.md; the exit status is 1 where anything but what is known got lost.
+The first writes a label document that is awkward on purpose with the package's own writers, loads
+it with pycocotools, lvis, supervision, FiftyOne and Datumaro, and compares every pixel. It writes
+experiments/results/interop.md; the exit status is 1 where anything but what is known got lost. The
+second prints the same table for the label files of a run.
 """
 
 import importlib.metadata
+import json
 import pathlib
 import platform
+import shutil
 import sys
 import tempfile
 import textwrap
@@ -28,26 +32,55 @@ from experiments.interop.compare import (
     surprises,
     trouble_outcome,
 )
-from experiments.interop.document import FORMS, IMAGE_NAMES, TROUBLES, write_documents
+from experiments.interop.document import (
+    FORMS,
+    IMAGE_NAMES,
+    TROUBLES,
+    Truth,
+    stated_documents,
+    write_documents,
+)
 from experiments.interop.readers import READERS
 
 RESULTS = pathlib.Path(__file__).parent.parent / "results"
 OUTPUT = flags.DEFINE_string("output", str(RESULTS), "folder of the page")
+RUN = flags.DEFINE_string("run", "", "workdir whose label files to read instead; no page then")
+IMAGES = flags.DEFINE_string("images", "", "with --run: the folder of its images")
 
 TOOLS = list(dict.fromkeys(reader.tool for reader in READERS))
 
 
-def read_forms() -> dict[tuple[str, str], Comparison]:
-    """Every tool on every file of ours that it reads."""
+def read_forms(
+    folder: pathlib.Path, truths: dict[str, list[Truth]], images: list[str]
+) -> dict[tuple[str, str], Comparison]:
+    """Every tool on every file of ours in `folder` that it reads."""
+    return {
+        (reader.tool, reader.form): compare(
+            truths[reader.form], images, reader.load(folder, FORMS[reader.form])
+        )
+        for reader in READERS
+        if reader.form in truths
+    }
+
+
+def read_drawn() -> dict[tuple[str, str], Comparison]:
+    """Every tool on the document that is awkward on purpose."""
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        truths = write_documents(folder)
-        return {
-            (reader.tool, reader.form): compare(
-                truths[reader.form], IMAGE_NAMES, reader.load(folder, FORMS[reader.form])
-            )
-            for reader in READERS
-        }
+        return read_forms(folder, write_documents(folder), IMAGE_NAMES)
+
+
+def read_run(run: pathlib.Path, images: pathlib.Path) -> dict[tuple[str, str], Comparison]:
+    """Every tool on the label files of a run, in a folder laid out as readers expect it."""
+    document = json.loads((run / FORMS["coco"]).read_text())
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        (folder / "images").symlink_to(images.resolve())
+        for file in FORMS.values():
+            if (run / file).exists():
+                shutil.copy(run / file, folder)
+        names = [image["file_name"] for image in document["images"]]
+        return read_forms(folder, stated_documents(folder), names)
 
 
 def read_troubles() -> dict[tuple[str, str], str]:
@@ -101,7 +134,10 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     logging.set_verbosity(logging.ERROR)  # the tools tell at length what they load
-    found, outcomes = read_forms(), read_troubles()
+    if RUN.value:
+        print(markdown(forms_table(read_run(pathlib.Path(RUN.value), pathlib.Path(IMAGES.value)))))
+        return
+    found, outcomes = read_drawn(), read_troubles()
     versions = [f"{tool} {importlib.metadata.version(tool)}" for tool in TOOLS]
     page = PAGE.format(
         versions=", ".join([*versions, f"Python {platform.python_version()}"]),
@@ -152,7 +188,8 @@ cannot take in the input it cannot take in our file either.
 
 {troubles}
 Command: `make interop`, which is `python -m experiments.interop` in an environment of
-`requirements-interop.txt`.
+`requirements-interop.txt`. For the label files of a run of yours, printed:
+`.venv-interop/bin/python -m experiments.interop --run=runs/mine --images=DIR`.
 """
 
 

@@ -14,7 +14,12 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from exits_jax.annotations import extreme_points, read_annotations, tight_box
+from exits_jax.annotations import (
+    decode_segmentation,
+    extreme_points,
+    read_annotations,
+    tight_box,
+)
 from exits_jax.annotations.lvis import image_file_names
 from exits_jax.annotations.records import Annotations
 from exits_jax.evaluation.boxes import box_pixels
@@ -149,6 +154,25 @@ def write_documents(
     write_json(folder / FORMS["polygons"], with_polygons(document)[0])
     by_id = {one.annotation_id: one for one in [*drawn, _crowd()]}
     return {form: _truths(folder / name, by_id, annotations) for form, name in FORMS.items()}
+
+
+def stated_documents(folder: pathlib.Path) -> dict[str, list[Truth]]:
+    """What a reader should find in the files of a run; masks as this package reads them.
+
+    Args:
+      folder: with `pseudo_labels.json` and those of the others in `FORMS` that were made.
+    """
+    annotations = read_annotations(folder / FORMS["coco"])
+    masks = {}
+    for entry in annotations.document["annotations"]:
+        image = annotations.images[entry["image_id"]]
+        mask = decode_segmentation(entry["segmentation"], image.height, image.width)
+        shape = f"annotation {entry['id']}"
+        masks[entry["id"]] = Drawn(shape, entry["id"], image.id, entry["category_id"], mask, {})
+    files = {form: folder / name for form, name in FORMS.items()}
+    return {
+        form: _truths(file, masks, annotations) for form, file in files.items() if file.exists()
+    }
 
 
 def _rectangle(image_id: int, x0: int, y0: int, x1: int, y1: int) -> Mask:

@@ -198,9 +198,9 @@ def datumaro_file(folder: pathlib.Path, name: str) -> Loaded:
     from datumaro.components.annotation import AnnotationType
 
     root = folder / "datumaro" / pathlib.Path(name).stem
-    (root / "annotations").mkdir(parents=True, exist_ok=True)
+    (root / "annotations").mkdir(parents=True)
     shutil.copy(folder / name, root / "annotations" / "instances_default.json")
-    shutil.copytree(folder / "images", root / "images", dirs_exist_ok=True)
+    (root / "images").symlink_to((folder / "images").resolve())
     data = datumaro.Dataset.import_from(str(root), "coco")
     data = data.transform("polygons_to_masks")
     names = {str(i.id): pathlib.Path(i.media.path).relative_to(root / "images") for i in data}
