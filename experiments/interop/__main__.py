@@ -135,6 +135,8 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     logging.set_verbosity(logging.ERROR)  # the tools tell at length what they load
     if RUN.value:
+        if not ((pathlib.Path(RUN.value) / FORMS["coco"]).is_file() and IMAGES.value):
+            raise app.UsageError(f"--run needs a folder with {FORMS['coco']}, and --images")
         print(markdown(forms_table(read_run(pathlib.Path(RUN.value), pathlib.Path(IMAGES.value)))))
         return
     found, outcomes = read_drawn(), read_troubles()
