@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format bench backbone install clean
+INTEROP := .venv-interop
+INTEROP_INSTALLED := $(INTEROP)/.installed
+
+.PHONY: demo test lint format bench interop backbone install clean
 
 demo: backbone  ## warm up, train, label, evaluate and report on the photographs in demo/
 	$(BIN)/python main.py --config=configs/demo.py --workdir=runs/demo
@@ -23,6 +26,10 @@ format: $(INSTALLED)
 bench: $(INSTALLED)  ## the three forms of propagation, timed side by side
 	$(BIN)/python experiments/propagation_benchmark.py
 
+interop: $(INTEROP_INSTALLED)  ## label files read by five other tools, in an environment of their own
+	$(INTEROP)/bin/python -m experiments.interop
+	$(INTEROP)/bin/python -m pytest tests/test_interop.py
+
 backbone: $(INSTALLED)  ## the pretrained ViT that demo, tests and coco_mini use
 	$(BIN)/python -m exits_jax.models.backbones
 
@@ -35,5 +42,10 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
 	touch $@
 
+$(INTEROP_INSTALLED): requirements-interop.txt
+	$(PYTHON) -m venv $(INTEROP)
+	$(INTEROP)/bin/python -m pip install --disable-pip-version-check -r requirements-interop.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(INTEROP) runs .pytest_cache .ruff_cache

@@ -11,6 +11,7 @@ import numpy as np
 
 from exits_jax.annotations.records import Instance
 from exits_jax.errors import UserError
+from exits_jax.evaluation.boxes import box_pixels
 from exits_jax.evaluation.iou import ScoredMask
 from exits_jax.labelling.quality import Label
 
@@ -33,10 +34,10 @@ def pseudo_label_rows(
     Everything else stays: images, categories, info, licences, keys nobody here knows, the order,
     ids and boxes. Per annotation `segmentation` is compressed run lengths, `area` the pixels of the
     mask, `iscrowd` 0 (run lengths with 1 are ignored by trainers; LVIS readers do not look at it),
-    `bbox` the input's or, where it had none, the tight box; what is ours goes into one dict
-    `exits`: extreme_points (top, left, bottom, right; null for a box), extreme_points_source, score
-    and flags. Crowd annotations pass through. Annotations that reading left out (on_error="skip")
-    are left out here too: no mask of theirs is a label.
+    `bbox` the input's or, where it had none, the tight box in whole pixels; what is ours goes into
+    one dict `exits`: extreme_points (top, left, bottom, right; null for a box),
+    extreme_points_source, score and flags. Crowd annotations pass through. Annotations that reading
+    left out (on_error="skip") are left out here too: no mask of theirs is a label.
 
     Args:
       document: as read, with `annotations`; it is not changed.
@@ -149,7 +150,10 @@ def _labelled(annotation: Mapping[str, Any], label: Label, instance: Instance) -
         "iscrowd": 0,
     }
     if not changed.get("bbox"):
-        x0, y0, x1, y1 = instance.box_xyxy.tolist()
+        # Whole pixels, not the points' coordinates: those are centres of pixels as a rule, and a
+        # reader that cuts masks to their boxes (FiftyOne) would lose the outermost rows.
+        height, width = instance.image.height, instance.image.width
+        x0, y0, x1, y1 = box_pixels(instance.box_xyxy, height, width)
         changed["bbox"] = [x0, y0, x1 - x0, y1 - y0]
     changed["exits"] = {
         "extreme_points": None if points is None else points.tolist(),
