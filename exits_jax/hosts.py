@@ -25,6 +25,7 @@ from exits_jax.errors import UserError
 
 CHILD = "EXITS_JAX_TERMINAL"  # set in a child: the numbers of its parent's stdout and stderr
 STOPPED, LOST = 130, 3  # exit statuses: asked to stop; another process ended
+START_HEARTBEATS = 5  # so many times as long as between signs of life is waited for a start
 PR_SET_PDEATHSIG = 1  # Linux: the signal a process gets when its parent dies
 
 # Where schedulers say (this process, how many there are).
@@ -207,7 +208,9 @@ def _join(hosts: Hosts, heartbeat: int) -> None:
         "process_id": hosts.index,
     }
     jax.distributed.initialize(
-        **({} if hosts.coordinator == "auto" else place), heartbeat_timeout_seconds=heartbeat
+        **({} if hosts.coordinator == "auto" else place),
+        heartbeat_timeout_seconds=heartbeat,
+        initialization_timeout=START_HEARTBEATS * heartbeat,
     )
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+from rich.console import Console
 
 from exits_jax import from_config, networks
 from exits_jax.annotations import Annotations, Instance, Problem
 from exits_jax.errors import UserError
-from exits_jax.evaluation.tables import shown
-from exits_jax.files import write_json_rows
+from exits_jax.evaluation.tables import rich_table, shown
+from exits_jax.files import write_json, write_json_rows
 from exits_jax.fitting import saved_thresholds
 from exits_jax.interruption import stop_between_steps
 from exits_jax.labelling import predicted_iou
@@ -33,7 +34,7 @@ from exits_jax.labelling.predict import (
     with_prior,
     with_shape,
 )
-from exits_jax.labelling.quality import Label
+from exits_jax.labelling.quality import Label, flag_counts
 from exits_jax.models import Params
 from exits_jax.progress import track
 from exits_jax.run import DataSet, Run, report_problems
@@ -160,5 +161,8 @@ def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]
             print(f"png: {write_index_pngs(folder / 'png', document, annotations.images)} images")
         else:
             print(f"yolo: {write_yolo(folder / 'yolo', document, annotations.images)} files")
+    counts = flag_counts(labels[instance.id] for instance in kept)
+    table = [["every mask was checked", ""], *([name, str(n)] for name, n in counts.items())]
+    Console().print(rich_table(table))
     rows = pseudo_label_rows(annotations.document, labels, kept)
     write_json_rows(run.workdir.labels, rows, annotations.document)

@@ -24,7 +24,7 @@ from exits_jax.evaluation.tables import shown as figure
 from exits_jax.files import write_json
 from exits_jax.gallery import shown, write_gallery
 from exits_jax.labelling.export import detector_scores, labels_of, results
-from exits_jax.labelling.quality import Label
+from exits_jax.labelling.quality import Label, flag_counts
 from exits_jax.labels import make_labels
 from exits_jax.run import DataSet, Run, data_to_label, read_files
 
@@ -42,7 +42,8 @@ def evaluate(run: Run) -> None:
     source = run.config.label.source
     data = labelled(run, everything, labels)
     annotations = data.annotations
-    facts = {"config": run.config.name, "labels from": source, "instances": len(labels)}
+    checked = ", ".join(f"{n} {kind}" for kind, n in flag_counts(labels.values()).items())
+    facts = {"config": run.config.name, "labels from": source, "checked": checked}
     if run.config.data.boxes:
         return evaluate_detections(run, data, labels, facts)
     truth = measured = record = None

@@ -29,6 +29,8 @@ def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool, hosts: Ho
     if is_child():
         return as_child(hosts, config.train.heartbeat, lambda: MODES[mode](run))
     with run.workdir.locked(hosts.index):
+        if hosts.count == 1:
+            run.workdir.sweep()
         run.workdir.adopt(config.to_dict())
         for name in pending(run) if mode == "run" else [mode]:
             if name == "evaluate" and not hosts.first:

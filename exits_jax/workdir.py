@@ -85,6 +85,11 @@ class Workdir:
                 "Use the same config, or a new --workdir"
             )
 
+    def sweep(self) -> None:
+        """Removes what a killed run was writing; for a run of one process, that holds the lock."""
+        for path in self.folder.rglob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
     @contextlib.contextmanager
     def locked(self, process: int = 0) -> Iterator[None]:
         """Keeps the folder for this process of the run; another run in it gets a UserError.

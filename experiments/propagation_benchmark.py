@@ -9,13 +9,10 @@ how much cheaper is it to apply the walk to two seed columns than to build its k
 
 import os
 import pathlib
-import platform
-import re
 import time
 from collections.abc import Callable
 
 import jax
-import jaxlib
 import numpy as np
 from absl import app, flags
 
@@ -27,6 +24,7 @@ from exits_jax.retrieval import (
     propagate_absorbing,
     transition_matrix,
 )
+from experiments.machine import machine
 
 RESULT = pathlib.Path(__file__).parent / "results" / "propagation_benchmark.md"
 
@@ -69,19 +67,6 @@ def example(batch: int, points: int) -> tuple[jax.Array, jax.Array]:
     first, second = jax.random.split(jax.random.key(0))
     transition = transition_matrix(jax.random.uniform(first, (batch, points, points)))
     return transition, jax.random.uniform(second, (batch, points, 2))
-
-
-def machine() -> str:
-    """Processor, cores and versions: what the numbers depend on, and nothing that names a host."""
-    cpuinfo = pathlib.Path("/proc/cpuinfo")
-    text = cpuinfo.read_text() if cpuinfo.exists() else ""
-    model = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
-    processor = model.group(1) if model else platform.processor() or platform.machine()
-    devices = ", ".join(sorted({device.device_kind for device in jax.devices()}))
-    return (
-        f"{processor}, {os.cpu_count()} cores; devices: {len(jax.devices())} x {devices}; "
-        f"Python {platform.python_version()}, jax {jax.__version__}, jaxlib {jaxlib.__version__}"
-    )
 
 
 def table(times: dict[str, np.ndarray]) -> str:

@@ -20,10 +20,10 @@ from jaxtyping import Bool, Float
 
 from exits_jax.annotations import Instance, read_annotations
 from exits_jax.annotations.masks import decode_segmentation
+from exits_jax.annotations.regions import box_pixels
 from exits_jax.data.crop import fixed_window
 from exits_jax.data.labelling import label_batches
 from exits_jax.data.source import by_image
-from exits_jax.evaluation.boxes import box_pixels
 from exits_jax.files import write_bytes
 from exits_jax.labelling.paste import paste_probability
 from exits_jax.models.backbones import load_backbone

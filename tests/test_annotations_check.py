@@ -16,13 +16,17 @@ def codes(file, images=None) -> list[str]:
     return [problem.code for problem in check_file(file, images)]
 
 
+MISFITS = {11: ["misses_left", "misses_right"], 12: ["misses_point_right"], 13: []}
+
+
 def label_file() -> dict:
     """`document()` as it comes out labelled: run lengths, areas in pixels, extras."""
     content = document()
     for annotation, mask in zip(
         content["annotations"], (disc(15, 10, 5), disc(20, 12, 8), disc(5, 6, 4)), strict=True
     ):
-        extras = {"extreme_points": None, "score": 0.9312, "flags": ["parts:2"]}
+        flags = [*MISFITS[annotation["id"]], "parts:2"]
+        extras = {"extreme_points": None, "score": 0.9312, "flags": flags}
         annotation.update(segmentation=encode_rle(mask), area=int(mask.sum()), exits=extras)
     content["annotations"][1]["exits"]["extreme_points"] = POINTS
     return content
@@ -41,6 +45,20 @@ def test_clean_files(tmp_path):
         file = save(tmp_path, content)
         assert check_file(file) == []
         assert check_file(file, images) == []
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_label_that_does_not_fit_and_does_not_say_so_is_found(tmp_path, ours):
+    content = label_file()
+    for annotation in content["annotations"]:
+        if ours:
+            annotation["exits"]["flags"] = []
+        else:
+            del annotation["exits"]
+    assert codes(save(tmp_path, content)) == [flag for flags in MISFITS.values() for flag in flags]
+    outside = encode_rle(disc(15, 10, 9))
+    content["annotations"][0].update(segmentation=outside, area=int(disc(15, 10, 9).sum()))
+    assert codes(save(tmp_path, content)) == ["outside_box", *MISFITS[12]]
 
 
 def test_official_files_are_clean(coco_mini):
@@ -134,7 +152,8 @@ def test_a_file_of_nothing_but_crowds(tmp_path):
         del annotation["exits"]
     assert codes(save(tmp_path, content)) == ["crowd_label"] * 3
     content["annotations"][0]["iscrowd"] = content["annotations"][1]["iscrowd"] = 0
-    assert codes(save(tmp_path, content)) == []  # one crowd among objects is as it should be
+    # One crowd among objects is as it should be; what is found is about the other two.
+    assert codes(save(tmp_path, content)) == [*MISFITS[11], *MISFITS[12]]
 
 
 def test_absent_ids_are_one_finding(tmp_path):

@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 
 from exits_jax.annotations.masks import decode_segmentation, encode_rle
-from exits_jax.evaluation.boxes import box_pixels, encode_in_image, filled_box
+from exits_jax.annotations.regions import box_pixels, encode_in_image, filled_box
 from exits_jax.labelling.paste import binary_mask, paste_probability
 
 

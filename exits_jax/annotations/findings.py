@@ -1,6 +1,6 @@
 """What the checker finds in one annotation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,8 @@ from jaxtyping import Float
 from pycocotools import mask as coco_masks
 
 from exits_jax.annotations import coco, fields
-from exits_jax.annotations.masks import run_lengths
+from exits_jax.annotations.certificate import fit_flags
+from exits_jax.annotations.masks import decode_segmentation, run_lengths
 from exits_jax.annotations.numbers import finite_number, finite_numbers, shown
 from exits_jax.annotations.records import BadItem, ImageRecord
 
@@ -56,6 +57,8 @@ def annotation_findings(
         area = attempt(fields.stated_area, annotation, box)
         if runs is not None and area is not None:
             attempt(_area_matches, annotation, runs, box)
+            if not found and _is_label(annotation):
+                found.extend(_misfits(annotation, runs, box, points))
     if points is not None and attempt(fields.inside_image, points, *size) is not None:
         attempt(_points_match, annotation, points, box)
     return found
@@ -152,6 +155,32 @@ def _area_matches(
     if abs(stated - width * height) <= 0.01 * width * height:
         trap = ", which is the box's area and files the object under the wrong size"
     raise BadItem("area_mismatch", f"area is {stated:g}{trap}; the mask has {pixels} pixels")
+
+
+def _is_label(annotation: dict[str, Any]) -> bool:
+    """Whether a program made the mask: people draw polygons, programs write run lengths."""
+    made = isinstance(annotation["segmentation"], dict) or "exits" in annotation
+    return made and not annotation.get("iscrowd")
+
+
+def _misfits(
+    annotation: dict[str, Any],
+    runs: dict[str, Any],
+    box_xyxy: Float[np.ndarray, "4"],
+    points_xy: Float[np.ndarray, "4 2"] | None,
+) -> Iterator[BadItem]:
+    """Where a label does not fit its box and its points and does not say so in its flags."""
+    mask = decode_segmentation(runs, *runs["size"])
+    if not mask.any():
+        return  # has been said
+    extras = annotation.get("exits") or {}
+    if points_xy is None and extras.get("extreme_points"):
+        points_xy = np.array(extras["extreme_points"], np.float64)
+    height, width = mask.shape
+    flags = fit_flags(mask, (0, 0, width, height), box_xyxy, points_xy, (height, width))
+    for flag in flags:
+        if flag not in extras.get("flags", []):
+            yield BadItem(flag, f"the mask does not fit: {flag.replace('_', ' ')}")
 
 
 def _outlined(polygons: list[list[float | int]]) -> float:

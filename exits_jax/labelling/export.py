@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from exits_jax.annotations.records import Instance
+from exits_jax.annotations.regions import box_pixels
 from exits_jax.errors import UserError
-from exits_jax.evaluation.boxes import box_pixels
 from exits_jax.evaluation.iou import ScoredMask
 from exits_jax.labelling.quality import Label
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from exits_jax.evaluation.boxes import Region, box_pixels
+from exits_jax.annotations.regions import Region, box_pixels
 
 
 def paste_probability(
@@ -65,9 +65,9 @@ def binary_mask(
 ) -> tuple[Bool[np.ndarray, "h w"], bool]:
     """Cuts a pasted map at a threshold and to the box.
 
-    Pixels belong to the box by their centres (`evaluation.boxes.box_pixels`), so a mask never loses
-    one to its own tight box. An annotation is never left without a mask: where nothing exceeds the
-    threshold the box itself is the mask. Section 7 of the method.
+    Pixels belong to the box by their centres (`annotations.regions.box_pixels`), so a mask never
+    loses one to its own tight box. An annotation is never left without a mask: where nothing
+    exceeds the threshold the box itself is the mask. Section 7 of the method.
 
     Args:
       patch: as `paste_probability` returns it.

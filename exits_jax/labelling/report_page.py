@@ -20,6 +20,7 @@ FLAG_MEANINGS = {
     "item_error": "the image could not be read; the mask is the box",
     "box_only": "there were no extreme points, only a box",
     "empty_mask": "nothing was found; the mask is the box",
+    "repaired_outside_box": "what reached over the box was cut away",
     "outside_box": "the mask reaches over its box",
     "misses_top": "the mask stays away from that side of its box",
     "misses_left": "the mask stays away from that side of its box",

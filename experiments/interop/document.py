@@ -22,8 +22,8 @@ from exits_jax.annotations import (
 )
 from exits_jax.annotations.lvis import image_file_names
 from exits_jax.annotations.records import Annotations
-from exits_jax.evaluation.boxes import box_pixels
-from exits_jax.files import write_json
+from exits_jax.annotations.regions import box_pixels
+from exits_jax.files import write_json, write_json_rows
 from exits_jax.labelling.export import pseudo_labels, results
 from exits_jax.labelling.formats import with_polygons
 from exits_jax.labelling.quality import Label, make_label
@@ -149,8 +149,8 @@ def write_documents(
     labels = _labels(drawn, annotations)
     document = pseudo_labels(annotations.document, labels, annotations.instances)
     workdir = Workdir(folder)
-    write_json(workdir.labels, document)
-    write_json(workdir.results, results(labels, annotations.instances))
+    write_json_rows(workdir.labels, document["annotations"], document)
+    write_json_rows(workdir.results, results(labels, annotations.instances))
     write_json(folder / FORMS["polygons"], with_polygons(document)[0])
     by_id = {one.annotation_id: one for one in [*drawn, _crowd()]}
     return {form: _truths(folder / name, by_id, annotations) for form, name in FORMS.items()}
