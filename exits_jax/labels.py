@@ -99,9 +99,10 @@ def _on(device: jax.Device, labeller: Labeller) -> Callable[..., list[Label]]:
 
 def _made_with(params: Params, data: DataSet) -> str:
     """Changes with all that labels rest on and the config does not say."""
-    facts = [(i.id, i.image.id, i.category_id) for i in data.instances]
-    text = f"{data.source.fingerprint()} {facts} {predicted_iou.COEFFICIENTS}"
-    return f"{networks.digest(params)[:8]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    state = hashlib.sha256(f"{data.source.fingerprint()} {predicted_iou.COEFFICIENTS}".encode())
+    for instance in data.instances:
+        state.update(f"{instance.id} {instance.image.id} {instance.category_id},".encode())
+    return f"{networks.digest(params)[:8]}-{state.hexdigest()[:8]}"
 
 
 def predictor(run: Run, source: str) -> tuple[Predict, Params]:

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from exits_jax import fitting, networks
 from exits_jax.annotations import Annotations
+from exits_jax.annotations.packed import PackedRows
 from exits_jax.config_check import check_config
 from exits_jax.dry_run import describe
 from exits_jax.errors import UserError
@@ -80,7 +81,7 @@ def train(run: Run) -> None:
 def label(run: Run) -> None:
     """Writes the masks."""
     data = data_to_label(run)
-    check_writable(data.annotations)
+    pack(data.annotations)
     labels = make_labels(run, data, run.config.label.source)
     if not run.hosts.first:
         return print("every part of the labels is there; process 0 puts them together")
@@ -88,12 +89,15 @@ def label(run: Run) -> None:
     print(f"labels: {run.workdir.labels}")
 
 
-def check_writable(annotations: Annotations) -> None:
-    """Refuses, before the work, a document that is not JSON (NaN) and so could not be written."""
-    rest = {k: v for k, v in annotations.document.items() if k != "annotations"}
+def pack(annotations: Annotations) -> None:
+    """Makes the document small until its masks are there.
+
+    Refuses, before the work, one that is not JSON (NaN) and so could not be written.
+    """
+    document = annotations.document
     try:
-        for row in (rest, *annotations.document["annotations"]):
-            json.dumps(row, allow_nan=False)
+        json.dumps({k: v for k, v in document.items() if k != "annotations"}, allow_nan=False)
+        document["annotations"] = PackedRows(document["annotations"])
     except ValueError as error:
         raise UserError(
             f"{annotations.file}: holds NaN or infinity, which JSON has not: {error}"
@@ -102,7 +106,7 @@ def check_writable(annotations: Annotations) -> None:
 
 def prepare(run: Run) -> None:
     """Packs annotations and images into ArrayRecord files, for `data.source=tfds`."""
-    from exits_jax.data.tfds_builder import prepare as pack  # heavy, and only needed here
+    from exits_jax.data.tfds_builder import prepare as write  # heavy, and only needed here
 
     if run.config.data.boxes:
         raise UserError("--mode=prepare packs annotations; leave data.boxes out")
@@ -114,7 +118,7 @@ def prepare(run: Run) -> None:
         )
         images = len({i.image.id for i in annotations.instances})
         with track(f"prepare ({role})", images) as progress:
-            print(f"prepared: {pack(annotations, prepared_folder(run, role), progress.advance)}")
+            print(f"prepared: {write(annotations, prepared_folder(run, role), progress.advance)}")
 
 
 # The phases in which all processes of a run compute together.

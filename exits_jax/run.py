@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from exits_jax.annotations import Annotations, Instance, Problem, problem_line, read_annotations
-from exits_jax.data.source import Source, by_image, file_source, usable_instances
+from exits_jax.data.source import Source, file_source, image_order, usable_instances
 from exits_jax.errors import UserError
 from exits_jax.files import write_bytes
 from exits_jax.hosts import ALONE, Hosts
@@ -41,8 +41,7 @@ class DataSet:
 def data_to_label(run: Run) -> DataSet:
     """What is labelled and evaluated: every instance, those of an image together."""
     data = _read(run, "label")
-    position = {instance.id: i for i, instance in enumerate(data.instances)}
-    return data.take([position[i.id] for i in by_image(data.instances)])
+    return data.take(image_order(data.instances))
 
 
 def data_to_train(run: Run) -> DataSet:

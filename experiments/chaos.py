@@ -38,7 +38,9 @@ RESULT = pathlib.Path(__file__).parent / "results" / "chaos.md"
 LABEL_KILLS = flags.DEFINE_integer("label_kills", 50, "signals while one process labels")
 TRAIN_KILLS = flags.DEFINE_integer("train_kills", 20, "signals while one process trains")
 PAIR_KILLS = flags.DEFINE_integer("pair_kills", 10, "signals to one of two processes")
-ANNOTATIONS = flags.DEFINE_integer("annotations", 2000, "that are labelled; a tenth is trained on")
+PICTURED = flags.DEFINE_integer(
+    "pictured", 2000, "annotations that are labelled; a tenth is trained on"
+)
 SEED = flags.DEFINE_integer("seed", 0, "of the moments and signals")
 OUTPUT = flags.DEFINE_string("output", str(RESULT), "where the tables go")
 
@@ -268,8 +270,8 @@ def main(argv: list[str]) -> None:
     rows = [["what ran", "signals", "starts", "runs finished", "survivors ended after, s", "lost"]]
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        many = write_synthetic(folder / "many", ANNOTATIONS.value)
-        few = write_synthetic(folder / "few", ANNOTATIONS.value // 10)
+        many = write_synthetic(folder / "many", PICTURED.value)
+        few = write_synthetic(folder / "few", PICTURED.value // 10)
         half = PAIR_KILLS.value // 2
         tallies = []
         for title, job, kills in (

@@ -170,7 +170,8 @@ def read_instances(
         if points is not None:
             points = _with_noise(points, annotation["id"], image, rule)
         category = categories[category_id]
-        instance_id = annotation["id"]
+        # A number of its own: sharing the row's would pin the memory that `PackedRows` gives back.
+        instance_id = annotation["id"] + 0
         instances.append(
             Instance(instance_id, index, image, category_id, category, box, points, source, area)
         )

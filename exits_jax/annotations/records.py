@@ -29,7 +29,7 @@ class ImageRecord:
     path: pathlib.Path | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Instance:
     """One object to label, in continuous pixel coordinates of its image.
 

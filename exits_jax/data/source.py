@@ -81,8 +81,10 @@ class Source:
 
     def fingerprint(self) -> str:
         """Changes with what is known of the instances: ids, boxes, points; not with the images."""
-        columns = (self.annotation_id, self.box_xyxy, self.points_xy, self.has_points)
-        return hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest()[:16]
+        state = hashlib.sha256()
+        for column in (self.annotation_id, self.box_xyxy, self.points_xy, self.has_points):
+            state.update(np.ascontiguousarray(column))
+        return state.hexdigest()[:16]
 
     def take(self, positions: Sequence[int] | Int[np.ndarray, " k"]) -> "Source":
         """The source of the instances at `positions`, in that order and numbered from 0."""
@@ -134,10 +136,14 @@ def by_image(instances: Sequence[Instance]) -> list[Instance]:
 
     Labelling in this order decodes each image once.
     """
-    groups: dict[int, list[Instance]] = {}
-    for instance in instances:
-        groups.setdefault(instance.image.id, []).append(instance)
-    return [instance for group in groups.values() for instance in group]
+    return [instances[position] for position in image_order(instances)]
+
+
+def image_order(instances: Sequence[Instance]) -> Int[np.ndarray, " n"]:
+    """The positions of the instances in the order of `by_image`."""
+    ranks: dict[int, int] = {}
+    rank = [ranks.setdefault(instance.image.id, len(ranks)) for instance in instances]
+    return np.argsort(rank, kind="stable")
 
 
 def usable_instances(
