@@ -39,7 +39,7 @@ LABEL_KILLS = flags.DEFINE_integer("label_kills", 50, "signals while one process
 TRAIN_KILLS = flags.DEFINE_integer("train_kills", 20, "signals while one process trains")
 PAIR_KILLS = flags.DEFINE_integer("pair_kills", 10, "signals to one of two processes")
 PICTURED = flags.DEFINE_integer(
-    "pictured", 2000, "annotations that are labelled; a tenth is trained on"
+    "pictured", 6000, "annotations that are labelled; a hundredth is trained on"
 )
 SEED = flags.DEFINE_integer("seed", 0, "of the moments and signals")
 OUTPUT = flags.DEFINE_string("output", str(RESULT), "where the tables go")
@@ -271,7 +271,7 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         many = write_synthetic(folder / "many", PICTURED.value)
-        few = write_synthetic(folder / "few", PICTURED.value // 10)
+        few = write_synthetic(folder / "few", PICTURED.value // 100)
         half = PAIR_KILLS.value // 2
         tallies = []
         for title, job, kills in (

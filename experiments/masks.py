@@ -262,8 +262,9 @@ Mean IoU when a person redraws a share of the masks (IoU 1 from then on), lowest
 
 {review}
 Command: `python -m experiments.masks --root=ROOT`
-(the generator's row: `--labels=generator=runs/coco_mini/pseudo_labels.json`); a quarter of a second
-per instance for the maps (20 minutes on two cores, once), half a minute for the rest.
+(rows of other labels: `--labels=NAME=RUN/pseudo_labels.json`; the paper's retrieval is
+`--config=configs/coco_mini.py:paper --mode=label --config.label.source=propagation`); a fifth of a
+second per instance for the maps (15 minutes on two cores, once), half a minute for the rest.
 
 ## What did not help
 
