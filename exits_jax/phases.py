@@ -77,13 +77,15 @@ def label(run: Run) -> None:
 
 
 def check_writable(annotations: Annotations) -> None:
-    """Refuses, before the work, a document that is not JSON (NaN) and so could not be written."""
+    """Refuses, before the work, a document that JSON cannot say: with NaN, or nested too deeply."""
     try:
         json.dumps(annotations.document, allow_nan=False)
     except ValueError as error:
         raise UserError(
             f"{annotations.file}: holds NaN or infinity, which JSON has not: {error}"
         ) from error
+    except RecursionError as error:
+        raise UserError(f"{annotations.file}: is nested too deeply to be written again") from error
 
 
 def prepare(run: Run) -> None:
