@@ -1,10 +1,11 @@
 # Two commands: `make demo` and `make test`. Both build .venv and fetch the backbone first.
 PYTHON ?= python3
 VENV := .venv
+FUZZ_VENV := .venv-fuzz
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format bench backbone install clean
+.PHONY: demo test lint format bench fuzz backbone install clean
 
 demo: backbone  ## warm up, train, label, evaluate and report on the photographs in demo/
 	$(BIN)/python main.py --config=configs/demo.py --workdir=runs/demo
@@ -23,6 +24,9 @@ format: $(INSTALLED)
 bench: $(INSTALLED)  ## the three forms of propagation, timed side by side
 	$(BIN)/python experiments/propagation_benchmark.py
 
+fuzz: $(FUZZ_VENV)/.installed  ## hostile files for every reader, by hypothesis and atheris
+	$(FUZZ_VENV)/bin/python -m experiments.fuzz
+
 backbone: $(INSTALLED)  ## the pretrained ViT that demo, tests and coco_mini use
 	$(BIN)/python -m exits_jax.models.backbones
 
@@ -35,5 +39,10 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
 	touch $@
 
+$(FUZZ_VENV)/.installed: requirements.txt requirements-fuzz.txt
+	$(PYTHON) -m venv $(FUZZ_VENV)
+	$(FUZZ_VENV)/bin/python -m pip install --disable-pip-version-check -r requirements-fuzz.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(FUZZ_VENV) runs .pytest_cache .ruff_cache

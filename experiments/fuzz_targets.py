@@ -156,9 +156,12 @@ def _within(read, images: pathlib.Path) -> None:
 def read_boxes(path: pathlib.Path) -> None:
     """A detector's boxes for a valid annotation file."""
     images = path.parent / "images"
-    for on_error in ("stop", "skip"):
-        options = {"boxes": path, "on_error": on_error}
-        _within(read_annotations(path.parent / "valid.json", images, **options), images)
+    valid = path.parent / "valid.json"
+    try:
+        _within(read_annotations(valid, images, boxes=path), images)
+    except UserError as error:
+        _one_clear_line(str(error))
+    _within(read_annotations(valid, images, boxes=path, on_error="skip"), images)
 
 
 def check(path: pathlib.Path) -> None:
@@ -188,7 +191,7 @@ def read_segmentation(path: pathlib.Path) -> None:
     if mask.any():
         extreme_points(mask)
     if mask.size < 100_000:
-        polygons, holes, iou = mask_to_polygons(mask)
+        _, holes, iou = mask_to_polygons(mask)
         if holes == 0 and iou < 1:
             raise Broken(f"polygons without holes have IoU {iou} with their mask")
 

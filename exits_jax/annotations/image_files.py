@@ -106,6 +106,16 @@ def index_image(path: pathlib.Path) -> Num[np.ndarray, "h w"]:
     return numbers
 
 
+def refuse_program(image: Image.Image) -> None:
+    """EPS is a program, whatever its file is called: Pillow would hand it to Ghostscript to run.
+
+    Raises:
+      ValueError: it is one.
+    """
+    if image.format == "EPS":
+        raise ValueError("EPS is not opened; convert it to PNG")
+
+
 @contextmanager
 def _opened(path: pathlib.Path) -> Iterator[Image.Image]:
     """An image file opened by Pillow, whose many kinds of failure become one."""
@@ -115,6 +125,7 @@ def _opened(path: pathlib.Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
+                refuse_program(image)
                 yield image
     except Exception as error:  # decoders raise whatever a broken file makes them stumble over
         raise BadItem("unreadable_image", f"image file {path}: {error}") from error

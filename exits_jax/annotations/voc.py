@@ -82,7 +82,7 @@ def _parse(path: pathlib.Path) -> ElementTree.Element:
     """The root element of a VOC XML file."""
     try:
         content = path.read_bytes()
-        # VOC needs no entities, and they can blow up a reader; UTF-16 has a zero beside each letter.
+        # VOC needs no entities, and they can blow up a reader; UTF-16 has zeros between letters.
         if b"<!ENTITY" in content.replace(b"\0", b""):
             raise BadItem("bad_xml", "it defines entities")
         root = ElementTree.fromstring(content)

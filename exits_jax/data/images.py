@@ -9,6 +9,7 @@ from jaxtyping import Num, UInt8
 from PIL import ExifTags, Image, ImageOps
 
 from exits_jax.annotations import ImageRecord
+from exits_jax.annotations.image_files import refuse_program
 from exits_jax.errors import UserError
 
 # What transparent pixels are shown on: the white page on which most tools display them.
@@ -44,6 +45,7 @@ def decode_image(
         raise UserError(f"{name}: the file is empty, expected an image; copy it again")
     try:
         with Image.open(io.BytesIO(source)) as image:
+            refuse_program(image)
             image.load()
             return _to_rgb(_turned(image) if exif else image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

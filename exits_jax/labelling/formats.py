@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Shaped
 from PIL import Image
 
-from exits_jax.annotations.masks import decode_segmentation, mask_to_polygons
 from exits_jax.annotations.coco import category_names
+from exits_jax.annotations.masks import decode_segmentation, mask_to_polygons
 from exits_jax.annotations.records import BadItem, ImageRecord
 from exits_jax.errors import UserError
 from exits_jax.files import write_bytes, write_json
@@ -104,8 +104,8 @@ def write_yolo(
 
     A line an object: `class x y x y ...`, coordinates as shares of the image's width and height.
     The class is the category's place among those that can be used, from 0; `classes.txt` has the
-    names in this order. The format has one polygon an object: parts are joined by seams without width, holes are
-    filled.
+    names in this order. The format has one polygon an object: parts are joined by seams without
+    width, holes are filled.
 
     Args:
       directory: text files get the images' names, folders included, inside it.

@@ -48,12 +48,14 @@ def _array(path: pathlib.Path, tensor: onnx.TensorProto) -> np.ndarray:
       UserError: they are not.
     """
     name = one_line(tensor.name)
+    if not isinstance(tensor.name, str):  # what protobuf makes of a text that is not UTF-8
+        raise UserError(f"{path}: the name {name} is not UTF-8")
     if external_data_helper.uses_external_data(tensor):  # the path may lead anywhere
         raise UserError(f"{path}: {name!r} is in another file; save the model as one file")
-    items = math.prod(tensor.dims)
-    # Four bits an item or more; where dims are true, nothing larger than the file is allocated.
-    if min(tensor.dims, default=0) < 0 or items > 4 * tensor.ByteSize():
-        raise UserError(f"{path}: {name!r} claims {list(tensor.dims)}, more than the file holds")
+    dims = list(tensor.dims)
+    # An item takes two bits or more. A dimension of 0 must not hide the size of another.
+    if min([0, *dims]) < 0 or max([math.prod(dims), *dims]) > 4 * tensor.ByteSize():
+        raise UserError(f"{path}: {name!r} claims {dims}, more than the file holds")
     try:
         return numpy_helper.to_array(tensor)
     except Exception as error:  # unknown types raise key errors, wrong sizes value errors
