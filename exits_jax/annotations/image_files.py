@@ -14,6 +14,7 @@ from PIL import Image
 
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
+from exits_jax.errors import one_line
 
 MAX_SIDE = 65_535  # the largest a JPEG can say
 MAX_PIXELS = 178_956_970  # where Pillow refuses an image as a decompression bomb
@@ -128,4 +129,4 @@ def _opened(path: pathlib.Path) -> Iterator[Image.Image]:
                 refuse_program(image)
                 yield image
     except Exception as error:  # decoders raise whatever a broken file makes them stumble over
-        raise BadItem("unreadable_image", f"image file {path}: {error}") from error
+        raise BadItem("unreadable_image", f"image file {path}: {one_line(error)}") from error

@@ -18,6 +18,7 @@ from exits_jax.annotations.image_files import check_file_name, find_image, index
 from exits_jax.annotations.masks import encode_rle
 from exits_jax.annotations.numbers import finite_number, shown
 from exits_jax.annotations.records import BadItem, Problem
+from exits_jax.errors import one_line
 
 # fmt: off
 VOC_NAMES = (
@@ -87,7 +88,8 @@ def _parse(path: pathlib.Path) -> ElementTree.Element:
             raise BadItem("bad_xml", "it defines entities")
         root = ElementTree.fromstring(content)
     except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
-        raise BadItem("bad_xml", f"not valid XML ({error}); was the file cut short?") from error
+        text = f"not valid XML ({one_line(error)}); was the file cut short?"
+        raise BadItem("bad_xml", text) from error
     if root.tag != "annotation":
         raise BadItem("bad_xml", f"the root element is {shown(root.tag)}; expected 'annotation'")
     return root
