@@ -50,6 +50,7 @@ def refuse(read, *arguments) -> str:
 def test_short_form_of_the_fuzzing(name, tmp_path, monkeypatch):
     prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # the writers' files are many
     accepted = [run_case(TARGETS[name], content, tmp_path) for content in TARGETS[name].seeds]
 
     @hypothesis.settings(

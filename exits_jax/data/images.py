@@ -57,8 +57,8 @@ def decode_image(
         raise UserError(f"{name}: not an image that Pillow can read; convert it") from error
     except Exception as error:  # Pillow's decoders raise whatever a damaged file provokes
         raise UserError(
-            f"{name}: the image cannot be decoded ({one_line(error)}): truncated, damaged or of a kind that "
-            "Pillow does not convert; copy it again or convert it"
+            f"{name}: the image cannot be decoded ({one_line(error)}): truncated, damaged or of a "
+            "kind that Pillow does not convert; copy it again or convert it"
         ) from error
 
 
