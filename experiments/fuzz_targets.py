@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -184,7 +185,10 @@ def read_segmentation(path: pathlib.Path) -> None:
     width, height = stated_size(entry)
     mask = decode_segmentation(entry.get("segmentation"), height, width)
     rle = encode_rle(mask)
-    if not np.array_equal(coco_masks.decode(rle).astype(bool), mask):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools, of its use of NumPy
+        theirs = coco_masks.decode(rle).astype(bool)
+    if not np.array_equal(theirs, mask):
         raise Broken("encoded run lengths are another mask")
     if not np.array_equal(decode_segmentation(rle, height, width), mask):
         raise Broken("decoding what was encoded gives another mask")
