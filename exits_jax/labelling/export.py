@@ -45,7 +45,7 @@ def pseudo_labels(
         if index in by_index:
             instance = by_index[index]
             annotations.append(_labelled(annotation, labels[instance.id], instance))
-        elif isinstance(annotation, dict) and annotation.get("iscrowd") in (1, True):
+        elif isinstance(annotation, dict) and annotation.get("iscrowd") == 1:
             annotations.append(annotation)
     return {**document, "annotations": annotations}
 
