@@ -22,7 +22,6 @@ import time
 from importlib import metadata
 from typing import Any
 
-import coverage
 from absl import app, flags
 
 import exits_jax
@@ -103,6 +102,8 @@ def line_coverage(data: list[pathlib.Path], modules: tuple[str, ...]) -> dict[st
 
     A line is a statement as coverage.py counts them; imports and definitions are among them.
     """
+    import coverage
+
     joined = coverage.Coverage(data_file=None, config_file=False)
     joined.combine([str(path) for path in data if path.exists()], keep=True, strict=False)
     lines = {}
@@ -190,8 +191,8 @@ def main(argv: list[str]) -> None:
     unknown = sorted(set(TARGET.value) - set(TARGETS))
     if unknown:
         raise app.UsageError(f"--target: found {unknown[0]!r}, expected some of {[*TARGETS]}")
-    if not _installed("atheris"):
-        raise UserError("atheris is not installed; use `make fuzz`, or requirements-fuzz.txt")
+    if not (_installed("atheris") and _installed("coverage")):
+        raise UserError("atheris or coverage is not installed: use `make fuzz`")
     rows = []
     for name in TARGET.value or TARGETS:
         for engine, share in SHARES.items():
