@@ -1,13 +1,14 @@
 # Two commands: `make demo` and `make test`. Both build .venv and fetch the backbone first.
 PYTHON ?= python3
 VENV := .venv
+FUZZ_VENV := .venv-fuzz
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 INTEROP := .venv-interop
 INTEROP_INSTALLED := $(INTEROP)/.installed
 
-.PHONY: demo test lint format bench interop backbone install clean
+.PHONY: demo test lint format bench interop fuzz backbone install clean
 
 demo: backbone  ## warm up, train, label, evaluate and report on the photographs in demo/
 	$(BIN)/python main.py --config=configs/demo.py --workdir=runs/demo
@@ -30,6 +31,9 @@ interop: $(INTEROP_INSTALLED)  ## label files read by five other tools, in an en
 	$(INTEROP)/bin/python -m experiments.interop
 	$(INTEROP)/bin/python -m pytest tests/test_interop.py
 
+fuzz: $(FUZZ_VENV)/.installed  ## hostile files for every reader, by hypothesis and atheris
+	$(FUZZ_VENV)/bin/python -m experiments.fuzz
+
 backbone: $(INSTALLED)  ## the pretrained ViT that demo, tests and coco_mini use
 	$(BIN)/python -m exits_jax.models.backbones
 
@@ -47,5 +51,10 @@ $(INTEROP_INSTALLED): requirements-interop.txt
 	$(INTEROP)/bin/python -m pip install --disable-pip-version-check -r requirements-interop.txt
 	touch $@
 
+$(FUZZ_VENV)/.installed: requirements.txt requirements-fuzz.txt
+	$(PYTHON) -m venv $(FUZZ_VENV)
+	$(FUZZ_VENV)/bin/python -m pip install --disable-pip-version-check -r requirements-fuzz.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(INTEROP) runs .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(INTEROP) $(FUZZ_VENV) runs .pytest_cache .ruff_cache

@@ -92,7 +92,7 @@ def label(run: Run) -> None:
 def pack(annotations: Annotations) -> None:
     """Makes the document small until its masks are there.
 
-    Refuses, before the work, one that is not JSON (NaN) and so could not be written.
+    Refuses, before the work, one that JSON cannot say: with NaN, or nested too deeply.
     """
     document = annotations.document
     try:
@@ -102,6 +102,8 @@ def pack(annotations: Annotations) -> None:
         raise UserError(
             f"{annotations.file}: holds NaN or infinity, which JSON has not: {error}"
         ) from error
+    except RecursionError as error:
+        raise UserError(f"{annotations.file}: is nested too deeply to be written again") from error
 
 
 def prepare(run: Run) -> None:

@@ -191,6 +191,20 @@ class StandInTensor:
     def __init__(self, array):
         self.array = array
 
+    shape = property(lambda self: self.array.shape)
+
+    def numel(self):
+        return self.array.size
+
+    def element_size(self):
+        return self.array.itemsize
+
+    def untyped_storage(self):
+        return types.SimpleNamespace(nbytes=lambda: self.array.nbytes)
+
+    def is_complex(self):
+        return False
+
     def detach(self):
         return self
 

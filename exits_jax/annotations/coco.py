@@ -64,10 +64,16 @@ def category_names(document: dict[str, Any], report: Report) -> dict[int, str]:
             category_id = whole_id(category.get("id"), f"the id of category {position}")
             if category_id in names:
                 raise BadItem("duplicate_id", f"category id {category_id} appears twice")
-            names[category_id] = str(category.get("name", category_id))
+            names[category_id] = _category_name(category.get("name", category_id))
         except BadItem as bad:
             report(Problem(bad.code, bad.text))
     return names
+
+
+def _category_name(name: Any) -> str:
+    """A name as text that any file takes; lone surrogates become question marks."""
+    text = name if isinstance(name, str) else shown(name)
+    return text.encode("utf-8", "replace").decode()
 
 
 def image_records(

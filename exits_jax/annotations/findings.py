@@ -199,7 +199,7 @@ def _points_match(
 ) -> None:
     """Given points are on their sides of the box and, where they are named, named rightly."""
     given = annotation.get("extreme_points")
-    if isinstance(given, dict):
+    if isinstance(given, dict) and all(given.get(role) is not None for role in fields.ROLES):
         _in_role_order([given[role] for role in fields.ROLES], "extreme_points")
     if box_xyxy is None:
         return

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +14,13 @@ from PIL import Image
 
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
+from exits_jax.errors import one_line
 
 MAX_SIDE = 65_535  # the largest a JPEG can say
 MAX_PIXELS = 178_956_970  # where Pillow refuses an image as a decompression bomb
 ORIENTATION_TAG = 0x0112
 QUARTER_TURNS = (5, 6, 7, 8)
+MAX_NAME_BYTES = 1024  # what every system takes as a path
 
 
 def stated_size(image: dict[str, Any]) -> tuple[int, int]:
@@ -39,7 +42,7 @@ def stated_size(image: dict[str, Any]) -> tuple[int, int]:
 
 
 def check_file_name(name: str) -> None:
-    """A file name must stay inside the image folder.
+    """A file name must stay inside the image folder, in which outputs are named after it, too.
 
     Raises:
       UserError: it is absolute, climbs out of the folder or cannot be a name.
@@ -49,10 +52,10 @@ def check_file_name(name: str) -> None:
         raise BadItem(
             "unsafe_file_name", f"file_name {shown(name)} must be relative to the image folder"
         )
-    try:
-        os.fsencode(name)
-    except UnicodeEncodeError:
-        raise BadItem("unsafe_file_name", f"file_name {shown(name)} is no file name") from None
+    # Control characters, line ends and lone surrogates break messages and pages that show the name.
+    odd = any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name)
+    if odd or not pathlib.PurePath(name).name or len(os.fsencode(name)) > MAX_NAME_BYTES:
+        raise BadItem("unsafe_file_name", f"file_name {shown(name)} is no file name")
 
 
 def find_image(names: list[str], images: pathlib.Path) -> pathlib.Path:
@@ -104,15 +107,26 @@ def index_image(path: pathlib.Path) -> Num[np.ndarray, "h w"]:
     return numbers
 
 
+def refuse_program(image: Image.Image) -> None:
+    """EPS is a program, whatever its file is called: Pillow would hand it to Ghostscript to run.
+
+    Raises:
+      ValueError: it is one.
+    """
+    if image.format == "EPS":
+        raise ValueError("EPS is not opened; convert it to PNG")
+
+
 @contextmanager
 def _opened(path: pathlib.Path) -> Iterator[Image.Image]:
     """An image file opened by Pillow, whose many kinds of failure become one."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # pathlib's is_file raises for a name that is too long
         raise BadItem("missing_image", f"image file {path} does not exist")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
+                refuse_program(image)
                 yield image
     except Exception as error:  # decoders raise whatever a broken file makes them stumble over
-        raise BadItem("unreadable_image", f"image file {path}: {error}") from error
+        raise BadItem("unreadable_image", f"image file {path}: {one_line(error)}") from error

@@ -21,7 +21,15 @@ def image_file_names(image: dict[str, Any]) -> list[str]:
     if isinstance(image.get("file_name"), str) and image["file_name"]:
         names.append(image["file_name"])
     if isinstance(image.get("coco_url"), str):
-        parts = [part for part in urlsplit(image["coco_url"]).path.split("/") if part]
+        parts = [part for part in _path_of(image["coco_url"]).split("/") if part]
         if parts:
             names.append("/".join(parts[-2:]))
     return names
+
+
+def _path_of(url: str) -> str:
+    """The path in an address, nothing where it is none."""
+    try:
+        return urlsplit(url).path
+    except ValueError:  # "http://["
+        return ""

@@ -12,6 +12,9 @@ from exits_jax.annotations.numbers import finite_numbers, shown
 from exits_jax.annotations.records import BadItem
 
 EIGHT_CONNECTED = np.ones((3, 3), int)
+# pycocotools takes 5 steps of some 16 bytes for every pixel of a polygon's outline. No outline of a
+# real object is this long; a text of a few kilobytes that runs to and fro asks for gigabytes.
+MAX_OUTLINE_PX = 2_000_000
 
 
 def decode_segmentation(segmentation: Any, height: int, width: int) -> Bool[np.ndarray, "h w"]:
@@ -57,6 +60,12 @@ def run_lengths(segmentation: Any, height: int, width: int) -> dict[str, Any]:
             f"segmentation is {shown(segmentation)}; expected polygons or run lengths",
         )
     polygons = [_valid_polygon(polygon, height, width) for polygon in segmentation]
+    outline = sum(_outline_px(polygon) for polygon in polygons)
+    if outline > MAX_OUTLINE_PX:
+        raise BadItem(
+            "bad_polygon",
+            f"the polygons' outlines are {outline:.0f} pixels long; at most {MAX_OUTLINE_PX} work",
+        )
     return coco_masks.merge(coco_masks.frPyObjects(polygons, height, width))
 
 
@@ -111,11 +120,13 @@ def _valid_runs(segmentation: Mapping, height: int, width: int) -> Int[np.ndarra
         )
     counts = segmentation.get("counts")
     runs = _decompress(counts) if isinstance(counts, str | bytes) else _whole_numbers(counts)
-    if runs is None or runs.size == 0 or runs.min() < 0 or runs.sum() != height * width:
+    pixels = height * width
+    # No run is longer than the image, so their sum cannot overflow.
+    whole = runs is not None and runs.size and runs.min() >= 0 and runs.max() <= pixels
+    if not whole or runs.sum() != pixels:
         raise BadItem(
             "bad_rle",
-            f"counts {shown(counts)} are no run lengths of {height} x {width} = {height * width}"
-            " pixels",
+            f"counts {shown(counts)} are no run lengths of {height} x {width} = {pixels} pixels",
         )
     return runs
 
@@ -168,6 +179,12 @@ def _valid_polygon(polygon: Any, height: int, width: int) -> list[float]:
             f"polygon {shown(polygon)} is far outside the image of {width} x {height} pixels",
         )
     return numbers.tolist()
+
+
+def _outline_px(polygon: list[float]) -> float:
+    """The length of a closed polygon, each edge by its longer coordinate."""
+    corners = np.array(polygon).reshape(-1, 2)
+    return float(np.abs(corners - np.roll(corners, -1, axis=0)).max(axis=1).sum())
 
 
 def _outline(filled: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "corners 2"]:

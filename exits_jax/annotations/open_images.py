@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.image_files import check_file_name, find_image, size_on_disk
-from exits_jax.annotations.numbers import finite_number, shown
+from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
 
 BOX_COLUMNS = ("XMin", "YMin", "XMax", "YMax")
@@ -130,17 +130,27 @@ def _pairs(row: dict[str, str], columns: tuple[str, ...]) -> Float[np.ndarray, "
     """Named columns of a line as float64[n, 2]."""
     texts = [row.get(name) for name in columns]
     try:
-        numbers = [finite_number(float(text or "")) for text in texts]
+        numbers = np.array([float(text or "") for text in texts])
     except ValueError:
-        numbers = [None]
-    if None in numbers:
-        raise BadItem("bad_number", f"{', '.join(columns)} are {shown(texts)}; expected numbers")
-    return np.array(numbers, np.float64).reshape(-1, 2)
+        numbers = np.array(np.nan)
+    # As polygons, at most an image's size away; NaN is neither.
+    if not ((numbers >= -1) & (numbers <= 2)).all():
+        raise BadItem(
+            "bad_number", f"{', '.join(columns)} are {shown(texts)}; expected shares of the image"
+        )
+    return numbers.reshape(-1, 2)
 
 
 def _class_names(folder: pathlib.Path) -> dict[str, str]:
-    """Names by label from the class descriptions in a folder; empty where there are none."""
+    """Names by label from the class descriptions in a folder; empty where there are none.
+
+    Raises:
+      UserError: the file cannot be read or is not CSV.
+    """
     for path in sorted(folder.glob("*class-descriptions*.csv")):
-        with open(path, newline="", encoding="utf-8-sig", errors="replace") as stream:
-            return {row[0]: row[1] for row in csv.reader(stream) if len(row) == 2}
+        try:
+            with open(path, newline="", encoding="utf-8-sig", errors="replace") as stream:
+                return {row[0]: row[1] for row in csv.reader(stream) if len(row) == 2}
+        except (OSError, csv.Error) as error:
+            raise BadItem("bad_csv", f"{path} is not valid CSV: {error}") from error
     return {}

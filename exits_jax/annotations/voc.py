@@ -18,6 +18,7 @@ from exits_jax.annotations.image_files import check_file_name, find_image, index
 from exits_jax.annotations.masks import encode_rle
 from exits_jax.annotations.numbers import finite_number, shown
 from exits_jax.annotations.records import BadItem, Problem
+from exits_jax.errors import one_line
 
 # fmt: off
 VOC_NAMES = (
@@ -82,13 +83,15 @@ def _parse(path: pathlib.Path) -> ElementTree.Element:
     """The root element of a VOC XML file."""
     try:
         content = path.read_bytes()
-        if b"<!ENTITY" in content:  # VOC needs none, and they can blow up a reader
+        # VOC needs no entities, and they can blow up a reader; UTF-16 has zeros between letters.
+        if b"<!ENTITY" in content.replace(b"\0", b""):
             raise BadItem("bad_xml", "it defines entities")
         root = ElementTree.fromstring(content)
     except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
-        raise BadItem("bad_xml", f"not valid XML ({error}); was the file cut short?") from error
+        text = f"not valid XML ({one_line(error)}); was the file cut short?"
+        raise BadItem("bad_xml", text) from error
     if root.tag != "annotation":
-        raise BadItem("bad_xml", f"the root element is <{root.tag}>; expected <annotation>")
+        raise BadItem("bad_xml", f"the root element is {shown(root.tag)}; expected 'annotation'")
     return root
 
 
@@ -162,7 +165,8 @@ def _add_mask(entry: dict[str, Any], masks: Num[np.ndarray, "h w"] | None, numbe
         return
     mask = masks == number
     x, y, width, height = entry["bbox"]
-    box = np.maximum(np.array([x, y, x + width, y + height]).astype(int), 0)
+    corners = np.array([x, y, x + width, y + height])
+    box = np.clip(corners, 0, np.tile(mask.shape[::-1], 2)).astype(int)
     inside = mask[box[1] : box[3], box[0] : box[2]].sum()
     if inside == 0 or inside < SHARE_IN_BOX * mask.sum():
         return

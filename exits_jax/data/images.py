@@ -9,7 +9,8 @@ from jaxtyping import Num, UInt8
 from PIL import ExifTags, Image, ImageOps
 
 from exits_jax.annotations import ImageRecord
-from exits_jax.errors import UserError
+from exits_jax.annotations.image_files import refuse_program
+from exits_jax.errors import UserError, one_line
 
 # What transparent pixels are shown on: the white page on which most tools display them.
 BACKGROUND_RGB = (255, 255, 255)
@@ -44,6 +45,7 @@ def decode_image(
         raise UserError(f"{name}: the file is empty, expected an image; copy it again")
     try:
         with Image.open(io.BytesIO(source)) as image:
+            refuse_program(image)
             image.load()
             return _to_rgb(_turned(image) if exif else image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -55,8 +57,8 @@ def decode_image(
         raise UserError(f"{name}: not an image that Pillow can read; convert it") from error
     except Exception as error:  # Pillow's decoders raise whatever a damaged file provokes
         raise UserError(
-            f"{name}: the image cannot be decoded ({error}): truncated, damaged or of a kind that "
-            "Pillow does not convert; copy it again or convert it"
+            f"{name}: the image cannot be decoded ({one_line(error)}): truncated, damaged or of a "
+            "kind that Pillow does not convert; copy it again or convert it"
         ) from error
 
 

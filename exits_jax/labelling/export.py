@@ -53,7 +53,7 @@ def pseudo_label_rows(
         if index in by_index:
             instance = by_index[index]
             yield _labelled(annotation, labels[instance.id], instance)
-        elif isinstance(annotation, dict) and annotation.get("iscrowd"):
+        elif isinstance(annotation, dict) and annotation.get("iscrowd") == 1:
             yield annotation
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Shaped
 from PIL import Image
 
+from exits_jax.annotations.coco import category_names
 from exits_jax.annotations.masks import decode_segmentation, mask_to_polygons
-from exits_jax.annotations.records import ImageRecord
+from exits_jax.annotations.records import BadItem, ImageRecord
 from exits_jax.errors import UserError
 from exits_jax.files import write_bytes, write_json
 
@@ -102,9 +103,9 @@ def write_yolo(
     """YOLO segmentation files: a text file per labelled image and `classes.txt`.
 
     A line an object: `class x y x y ...`, coordinates as shares of the image's width and height.
-    The class is the category's place in the document, from 0; `classes.txt` has the names in this
-    order. The format has one polygon an object: parts are joined by seams without width, holes are
-    filled.
+    The class is the category's place among those that can be used, from 0; `classes.txt` has the
+    names in this order. The format has one polygon an object: parts are joined by seams without
+    width, holes are filled.
 
     Args:
       directory: text files get the images' names, folders included, inside it.
@@ -118,7 +119,8 @@ def write_yolo(
       UserError: two images would share a text file (YOLO goes by the name without its ending), or a
         file cannot be written.
     """
-    classes = {category["id"]: k for k, category in enumerate(document["categories"])}
+    names_of = category_names(document, lambda _: None)  # what is wrong was reported by reading
+    classes = {category_id: k for k, category_id in enumerate(names_of)}
     lines: dict[int, list[str]] = {}
     for image_id, annotations in _by_image(document, images).items():
         size = np.array([images[image_id].width, images[image_id].height])
@@ -137,8 +139,8 @@ def write_yolo(
                 f" ending, and {_plain_name(images[image_id], '.txt')} is taken; rename the image"
             )
         write_bytes(directory / name, "".join(lines[image_id]).encode())
-    listed = [" ".join(str(entry.get("name")).split()) for entry in document["categories"]]
-    write_bytes(directory / "classes.txt", "".join(f"{name}\n" for name in listed).encode())
+    listed = "".join(" ".join(name.split()) + "\n" for name in names_of.values())
+    write_bytes(directory / "classes.txt", listed.encode())
     return len(names)
 
 
@@ -172,7 +174,8 @@ def _index_image(
         raise UserError(f"{image.file_name}: {len(labels)} objects; index PNGs hold {void - 1}")
     pixels = np.zeros((image.height, image.width), dtype)
     for crowd in crowds:
-        pixels[decode_segmentation(crowd["segmentation"], image.height, image.width)] = void
+        if crowd.get("segmentation"):
+            pixels[_crowd_mask(crowd, image)] = void
     for k in sorted(range(len(labels)), key=lambda k: -labels[k]["area"]):
         pixels[_mask(labels[k])] = k + 1
     return pixels, [entry["id"] for entry in labels]
@@ -183,14 +186,27 @@ def _mask(annotation: Mapping[str, Any]) -> Shaped[np.ndarray, "h w"]:
     return decode_segmentation(annotation["segmentation"], *annotation["segmentation"]["size"])
 
 
+def _crowd_mask(crowd: Mapping[str, Any], image: ImageRecord) -> Shaped[np.ndarray, "h w"]:
+    """The mask of a crowd, which comes out of the user's file unseen.
+
+    Raises:
+      UserError: it is malformed.
+    """
+    try:
+        return decode_segmentation(crowd["segmentation"], image.height, image.width)
+    except BadItem as bad:
+        raise UserError(f"{image.file_name}: crowd annotation {crowd.get('id')}: {bad}") from bad
+
+
 def _by_image(
     document: Mapping[str, Any], images: Mapping[int, ImageRecord]
 ) -> dict[int, list[Mapping[str, Any]]]:
     """The annotations of each known image, images in the order of their first annotation."""
     groups: dict[int, list[Mapping[str, Any]]] = {}
     for annotation in document["annotations"]:
-        if annotation.get("image_id") in images:
-            groups.setdefault(annotation["image_id"], []).append(annotation)
+        image_id = annotation.get("image_id")  # a crowd's may be anything
+        if type(image_id) is int and image_id in images:
+            groups.setdefault(image_id, []).append(annotation)
     return groups
 
 
@@ -202,10 +218,19 @@ def _names(images: Sequence[ImageRecord], ending: str) -> dict[int, str]:
     """Output name by image id: the image's with another ending, or a further one where two clash.
 
     File names were checked when they were read: none leads out of the folder.
+
+    Raises:
+      UserError: two images still have one name.
     """
     plain = [_plain_name(image, ending) for image in images]
     uses = collections.Counter(plain)
-    return {
-        image.id: name if uses[name] == 1 else image.file_name + ending
-        for image, name in zip(images, plain, strict=True)
-    }
+    names: dict[int, str] = {}
+    taken: set[str] = set()
+    for image, name in zip(images, plain, strict=True):
+        if uses[name] > 1:
+            name = pathlib.PurePosixPath(image.file_name + ending).as_posix()
+        if name in taken:
+            raise UserError(f"{image.file_name}: another image's labels are in {name}, too; rename")
+        names[image.id] = name
+        taken.add(name)
+    return names

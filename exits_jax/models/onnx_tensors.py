@@ -10,13 +10,14 @@ and a list of positions is cut in two. Both are told from the graph, not from th
   "position_embeddings" beside "cls_token".
 """
 
+import math
 import pathlib
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import external_data_helper, numpy_helper
 
-from exits_jax.errors import UserError
+from exits_jax.errors import UserError, one_line
 
 _MADE_UP = "onnx::"
 
@@ -27,31 +28,57 @@ def read_onnx(path: pathlib.Path) -> dict[str, np.ndarray]:
     Initializers that no rule names keep their made-up name, so a strict loader reports them.
 
     Raises:
-      UserError: not a readable ONNX file.
+      UserError: not a readable ONNX file, or one whose tensors are in other files.
     """
     try:
-        graph = onnx.load(str(path)).graph
+        graph = onnx.load(str(path), load_external_data=False).graph
     except Exception as error:  # protobuf's own error type is not public
-        raise UserError(f"{path}: not a readable ONNX file: {error}") from error
-    arrays = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
+        raise UserError(f"{path}: not a readable ONNX file: {one_line(error)}") from error
+    arrays = {item.name: _array(path, item) for item in graph.initializer}
     positions = _positions(graph, arrays)
     for made_up, name in _dense_weights(graph, arrays).items():
         arrays[name] = arrays.pop(made_up).T
     return {**arrays, **positions}
 
 
+def _array(path: pathlib.Path, tensor: onnx.TensorProto) -> np.ndarray:
+    """The array of an initializer whose data are in the file and as many as its dims say.
+
+    Raises:
+      UserError: they are not.
+    """
+    name = one_line(tensor.name)
+    if not isinstance(tensor.name, str):  # what protobuf makes of a text that is not UTF-8
+        raise UserError(f"{path}: the name {name} is not UTF-8")
+    if external_data_helper.uses_external_data(tensor):  # the path may lead anywhere
+        raise UserError(f"{path}: {name!r} is in another file; save the model as one file")
+    dims = list(tensor.dims)
+    # An item takes two bits or more. A dimension of 0 must not hide the size of another.
+    if min([0, *dims]) < 0 or max([math.prod(dims), *dims]) > 4 * tensor.ByteSize():
+        raise UserError(f"{path}: {name!r} claims {dims}, more than the file holds")
+    try:
+        return numpy_helper.to_array(tensor)
+    except Exception as error:  # unknown types raise key errors, wrong sizes value errors
+        raise UserError(f"{path}: {name!r} cannot be read: {one_line(error)}") from error
+
+
 def _dense_weights(graph: onnx.GraphProto, arrays: dict[str, np.ndarray]) -> dict[str, str]:
     """Made-up name of a MatMul's weight -> its name, by the bias its result is added to."""
     biases = {}
     for node in graph.node:
-        if node.op_type == "Add":
+        if node.op_type == "Add" and len(node.input) == 2:
             for result, bias in (node.input, reversed(node.input)):
                 if bias in arrays and bias.endswith(".bias"):
                     biases[result] = bias
-    return {
-        node.input[1]: biases[node.output[0]].removesuffix("bias") + "weight"
+    products = [
+        (node.input[1], node.output[0])
         for node in graph.node
-        if node.op_type == "MatMul" and node.input[1] in arrays and node.output[0] in biases
+        if node.op_type == "MatMul" and len(node.input) == 2 and len(node.output) == 1
+    ]
+    return {
+        weight: biases[result].removesuffix("bias") + "weight"
+        for weight, result in products
+        if weight in arrays and result in biases
     }
 
 
@@ -65,6 +92,8 @@ def _positions(graph: onnx.GraphProto, arrays: dict[str, np.ndarray]) -> dict[st
     first = [n for n in lists if read_by.get(n) == "Concat" and arrays[n].shape[1] == 1]
     grid = [n for n in lists if n not in first]
     if token is None or len(first) != 1 or len(grid) != 1:
+        return {}
+    if arrays[first[0]].shape[::2] != arrays[grid[0]].shape[::2]:
         return {}
     joined = np.concatenate([arrays.pop(first[0]), arrays.pop(grid[0])], axis=1)
     return {token.removesuffix("cls_token") + "position_embeddings": joined}

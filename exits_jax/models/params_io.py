@@ -1,5 +1,6 @@
 """Parameters as one safetensors file with '/'-joined names, and reports of what does not fit."""
 
+import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ import safetensors.numpy
 from flax import traverse_util
 
 from exits_jax import files
-from exits_jax.errors import UserError
+from exits_jax.errors import UserError, one_line
 
 # A nested dict of arrays: what stands under "params" in what `Module.init` returns.
 Params = dict[str, Any]
@@ -78,6 +79,7 @@ def load_params(
         )
     if made_with is not None:
         _compare_settings(path, saved_with, json.loads(json.dumps(made_with)))
+    _check_nesting(path, flat)
     return unflatten(flat)
 
 
@@ -95,11 +97,23 @@ def _read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any
     try:
         with safetensors.safe_open(path, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return arrays, json.loads((file.metadata() or {}).get(_MADE_WITH, "{}"))
+            settings = json.loads((file.metadata() or {}).get(_MADE_WITH, "{}"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors: {error}") from error
+    except Exception as error:  # types that NumPy lacks raise attribute errors, settings recursion
+        raise UserError(f"{path}: cannot be read as safetensors: {one_line(error)}") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: the settings it was saved with are {one_line(settings)}, no dict")
+    return arrays, settings
+
+
+def _check_nesting(path: str | os.PathLike, names: Iterable[str]) -> None:
+    """Raises a UserError where a name is an array's and a group's ('a' and 'a/b')."""
+    names = set(names)
+    for name in sorted(names):
+        for group in itertools.accumulate(name.split("/")[:-1], "{}/{}".format):
+            if group in names:
+                raise UserError(f"{path}: {one_line(group)!r} is an array and holds another")
 
 
 def _compare_settings(
@@ -109,7 +123,8 @@ def _compare_settings(
     if not saved:
         raise UserError(f"{path}: does not say which settings it was trained with; train it anew")
     rows = [
-        f"{name} = {saved.get(name, 'absent')!r}, now {now.get(name, 'absent')!r}"
+        f"{one_line(name)} = {one_line(repr(saved.get(name, 'absent')))},"
+        f" now {now.get(name, 'absent')!r}"
         for name in sorted(saved.keys() | now.keys())
         if saved.get(name) != now.get(name)
     ]
@@ -134,7 +149,7 @@ def report_misfit(
         names = sorted(names)
         if names:
             more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-            parts.append(f"{len(names)} {kind}: {', '.join(names[:_LISTED])}{more}")
+            parts.append(f"{len(names)} {kind}: {', '.join(map(one_line, names[:_LISTED]))}{more}")
     if parts:
         raise UserError(f"{path}: does not fit the network: {'; '.join(parts)}. {advice}")
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from exits_jax.errors import UserError
+from exits_jax.errors import UserError, one_line
 from exits_jax.models.embedding import ConvStem
 from exits_jax.models.params_io import Params, flatten, report_misfit, unflatten
 from exits_jax.models.read_tensors import read_tensors
@@ -133,7 +133,8 @@ def _family(path: str | os.PathLike, tensors: Tensors, name: str) -> Family:
         if all(any(n.endswith(mark) for n in tensors) for mark in family.marks):
             return family
     raise UserError(
-        f"{path}: no known ViT: found {len(tensors)} names such as {sorted(tensors)[:4]}; expected "
+        f"{path}: no known ViT: found {len(tensors)} names such as "
+        f"{[one_line(name) for name in sorted(tensors)[:4]]}; expected "
         f"the naming of one of {[*known]}"
     )
 

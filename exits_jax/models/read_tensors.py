@@ -1,23 +1,36 @@
 """The arrays in a file of weights, whatever its format, under the names they have there."""
 
+import math
 import os
 import pathlib
 import zipfile
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
-from exits_jax.errors import UserError
+from exits_jax.errors import UserError, one_line
 from exits_jax.models.params_io import read_safetensors
+
+_REAL = (jnp.floating, jnp.integer, jnp.bool_)
+# An .npz may unpack to so many times its size, and to so many bytes whatever its size.
+_LARGEST_RATIO, _ALWAYS_FINE = 100, 2**26
+_NPY_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Name -> array of a .safetensors, .npz, .pth, .pt or .onnx file.
 
-    Names are the file's own, except that ONNX gets PyTorch's back (`onnx_tensors`).
+    Names are the file's own, except that ONNX gets PyTorch's back (`onnx_tensors`). Files are read
+    as data: nothing in them is run, no other file is opened, and what an array claims to be is
+    compared with what the file holds before memory is asked for.
 
     Raises:
-      UserError: missing or unreadable file, another ending, or PyTorch not installed (.pth, .pt).
+      UserError: missing or unreadable file, another ending, arrays that are no real numbers, or
+        PyTorch not installed (.pth, .pt).
     """
     path = pathlib.Path(path)
     readers = {
@@ -31,16 +44,45 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: weights end in {', '.join(readers)}; found {path.suffix!r}")
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    return readers[path.suffix](path)
+    tensors = readers[path.suffix](path)
+    for name, array in tensors.items():
+        if not any(jnp.issubdtype(array.dtype, kind) for kind in _REAL):
+            raise UserError(f"{path}: {one_line(name)!r} holds {array.dtype}, not real numbers")
+    return tensors
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     """NumPy's archive; nothing is unpickled."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read as .npz: {error}") from error
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            stated = sum(member.file_size for member in members)
+            if stated > _LARGEST_RATIO * path.stat().st_size + _ALWAYS_FINE:
+                raise UserError(f"{path}: claims to hold {stated} bytes; refused as a zip bomb")
+            return dict(_read_npy(archive, member) for member in members)
+    except UserError:
+        raise
+    except Exception as error:  # zipfile, its decompressors and NumPy's headers raise many kinds
+        raise UserError(f"{path}: cannot be read as .npz: {one_line(error)}") from error
+
+
+def _read_npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[str, np.ndarray]:
+    """Name and array of a member of an .npz, whose shape is compared with the member's size.
+
+    Raises:
+      ValueError: it holds no array, or not as many numbers as it says.
+    """
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        header = _NPY_HEADERS.get(version)
+        if header is None:
+            raise ValueError(f"{member.filename} is of version {version}")
+        shape, _, dtype = header(file)
+        if dtype.hasobject or math.prod(shape) * dtype.itemsize != member.file_size - file.tell():
+            raise ValueError(f"{member.filename} claims {list(shape)} of {dtype}: objects or cut")
+        file.seek(0)
+        array = np.lib.format.read_array(file, allow_pickle=False)
+    return member.filename.removesuffix(".npy"), array
 
 
 def _read_onnx(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -63,7 +105,24 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
             f"{path}: PyTorch cannot read this: damaged, or not weights alone"
         ) from error
     content = content.get("model", content) if isinstance(content, dict) else {}
-    arrays = {name: item for name, item in content.items() if torch.is_tensor(item)}
-    if not arrays:
+    content = content if isinstance(content, dict) else {}
+    tensors = {str(name): item for name, item in content.items() if torch.is_tensor(item)}
+    if not tensors:
         raise UserError(f"{path}: holds no state dict, neither at the top nor under 'model'")
-    return {name: item.detach().float().numpy() for name, item in arrays.items()}
+    return {name: _torch_array(path, name, item) for name, item in tensors.items()}
+
+
+def _torch_array(path: pathlib.Path, name: str, tensor: Any) -> np.ndarray:
+    """A tensor as float32. One that repeats its storage (stride 0) could be of any size.
+
+    Raises:
+      UserError: it is larger than its storage, or of a kind that NumPy has not (sparse, quantized).
+    """
+    try:
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ValueError(f"claims {list(tensor.shape)}, more than the file holds")
+        if tensor.is_complex():
+            raise ValueError("holds complex numbers")
+        return tensor.detach().float().numpy()
+    except Exception as error:  # each kind of tensor has its own way of refusing
+        raise UserError(f"{path}: {one_line(name)!r}: {one_line(error)}") from error
