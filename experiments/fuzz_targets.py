@@ -27,13 +27,18 @@ from exits_jax.annotations import (
 )
 from exits_jax.annotations.image_files import stated_size
 from exits_jax.errors import UserError
-from exits_jax.files import write_json
-from exits_jax.labelling.export import pseudo_labels, results, review_queue
+from exits_jax.files import write_json_rows
+from exits_jax.labelling.export import (
+    pseudo_label_rows,
+    pseudo_labels,
+    results,
+    review_queue,
+)
 from exits_jax.labelling.formats import with_polygons, write_index_pngs, write_yolo
 from exits_jax.labelling.quality import Label
 from exits_jax.models.params_io import load_params
 from exits_jax.models.read_tensors import read_tensors
-from exits_jax.phases import check_writable
+from exits_jax.phases import pack
 from experiments import fuzz_cases as cases
 
 LONGEST_MESSAGE = 4000  # characters; paths of files are in it
@@ -235,11 +240,12 @@ def write_labels(path: pathlib.Path) -> None:
             score=0.5,
             flags=[],
         )
-    check_writable(read)
+    pack(read)
     document = pseudo_labels(read.document, labels, read.instances)
-    write_json(output / "labels.json", document)
-    write_json(output / "results.json", results(labels, read.instances))
-    write_json(output / "queue.json", review_queue(labels, read.instances))
+    rows = pseudo_label_rows(read.document, labels, read.instances)
+    write_json_rows(output / "labels.json", rows, read.document)
+    write_json_rows(output / "results.json", results(labels, read.instances))
+    write_json_rows(output / "queue.json", review_queue(labels, read.instances))
     with_polygons(document)
     written = write_index_pngs(output / "png", document, read.images)
     if written != sum(1 for _ in (output / "png").rglob("*.png")):

@@ -25,7 +25,7 @@ from exits_jax.errors import UserError, one_line
 from exits_jax.labelling.formats import write_index_pngs, write_yolo
 from exits_jax.models.params_io import load_params
 from exits_jax.models.read_tensors import read_tensors
-from exits_jax.phases import check_writable
+from exits_jax.phases import pack
 from experiments import fuzz_cases as cases
 from experiments.fuzz_targets import TARGETS, prepare, run_case
 
@@ -410,7 +410,7 @@ def test_a_document_that_cannot_be_written_again_is_refused_before_the_work(tmp_
             info = [info]
     document["info"] = info
     read = Annotations(tmp_path / "a.json", document, {}, {}, [], [])
-    assert "a.json" in refuse(check_writable, read)
+    assert "a.json" in refuse(pack, read)
 
 
 def test_a_text_of_many_lines_becomes_one():
