@@ -129,12 +129,12 @@ def in_child(phase: str, hosts: Hosts, log: pathlib.Path) -> None:
                 pass_fds=terminal,
                 start_new_session=True,  # Ctrl-C reaches it through us, as SIGTERM
             )
-        with _handing_on_signals(child):
+        with _handing_on_signals(child) as asked:
             status = child.wait()
     finally:
         for descriptor in terminal:
             os.close(descriptor)
-    if status == STOPPED:
+    if status == STOPPED or (asked and status):
         raise KeyboardInterrupt
     if status in (1, 2):
         raise SystemExit(status)
@@ -147,9 +147,13 @@ def in_child(phase: str, hosts: Hosts, log: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def _handing_on_signals(child: subprocess.Popen) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask the child to save and stop; the second one ends it at once."""
-    asked = []
+def _handing_on_signals(child: subprocess.Popen) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM ask the child to save and stop; the second one ends it at once.
+
+    Yields:
+      The signals handed on so far.
+    """
+    asked: list[int] = []
 
     def hand_on(number: int, frame: FrameType | None) -> None:
         child.send_signal(signal.SIGKILL if asked else signal.SIGTERM)
@@ -157,7 +161,7 @@ def _handing_on_signals(child: subprocess.Popen) -> Iterator[None]:
 
     before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
