@@ -203,11 +203,12 @@ def deflated(member: bytes) -> bytes:
             "bomb",
         ),
         (cases.zipped([("a.npy", b"no array")]), "npz"),
+        (cases.zipped([("a.npy", cases.npy(cases.NPY_HEADER))], zipfile.ZIP_LZMA), "method"),
         (cases.NPY_OBJECT, "npz"),
         (cases.npy(cases.NPY_HEADER), "npz"),
         (b"", "npz"),
     ],
-    ids=["objects", "a call", "10^15", "bomb", "no array", ".npy objects", ".npy", "empty"],
+    ids=["objects", "a call", "10^15", "bomb", "no array", "LZMA", ".npy objects", ".npy", "empty"],
 )
 def test_npz(tmp_path, monkeypatch, content, found):
     monkeypatch.chdir(tmp_path)

@@ -72,6 +72,9 @@ def _read_npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[str, n
     Raises:
       ValueError: it holds no array, or not as many numbers as it says.
     """
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # NumPy writes no others, whose decompressors take memory by what the file claims.
+        raise ValueError(f"{member.filename} is compressed by another method than NumPy's")
     with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
         header = _NPY_HEADERS.get(version)
