@@ -46,7 +46,8 @@ Your own data, nothing to edit:
 
 Several processes, on one host or many, with one workdir on a file system they share:
   each runs the same command with --num_processes=N --process_id=I, and to train together
-  --coordinator=HOST:PORT of process 0 (--coordinator=auto under Slurm, Open MPI, Cloud TPU).
+  --coordinator=HOST:PORT of process 0 (--coordinator=auto under Slurm, Open MPI, GKE).
+  One process per host, or each with accelerators of its own (CUDA_VISIBLE_DEVICES).
 
 A run that stopped, for whatever reason, continues with the same command.
 """
@@ -136,13 +137,13 @@ def _dispatch(values: flags.FlagValues, config: ConfigDict | None, rest: list[st
     if not values.workdir:
         raise UserError("--workdir is missing, e.g. --workdir=runs/mine; see --help")
     from exits_jax import phases  # here, so that mistakes and --mode=check do not wait for jax
-    from exits_jax.hosts import PeerLost, hosts_from
+    from exits_jax.hosts import TrainingEnded, hosts_from
 
     hosts = hosts_from(values.coordinator, values.num_processes, values.process_id, os.environ)
     folder = os.path.expanduser(values.workdir)
     try:
         phases.execute(values.mode, config, folder, values.dry_run, hosts)
-    except PeerLost as error:
+    except TrainingEnded as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
     return 0

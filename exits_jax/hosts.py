@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -21,9 +22,9 @@ from types import FrameType
 import jax
 from jax.experimental import multihost_utils
 
-from exits_jax.errors import UserError
+from exits_jax.errors import UserError, one_line
 
-CHILD = "EXITS_JAX_TERMINAL"  # set in a child: the numbers of its parent's stdout and stderr
+CHILD = "EXITS_JAX_CHILD"  # set in a child: its parent, and that one's stdout and stderr
 STOPPED, LOST = 130, 3  # exit statuses: asked to stop; another process ended
 START_HEARTBEATS = 5  # so many times as long as between signs of life is waited for a start
 PR_SET_PDEATHSIG = 1  # Linux: the signal a process gets when its parent dies
@@ -32,8 +33,8 @@ PR_SET_PDEATHSIG = 1  # Linux: the signal a process gets when its parent dies
 RANKS = (("SLURM_PROCID", "SLURM_NTASKS"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"))
 
 
-class PeerLost(Exception):
-    """Training ended because another process of the run did."""
+class TrainingEnded(Exception):
+    """Training was cut off: another process of the run ended, or something ended ours."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ ALONE = Hosts()
 def hosts_from(
     coordinator: str, count: int | None, index: int | None, environment: Mapping[str, str]
 ) -> Hosts:
-    """The run's processes as flags say, or the scheduler does (Slurm, Open MPI, Cloud TPU).
+    """The run's processes as flags say, or the scheduler does (Slurm, Open MPI, TPUs in GKE).
 
     Args:
       coordinator: HOST:PORT, "auto" or "".
@@ -73,8 +74,12 @@ def hosts_from(
     Raises:
       UserError: the flags contradict each other, or nothing says what they do not.
     """
-    if coordinator == "auto" and count is None:
+    if coordinator == "auto":
+        if count is not None or index is not None:
+            raise UserError("--coordinator=auto takes --num_processes and --process_id itself")
         index, count = _rank(environment)
+    elif coordinator and not re.fullmatch(r".+:\d+", coordinator):
+        raise UserError(f"--coordinator={coordinator}: expected HOST:PORT or auto")
     if count is None and index is None and not coordinator:
         return ALONE
     if count is None or index is None:
@@ -94,8 +99,8 @@ def _rank(environment: Mapping[str, str]) -> tuple[int, int]:
         names = environment["TPU_WORKER_HOSTNAMES"].split(",")
         return int(environment["TPU_WORKER_ID"]), len(names)
     raise UserError(
-        "--coordinator=auto: no Slurm, Open MPI or Cloud TPU says which process this is; give "
-        "--num_processes and --process_id"
+        "--coordinator=auto: the environment does not say which process this is, as Slurm, Open "
+        "MPI and TPUs in GKE do; give --coordinator=HOST:PORT, --num_processes and --process_id"
     )
 
 
@@ -113,7 +118,7 @@ def in_child(phase: str, hosts: Hosts, log: pathlib.Path) -> None:
       log: what the child's C++ libraries print goes there.
 
     Raises:
-      PeerLost: the child ended in a way that only another process's end explains.
+      TrainingEnded: the child did not end by itself.
       SystemExit: it ended by a mistake (2) or a fault (1) that it has explained itself.
       KeyboardInterrupt: it was asked to stop, and did after saving.
     """
@@ -123,7 +128,7 @@ def in_child(phase: str, hosts: Hosts, log: pathlib.Path) -> None:
         with log.open("ab") as file:
             child = subprocess.Popen(
                 [*sys.orig_argv, f"--mode={phase}"],
-                env={**os.environ, CHILD: f"{terminal[0]},{terminal[1]}"},
+                env={**os.environ, CHILD: f"{os.getpid()},{terminal[0]},{terminal[1]}"},
                 stdout=file,
                 stderr=file,
                 pass_fds=terminal,
@@ -134,15 +139,17 @@ def in_child(phase: str, hosts: Hosts, log: pathlib.Path) -> None:
     finally:
         for descriptor in terminal:
             os.close(descriptor)
-    if status == STOPPED or (asked and status):
+    if status == STOPPED or asked:
         raise KeyboardInterrupt
     if status in (1, 2):
         raise SystemExit(status)
     if status:
-        raise PeerLost(
-            f"process {hosts.index} of {hosts.count}: {phase} stopped, because another process "
-            f"ended or was not reached (details: {log}); start all of them again with the same "
-            "commands"
+        why = "another process ended or was not reached"
+        if status not in (LOST, -signal.SIGABRT):
+            why = f"status {status} ended it from outside; out of memory?"
+        raise TrainingEnded(
+            f"process {hosts.index} of {hosts.count}: {phase} stopped: {why} (details: {log}); "
+            "start all of them again with the same commands"
         )
 
 
@@ -180,7 +187,9 @@ def as_child(hosts: Hosts, heartbeat: int, work: Callable[[], None]) -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    out, err = map(int, os.environ[CHILD].split(","))
+    parent, out, err = map(int, os.environ[CHILD].split(","))
+    if os.getppid() != parent:  # it died while we were starting
+        os._exit(LOST)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (out, err))
     try:
         _join(hosts, heartbeat)
@@ -190,9 +199,12 @@ def as_child(hosts: Hosts, heartbeat: int, work: Callable[[], None]) -> None:
         status = 2
     except KeyboardInterrupt:
         status = STOPPED
-    except jax.errors.JaxRuntimeError:
-        traceback.print_exc(file=sys.__stderr__)  # the log: the parent says it in one line
+    except jax.errors.JaxRuntimeError as error:
+        traceback.print_exc(file=sys.__stderr__)  # the log: the terminal gets one line
         status = LOST
+        if "RESOURCE_EXHAUSTED" in str(error):
+            print(f"error: process {hosts.index}: {one_line(error)}", file=sys.stderr)
+            status = 1
     except Exception:
         traceback.print_exc()
         status = 1
@@ -216,6 +228,9 @@ def _join(hosts: Hosts, heartbeat: int) -> None:
         heartbeat_timeout_seconds=heartbeat,
         initialization_timeout=START_HEARTBEATS * heartbeat,
     )
+    # A first collective has to be reached by all within half a minute on CPUs; work of different
+    # length may come before the next one.
+    wait_for_all("start")
 
 
 def wait_for_all(what: str) -> None:

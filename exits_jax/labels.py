@@ -1,6 +1,7 @@
 """The labels of a run: which predictor, which parts, and the files people take away."""
 
 import hashlib
+import pathlib
 import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -43,6 +44,23 @@ from exits_jax.run import DataSet, Run, report_problems
 def make_labels(run: Run, data: DataSet, source: str) -> Mapping[int, Label]:
     """Labels of every instance from `source`, resuming where an earlier run stopped.
 
+    What has `item_error` is listed, whichever process met it, in whichever run.
+    """
+    folder, known = make_parts(run, data, source)
+    labels = StoredLabels(folder, len(part_positions(data.instances, run.config.label.part_size)))
+    if run.config.data.on_error == "skip":
+        text = "its image could not be used by another process or an earlier run"
+        faulty = [i for i in data.instances if "item_error" in labels[i.id].flags]
+        others = [
+            Problem("item_error", text, i.id, i.image.id) for i in faulty if i.id not in known
+        ]
+        report_problems(run, "label", others)
+    return labels
+
+
+def make_parts(run: Run, data: DataSet, source: str) -> tuple[pathlib.Path, set[int]]:
+    """Makes every part of the labels that is not there; their folder, and whose image is unusable.
+
     Every local device takes parts, as does every process of the run. Parts lie in a folder that is
     named after everything they were made with, so that labels of other parameters or of edited
     annotations are never taken for these.
@@ -68,7 +86,7 @@ def make_labels(run: Run, data: DataSet, source: str) -> Mapping[int, Label]:
             on_error=skip if config.data.on_error == "skip" else None,
         )
         labellers.append(_on(device, labeller))
-    folder = run.workdir.label_parts / f"{source}-{_made_with(params, data)}"
+    folder = run.workdir.label_parts / f"{source}-{_made_with(run, params, data)}"
     with (
         stop_between_steps() as stop,
         track(f"masks ({source})", len(data.instances)) as progress,
@@ -84,7 +102,7 @@ def make_labels(run: Run, data: DataSet, source: str) -> Mapping[int, Label]:
             stop=lambda: stop.requested,
         )
     report_problems(run, "label", skipped)
-    return StoredLabels(folder, len(part_positions(data.instances, config.label.part_size)))
+    return folder, {problem.annotation_id for problem in skipped}
 
 
 def _on(device: jax.Device, labeller: Labeller) -> Callable[..., list[Label]]:
@@ -97,9 +115,10 @@ def _on(device: jax.Device, labeller: Labeller) -> Callable[..., list[Label]]:
     return label
 
 
-def _made_with(params: Params, data: DataSet) -> str:
+def _made_with(run: Run, params: Params, data: DataSet) -> str:
     """Changes with all that labels rest on and the config does not say."""
-    state = hashlib.sha256(f"{data.source.fingerprint()} {predicted_iou.COEFFICIENTS}".encode())
+    facts = data.source.fingerprint(), predicted_iou.COEFFICIENTS, saved_thresholds(run)
+    state = hashlib.sha256(str(facts).encode())
     for instance in data.instances:
         state.update(f"{instance.id} {instance.image.id} {instance.category_id},".encode())
     return f"{networks.digest(params)[:8]}-{state.hexdigest()[:8]}"

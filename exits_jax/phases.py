@@ -13,7 +13,7 @@ from exits_jax.config_check import check_config
 from exits_jax.dry_run import describe
 from exits_jax.errors import UserError
 from exits_jax.hosts import Hosts, as_child, in_child, is_child, wait_for_all
-from exits_jax.labels import make_labels, write_labels
+from exits_jax.labels import make_labels, make_parts, write_labels
 from exits_jax.measuring import evaluate
 from exits_jax.models import save_params
 from exits_jax.progress import track
@@ -30,12 +30,11 @@ def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool, hosts: Ho
     if is_child():
         return as_child(hosts, config.train.heartbeat, lambda: MODES[mode](run))
     with run.workdir.locked(hosts.index):
-        if hosts.count == 1:
-            run.workdir.sweep()
+        run.workdir.sweep(alone=hosts.count == 1)
         run.workdir.adopt(config.to_dict())
         for name in pending(run) if mode == "run" else [mode]:
-            if name == "evaluate" and not hosts.first:
-                print("process 0 evaluates")
+            if name in ALONE and not hosts.first:
+                print(f"{name}: process 0 does it")
             elif hosts.count > 1 and name in TOGETHER:
                 in_child(name, hosts, run.workdir.folder / "logs" / f"process_{hosts.index}.log")
             else:
@@ -82,9 +81,10 @@ def label(run: Run) -> None:
     """Writes the masks."""
     data = data_to_label(run)
     pack(data.annotations)
-    labels = make_labels(run, data, run.config.label.source)
     if not run.hosts.first:
+        make_parts(run, data, run.config.label.source)
         return print("every part of the labels is there; process 0 puts them together")
+    labels = make_labels(run, data, run.config.label.source)
     write_labels(run, data.annotations, labels)
     print(f"labels: {run.workdir.labels}")
 
@@ -125,6 +125,8 @@ def prepare(run: Run) -> None:
 
 # The phases in which all processes of a run compute together.
 TOGETHER = ("warmup", "train")
+# Those that one process does while the others have nothing to do.
+ALONE = ("evaluate", "prepare")
 
 MODES: dict[str, Callable[[Run], None]] = {
     "warmup": warmup,

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import pathlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ FREE = (
     "train.heartbeat",
     "train.log_every",
 )
+OLD_SECONDS = 3600  # no file takes that long to be written
 
 
 class Workdir:
@@ -85,10 +87,17 @@ class Workdir:
                 "Use the same config, or a new --workdir"
             )
 
-    def sweep(self) -> None:
-        """Removes what a killed run was writing; for a run of one process, that holds the lock."""
+    def sweep(self, alone: bool) -> None:
+        """Removes what killed runs were writing; while others may be at work, only what is old.
+
+        Args:
+          alone: the run has one process, which holds the lock.
+        """
+        age = 0 if alone and not any(self.folder.glob(".lock.*")) else OLD_SECONDS
         for path in self.folder.rglob(".*.tmp"):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime >= age:
+                    path.unlink()
 
     @contextlib.contextmanager
     def locked(self, process: int = 0) -> Iterator[None]:
@@ -112,6 +121,8 @@ class Workdir:
                     f"{self.folder}: another run works in this folder; wait for it to end, or use "
                     "another --workdir"
                 ) from error
+            except OSError as error:
+                raise UserError(f"{lock.name}: cannot be locked: {error.strerror}") from error
             yield
 
 

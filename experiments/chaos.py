@@ -49,6 +49,7 @@ TRAIN_FILES = ("params/generator.safetensors",)
 # Mostly what cannot be answered; a notice of preemption (SIGTERM) and Ctrl-C are saved for.
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 LONGEST_SECONDS = 900  # for one life of the program: longer is a hang
+HUNG = 1000
 # What C++ and Python print when they die without a word of ours.
 TRACES = ("Traceback (most recent", "*** SIG", "Check failed", "F0", "F1", "terminate called")
 
@@ -182,15 +183,17 @@ def live(
     processes = job.start(workdir)
     tally.lives += 1
     try:
-        processes[0].wait(moment if moment is not None else LONGEST_SECONDS)
+        if moment is not None:
+            processes[0].wait(moment)
     except subprocess.TimeoutExpired:
         victim, number = rng.randrange(job.processes), rng.choice(SIGNALS)
-        if processes[victim].poll() is None:
+        sent = time.monotonic()
+        alive = processes[victim].poll() is None
+        if alive:
             tally.signals[number.name] += 1
             processes[victim].send_signal(number)
-        sent = time.monotonic()
         statuses = wait(processes)
-        if job.processes > 1 and job.mode == "train":
+        if alive and job.processes > 1 and job.mode == "train":
             tally.survivors.append(time.monotonic() - sent)
     else:
         statuses = wait(processes)
@@ -199,8 +202,16 @@ def live(
 
 
 def wait(processes: Sequence[subprocess.Popen]) -> list[int]:
-    """The exit statuses; a process that hangs is ended, with status -9 like one we killed."""
-    return [process.wait(LONGEST_SECONDS) for process in processes]
+    """The exit statuses; a process that hangs is ended, and `HUNG` its status."""
+    statuses = []
+    for process in processes:
+        try:
+            statuses.append(process.wait(LONGEST_SECONDS))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            statuses.append(HUNG)
+    return statuses
 
 
 def unexplained(statuses: Sequence[int], workdir: pathlib.Path) -> list[str]:

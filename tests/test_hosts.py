@@ -25,7 +25,9 @@ def test_flags_and_schedulers_say_which_process_this_is():
         (("a:1", None, None), "given together"),
         (("", 2, 2), "expected 0 to 1"),
         (("", 0, 0), "process_id=0 of --num_processes=0"),
-        (("auto", None, None), "give --num_processes"),
+        (("auto", None, None), "give --coordinator=HOST:PORT"),
+        (("auto", 2, 0), "takes --num_processes and --process_id itself"),
+        (("host", 2, 0), "expected HOST:PORT"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(arguments, message):

@@ -40,8 +40,10 @@ def fit_flags(
     """
     if not mask.any():
         raise ValueError("the mask has no pixel")
-    tolerance_xy = np.maximum(TOLERANCE_PX, TOLERANCE_SHARE * (box_xyxy[2:] - box_xyxy[:2]))
-    flags = _box_flags(mask, region, box_xyxy, tolerance_xy, size_hw)
+    # Whole pixels: what is written as `bbox` where the input had none.
+    box = np.array(box_pixels(box_xyxy, *size_hw), np.float64)
+    tolerance_xy = np.maximum(TOLERANCE_PX, TOLERANCE_SHARE * (box[2:] - box[:2]))
+    flags = _box_flags(mask, region, box, tolerance_xy)
     if points_xy is None:
         return flags
     return flags + _point_flags(mask, points_xy - np.array(region[:2]), tolerance_xy)
@@ -61,23 +63,14 @@ def _box_flags(
     region: Region,
     box_xyxy: Float[np.ndarray, "4"],
     tolerance_xy: Float[np.ndarray, "2"],
-    size_hw: tuple[int, int],
 ) -> list[str]:
     """Whether the mask fills its box to all four sides, and no more than it."""
     x0, y0, x1, y1 = tight_box(mask) + np.tile(region[:2], 2)
-    left, top, right, bottom = box_pixels(box_xyxy, *size_hw)
-    over = max(left - x0, top - y0, x1 - right, y1 - bottom)
-    short_x, short_y = tolerance_xy
-    shortfalls = (
-        y0 - box_xyxy[1] > short_y,
-        x0 - box_xyxy[0] > short_x,
-        box_xyxy[3] - y1 > short_y,
-        box_xyxy[2] - x1 > short_x,
-    )
-    flags = ["outside_box"] if over > OUTSIDE_PX else []
-    return flags + [
-        f"misses_{side}" for side, short in zip(SIDES, shortfalls, strict=True) if short
-    ]
+    left, top, right, bottom = box_xyxy
+    short = np.array([y0 - top, x0 - left, bottom - y1, right - x1])
+    flags = ["outside_box"] if -short.min() > OUTSIDE_PX else []
+    missed = short > np.tile(tolerance_xy[::-1], 2)
+    return flags + [f"misses_{side}" for side, far in zip(SIDES, missed, strict=True) if far]
 
 
 def _point_flags(

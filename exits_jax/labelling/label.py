@@ -147,6 +147,13 @@ def label_in_parts(
             return waiting.popleft() if waiting else None
 
     def work(labeller: Callable[[Source, Sequence[Instance]], list[Label]]) -> None:
+        try:
+            take_parts(labeller)
+        except BaseException:
+            waiting.clear()  # the other devices end with the part they are at
+            raise
+
+    def take_parts(labeller: Callable[[Source, Sequence[Instance]], list[Label]]) -> None:
         while not stop() and (number := taken()) is not None:
             positions, known = parts[number], is_whole(folder, number)
             if not known:
@@ -158,8 +165,5 @@ def label_in_parts(
     if len(labellers) == 1:
         return work(labellers[0])
     with ThreadPoolExecutor(len(labellers)) as pool:
-        try:
-            for done in [pool.submit(work, labeller) for labeller in labellers]:
-                done.result()
-        finally:
-            waiting.clear()  # after a failure the other devices end with the part they are at
+        for done in [pool.submit(work, labeller) for labeller in labellers]:
+            done.result()

@@ -10,7 +10,7 @@ import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -48,10 +48,14 @@ def part_positions(instances: Sequence[Instance], part_size: int) -> list[range]
 
 
 def taking_order(parts: int, share: Share) -> list[int]:
-    """The order in which a process looks at the parts: its own, then the others' from the end."""
+    """The order in which a process looks at the parts: its own, then the others' from the end.
+
+    Each begins at another of the others' parts, so that helpers do not all make the same one.
+    """
     own = range(share.index, parts, share.count)
-    others = [number for number in range(parts) if number % share.count != share.index]
-    return [*own, *reversed(others)]
+    others = [number for number in range(parts - 1, -1, -1) if number % share.count != share.index]
+    first = len(others) * share.index // share.count
+    return [*own, *others[first:], *others[:first]]
 
 
 def write_part(folder: pathlib.Path, number: int, labels: Sequence[Label]) -> None:
@@ -106,6 +110,7 @@ class StoredLabels(Mapping[int, Label]):
 
     def __init__(self, folder: pathlib.Path, count: int) -> None:
         self._folder = folder
+        self._last: tuple[int, BinaryIO] | None = None  # labels are mostly read in order
         ids, parts, offsets = [], [], []
         for number in range(count):
             found = _rows(part_path(folder, number), number)
@@ -144,9 +149,24 @@ class StoredLabels(Mapping[int, Label]):
         row = self._row(annotation_id)
         if row is None:
             raise KeyError(annotation_id)
-        with open(part_path(self._folder, int(self._parts[row])), "rb") as file:
-            file.seek(int(self._offsets[row]))
-            return Label(**json.loads(file.readline()))
+        file = self._opened(int(self._parts[row]))
+        file.seek(int(self._offsets[row]))
+        return Label(**json.loads(file.readline()))
+
+    def _opened(self, number: int) -> BinaryIO:
+        """The file of a part."""
+        if self._last is None or self._last[0] != number:
+            self.close()
+            self._last = number, open(part_path(self._folder, number), "rb")  # noqa: SIM115
+        return self._last[1]
+
+    def close(self) -> None:
+        """Closes the file read last; asked for a label, it is opened again."""
+        if self._last is not None:
+            self._last[1].close()
+            self._last = None
+
+    __del__ = close
 
     def _row(self, annotation_id: object) -> int | None:
         place = int(np.searchsorted(self._sorted, annotation_id))
