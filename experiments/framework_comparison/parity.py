@@ -1,0 +1,207 @@
+"""Do JAX and PyTorch compute the same? A table of differences, part by part.
+
+    python -m experiments.framework_comparison.parity --torch_python=.venv-bench/bin/python
+
+Runs `parity_jax.py` here and `parity_torch.py` in PyTorch's environment on the same problems, and
+writes experiments/results/framework_parity.md. Exit status 1 when a difference exceeds its bound.
+"""
+
+import argparse
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pycocotools.mask
+
+from exits_jax.files import write_bytes
+from experiments.framework_comparison.problem import Arrays, load_problem
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+OUTPUT = ROOT / "experiments" / "results" / "framework_parity.md"
+PACKAGE = "experiments.framework_comparison"
+
+# name -> arguments of `prepare.py`
+PROBLEMS = {
+    "ViT-Ti, random, 112 px, 4 crops": ("--size=Ti", "--crop=112", "--batch=4"),
+    "DINOv2-S/14, 336 px, 2 crops": ("--size=dinov2", "--crop=336", "--batch=2"),
+}
+
+FORWARD, GRADIENT = 1e-5, 1e-4
+# Relative to the largest value of the array, which is taken as 1 at least where 1 is the unit: a
+# uniform walk scores 0 = 1 - 1, so its difference has the rounding of the two ones.
+UNIT = ("scores:", "scores_from_pixels:", "losses:", "score_maps:")
+BOUNDS = {
+    "scores_from_pixels:": GRADIENT,  # the exponential and five rounds of reseeding come on top
+    "gradients:": GRADIENT,
+    "steps:": GRADIENT,
+}
+
+
+class Row(NamedTuple):
+    """One line of the table.
+
+    Attributes:
+      part: what is compared.
+      arrays: how many arrays it stands for.
+      absolute: the largest difference.
+      relative: the largest of difference / largest value, array by array.
+      bound: on `relative`.
+    """
+
+    part: str
+    arrays: int
+    absolute: float
+    relative: float
+    bound: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is within its bound (a NaN is not)."""
+        return self.relative <= self.bound
+
+
+def group_of(name: str) -> str:
+    """The row a result belongs to: parameters of a layer share one."""
+    name = re.sub(r"(encoder/block\d+|decoder/\w+|encoder/\w+)/.*", r"\1", name)
+    return re.sub(r"mask \d+", "masks, 1 - IoU", name)
+
+
+def difference(name: str, ours: np.ndarray, theirs: np.ndarray, sizes: Sequence) -> Row:
+    """One pair of arrays; masks are compared by their IoU.
+
+    Raises:
+      ValueError: other shapes.
+    """
+    bound = next((value for part, value in BOUNDS.items() if name.startswith(part)), FORWARD)
+    if name.startswith("labelling:"):
+        lost = 1.0 - mask_iou(ours, theirs, sizes[int(name.rpartition(" ")[2])])
+        return Row(group_of(name), 1, lost, lost, 1e-3)
+    if ours.shape != theirs.shape:
+        raise ValueError(f"{name}: JAX has {ours.shape}, PyTorch {theirs.shape}")
+    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
+    absolute = float(np.max(np.abs(ours - theirs), initial=0.0))
+    scale = float(np.max(np.abs(ours), initial=0.0))
+    if name.startswith(UNIT):
+        scale = max(scale, 1.0)
+    return Row(group_of(name), 1, absolute, absolute / scale if scale else absolute, bound)
+
+
+def mask_iou(ours: np.ndarray, theirs: np.ndarray, size: Sequence[int]) -> float:
+    """IoU of two masks given as the characters of their run lengths."""
+    both = [
+        {"size": [int(side) for side in size], "counts": counts.tobytes()}
+        for counts in (ours, theirs)
+    ]
+    return float(pycocotools.mask.iou(both[:1], both[1:], [0])[0, 0])
+
+
+def compare(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], sizes) -> list[Row]:
+    """Rows of all results, those of a group joined, in the order of the parts.
+
+    Raises:
+      ValueError: one side has a result that the other lacks.
+    """
+    if missing := ours.keys() ^ theirs.keys():
+        raise ValueError(f"only one side has {sorted(missing)}")
+    return join(difference(name, ours[name], theirs[name], sizes) for name in ours)
+
+
+def join(rows: Iterable[Row]) -> list[Row]:
+    """Rows of one part become one, which has the worst of each."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.part, []).append(row)
+    return [
+        Row(
+            part,
+            len(group),
+            max(row.absolute for row in group),
+            max(row.relative for row in group),
+            group[0].bound,
+        )
+        for part, group in groups.items()
+    ]
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table."""
+    lines = [
+        "| part | arrays | max absolute | max relative | bound | |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row.part} | {row.arrays} | {row.absolute:.1e} | {row.relative:.1e} | "
+            f"{row.bound:.0e} | {'' if row.holds else '**beyond**'} |"
+        )
+    return "\n".join(lines)
+
+
+def run_problem(
+    arguments: Sequence[str], torch_python: str, folder: pathlib.Path, parts: Sequence[str] = ()
+) -> list[Row]:
+    """Prepares a problem, lets both sides work on it and compares."""
+    problem, ours, theirs = (folder / f"{name}.npz" for name in ("problem", "jax", "torch"))
+    chosen = ["--parts", *parts] if parts else []
+    _python(sys.executable, "prepare", f"--out={problem}", *arguments)
+    _python(sys.executable, "parity_jax", f"--problem={problem}", f"--out={ours}", *chosen)
+    _python(
+        torch_python,
+        "parity_torch",
+        f"--problem={problem}",
+        f"--given={ours}",
+        f"--out={theirs}",
+        *chosen,
+    )
+    sizes = load_problem(problem).batch["image_size"]
+    return compare(_arrays(ours), _arrays(theirs), sizes)
+
+
+def _python(python: str, module: str, *arguments: str) -> None:
+    """Runs one of this folder's modules in a process of its own."""
+    subprocess.run([python, "-m", f"{PACKAGE}.{module}", *arguments], cwd=ROOT, check=True)
+
+
+def _arrays(path: pathlib.Path) -> Arrays:
+    with np.load(path) as file:
+        return {name: file[name] for name in file.files}
+
+
+def main() -> int:
+    """Compares on every problem and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--torch_python", default=str(ROOT / ".venv-bench" / "bin" / "python"))
+    parser.add_argument("--problems", nargs="*", default=[*PROBLEMS], choices=[*PROBLEMS])
+    parser.add_argument("--parts", nargs="*", default=[], help="some of the parts only")
+    parser.add_argument("--output", default=str(OUTPUT))
+    given = parser.parse_args()
+    page, good = [HEAD], True
+    for name in given.problems:
+        with tempfile.TemporaryDirectory() as folder:
+            rows = run_problem(
+                PROBLEMS[name], given.torch_python, pathlib.Path(folder), given.parts
+            )
+        good &= all(row.holds for row in rows)
+        page.append(f"## {name}\n\n{markdown(rows)}\n")
+        print(page[-1])
+    write_bytes(given.output, "\n".join(page).encode())
+    return 0 if good else 1
+
+
+HEAD = """# JAX and PyTorch compute the same
+
+Made by `python -m experiments.framework_comparison.parity`; float32 on the CPU. Each part starts
+from the same inputs; only `generator:logits` and `scores_from_pixels` go all the way from pixels.
+Relative: the largest difference over the largest value of the array (over 1 at least for scores and
+losses, whose unit is 1); of several arrays the worst. `d` is the gradient of the mean loss; `steps`
+compares the *change* of parameters after ten steps, not the parameters, beside which any change is
+small.
+"""
+
+if __name__ == "__main__":
+    sys.exit(main())

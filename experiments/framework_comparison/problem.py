@@ -1,0 +1,52 @@
+"""A problem both frameworks work on: settings, a batch and parameters, as one .npz file.
+
+NumPy only. The file is made on the JAX side (`prepare.py`), where every setting has its home.
+"""
+
+import json
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+
+class Problem(NamedTuple):
+    """What a row of the comparison works on.
+
+    Attributes:
+      spec: settings, JSON values; see `prepare.specification`.
+      batch: a batch as `exits_jax.data.batches` has it, plus "canonical_score" [b,M,M],
+        "canonical_window" [b,4], "instance_box" [b,4] (image coordinates) and "image_size" [b,2]
+        (height, width).
+      generator: the generator's parameters by flat Flax names.
+      extractor: the similarity extractor's.
+    """
+
+    spec: dict[str, Any]
+    batch: Arrays
+    generator: Arrays
+    extractor: Arrays
+
+
+def save_problem(path: str | os.PathLike, problem: Problem) -> None:
+    """Writes a problem."""
+    arrays = {
+        f"{part}:{name}": array
+        for part in ("batch", "generator", "extractor")
+        for name, array in getattr(problem, part).items()
+    }
+    np.savez(path, spec=np.array(json.dumps(problem.spec)), **arrays)
+
+
+def load_problem(path: str | os.PathLike) -> Problem:
+    """Reads what `save_problem` wrote."""
+    with np.load(pathlib.Path(path)) as file:
+        parts: dict[str, Arrays] = {"batch": {}, "generator": {}, "extractor": {}}
+        for key in file.files:
+            if key != "spec":
+                part, _, name = key.partition(":")
+                parts[part][name] = file[key]
+        return Problem(spec=json.loads(str(file["spec"])), **parts)
