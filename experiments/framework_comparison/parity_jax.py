@@ -48,20 +48,25 @@ from exits_jax.training.state import init_state, split_params, trains_blocks
 from exits_jax.training.step import Objective, make_step
 from exits_jax.training.supervision import supervise_once, supervise_online, supervise_seeds
 from experiments.framework_comparison.prepare import flax_params
-from experiments.framework_comparison.problem import Problem, load_problem
+from experiments.framework_comparison.problem import (
+    ATTENTION_LAYERS,
+    FORMS,
+    KEY_LAYERS,
+    OBJECTIVES,
+    POINTS,
+    Problem,
+    load_problem,
+)
 
 STEPS = 10
-ATTENTION_LAYERS, KEY_LAYERS = (1, 10), (9, 10, 11)
-FORMS = ("kernel", "applied", "absorbing")
-OBJECTIVES = ("warmup", "paper", "residual")
+TEACHER_RATE = 0.9  # so that within these steps the teacher moves by more than rounding
 
 Results = dict[str, Any]
 
 
-def vit_of(problem: Problem, trained_blocks: int = -1) -> ViT:
-    """The network of the problem, with all but its last blocks frozen."""
-    frozen = 0 if trained_blocks < 0 else problem.spec["vit"]["depth"] - trained_blocks
-    return ViT(**problem.spec["vit"], frozen_blocks=frozen)
+def vit_of(problem: Problem, frozen_blocks: int = 0) -> ViT:
+    """The network of the problem."""
+    return ViT(**problem.spec["vit"], frozen_blocks=frozen_blocks)
 
 
 def settings_of(problem: Problem, source: str, **changes: Any) -> RetrievalSettings:
@@ -69,11 +74,6 @@ def settings_of(problem: Problem, source: str, **changes: Any) -> RetrievalSetti
     values = problem.spec["retrieval"][source]
     values = {**values, "layers": tuple(values["layers"])}
     return dataclasses.replace(RetrievalSettings(**values), **changes)
-
-
-def grid_of(problem: Problem) -> int:
-    """N, cells per side of the point grid."""
-    return problem.spec["crop"] // problem.spec["vit"]["patch"]
 
 
 def clean_image(problem: Problem) -> jax.Array:
@@ -138,7 +138,7 @@ def scores(problem: Problem, given: Results) -> Results:
         found = propagation_score(
             _similarity(problem, given, settings.source),
             *(problem.batch[key] for key in ("points_xy", "has_points", "box_xyxy", "valid_xyxy")),
-            grid=grid_of(problem),
+            grid=problem.grid,
             settings=settings,
         )
         results[name] = found.score
@@ -150,11 +150,8 @@ def scores(problem: Problem, given: Results) -> Results:
             tau_fg=settings.tau_fg,
             tau_bg=settings.tau_bg,
         )
-        results |= {f"{name}/{part}": value for part, value in zip(_POINTS, points, strict=True)}
+        results |= {f"{name}/{part}": value for part, value in zip(POINTS, points, strict=True)}
     return results
-
-
-_POINTS = ("labels", "weights", "empty")
 
 
 def scores_from_pixels(problem: Problem, given: Results) -> Results:
@@ -166,7 +163,7 @@ def scores_from_pixels(problem: Problem, given: Results) -> Results:
                 attend(network, problem.spec["pixels"]),
                 depth=network.depth,
                 class_token=network.class_token,
-                grid=grid_of(problem),
+                grid=problem.grid,
                 settings=settings_of(problem, source),
             )
         )(params, problem.batch).score
@@ -192,7 +189,7 @@ def score_maps(problem: Problem, given: Results) -> Results:
     windows = (batch[name] for name in ("canonical_window", "window_xyxy", "flip"))
     return {
         "shape offset": shape_offset(logits, *known),
-        "resampled": resample_score(batch["canonical_score"], *windows, grid=grid_of(problem)),
+        "resampled": resample_score(batch["canonical_score"], *windows, grid=problem.grid),
         "prior": prior_logits(given["scores:keys"], logits.shape[-1], 1.0),
     }
 
@@ -202,7 +199,7 @@ def losses(problem: Problem, given: Results) -> Results:
     batch, logits = problem.batch, jnp.asarray(given["generator:logits"])
     side, settings = logits.shape[-1], LossSettings(**problem.spec["losses"]["paper"])
     labels, weights = given["scores:keys/labels"], given["scores:keys/weights"]
-    at_cells = at_points(logits, grid_of(problem))
+    at_cells = at_points(logits, problem.grid)
     box = box_masks(batch["box_xyxy"], batch["valid_xyxy"], side)
     valid = box_masks(batch["valid_xyxy"], batch["valid_xyxy"], side)
     probability = jax.nn.sigmoid(logits)
@@ -247,10 +244,9 @@ def steps(problem: Problem, given: Results) -> Results:
     results: Results = {}
     for name, sgd in (("paper", True), ("residual", True), ("paper", False)):
         objective, trained, frozen = objective_of(problem, name)
-        settings = optimiser_settings(problem, sgd)
+        settings = problem.optimiser(name if sgd else None)
         optimiser = optimiser_of(settings)
-        rate = problem.spec["teacher_rate"]
-        step = jax.jit(make_step(objective, optimiser, teacher_rate=rate))
+        step = jax.jit(make_step(objective, optimiser, teacher_rate=TEACHER_RATE))
         state = init_state(trained, optimiser)
         for _ in range(STEPS):
             state, logs = step(state, frozen, problem.batch)
@@ -302,9 +298,9 @@ PARTS: dict[str, Callable[[Problem, Results], Results]] = {
 def objective_of(problem: Problem, name: str) -> tuple[Objective, Any, Any]:
     """One of `OBJECTIVES`, its trained parameters, and the frozen ones."""
     spec, form = problem.spec, "paper" if name == "warmup" else name
-    network = vit_of(problem, spec["trained_blocks"][form])
+    network = vit_of(problem, problem.frozen_blocks(form))
     weights, pixels = LossSettings(**spec["losses"][form]), spec["pixels"]
-    student, grid = Generator(network), grid_of(problem)
+    student, grid = Generator(network), problem.grid
     params = flax_params(problem.generator)
     trained, frozen = split_params(params, trains_blocks(network.frozen_blocks))
     settings = settings_of(problem, "keys" if name == "residual" else "attention")
@@ -326,12 +322,6 @@ def objective_of(problem: Problem, name: str) -> tuple[Objective, Any, Any]:
         supervise, extractor = supervise_online(scores_of, settings), problem.extractor
     objective = generator_objective(student, pixels, supervise, weights, prior=spec["prior"][form])
     return objective, trained, {"generator": frozen, "extractor": flax_params(extractor)}
-
-
-def optimiser_settings(problem: Problem, sgd: bool) -> dict[str, Any]:
-    """AdamW's settings, or SGD's, whose rate is a hundred times larger."""
-    settings = problem.spec["optimiser"]
-    return {**settings, "sgd": True, "peak": 100 * settings["peak"]} if sgd else settings
 
 
 def optimiser_of(settings: dict[str, Any]) -> Any:

@@ -15,7 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiments.framework_comparison import torch_retrieval as retrieval
-from experiments.framework_comparison.problem import Arrays, Problem, load_problem
+from experiments.framework_comparison.problem import (
+    ATTENTION_LAYERS,
+    FORMS,
+    KEY_LAYERS,
+    OBJECTIVES,
+    POINTS,
+    Arrays,
+    Problem,
+    load_problem,
+)
 from experiments.framework_comparison.torch_generator import Generator
 from experiments.framework_comparison.torch_labelling import label_from_logits
 from experiments.framework_comparison.torch_losses import (
@@ -42,17 +51,14 @@ from experiments.framework_comparison.torch_vit import ViT, normalise
 from experiments.framework_comparison.weights import to_flax, to_torch
 
 STEPS = 10
-ATTENTION_LAYERS, KEY_LAYERS = (1, 10), (9, 10, 11)
-FORMS = ("kernel", "applied", "absorbing")
-OBJECTIVES = ("warmup", "paper", "residual")
+TEACHER_RATE = 0.9  # so that within these steps the teacher moves by more than rounding
 
 Results = dict[str, Any]
 
 
-def vit_of(problem: Problem, trained_blocks: int = -1) -> ViT:
-    """The network of the problem, with all but its last blocks frozen; random parameters."""
-    frozen = 0 if trained_blocks < 0 else problem.spec["vit"]["depth"] - trained_blocks
-    return ViT(**problem.spec["vit"], frozen_blocks=frozen)
+def vit_of(problem: Problem, frozen_blocks: int = 0) -> ViT:
+    """The network of the problem; random parameters."""
+    return ViT(**problem.spec["vit"], frozen_blocks=frozen_blocks)
 
 
 def extractor_of(problem: Problem, device: str = "cpu") -> ViT:
@@ -61,9 +67,9 @@ def extractor_of(problem: Problem, device: str = "cpu") -> ViT:
     return network.requires_grad_(False).to(device, memory_format=torch.channels_last)
 
 
-def generator_of(problem: Problem, trained_blocks: int = -1, device: str = "cpu") -> Generator:
+def generator_of(problem: Problem, frozen_blocks: int = 0, device: str = "cpu") -> Generator:
     """The generator with its parameters."""
-    network = with_params(Generator(vit_of(problem, trained_blocks)), problem.generator)
+    network = with_params(Generator(vit_of(problem, frozen_blocks)), problem.generator)
     return network.to(device, memory_format=torch.channels_last)
 
 
@@ -77,11 +83,6 @@ def with_params(network: Any, params: Arrays) -> Any:
 def settings_of(problem: Problem, source: str, **changes: Any) -> RetrievalSettings:
     """The retrieval settings of a source, "attention" or "keys"."""
     return dataclasses.replace(RetrievalSettings.of(problem.spec["retrieval"][source]), **changes)
-
-
-def grid_of(problem: Problem) -> int:
-    """N, cells per side of the point grid."""
-    return problem.spec["crop"] // problem.spec["vit"]["patch"]
 
 
 def batch_of(problem: Problem, device: str = "cpu") -> dict[str, Tensor]:
@@ -142,16 +143,13 @@ def scores(problem: Problem, given: Results) -> Results:
         found = retrieval.propagation_score(
             _similarity(problem, given, settings.source),
             *(batch[key] for key in ("points_xy", "has_points", "box_xyxy", "valid_xyxy")),
-            grid=grid_of(problem),
+            grid=problem.grid,
             settings=settings,
         )
         results[name] = found.score
         points = retrieval.retrieve_points(found, tau_fg=settings.tau_fg, tau_bg=settings.tau_bg)
-        results |= {f"{name}/{part}": value for part, value in zip(_POINTS, points, strict=True)}
+        results |= {f"{name}/{part}": value for part, value in zip(POINTS, points, strict=True)}
     return results
-
-
-_POINTS = ("labels", "weights", "empty")
 
 
 @torch.inference_mode()
@@ -178,7 +176,7 @@ def score_maps(problem: Problem, given: Results) -> Results:
     batch, logits = batch_of(problem), torch.from_numpy(given["generator:logits"])
     known = (batch[name] for name in ("points_xy", "has_points", "box_xyxy", "valid_xyxy"))
     windows = (batch[name] for name in ("canonical_window", "window_xyxy", "flip"))
-    score, grid = torch.from_numpy(given["scores:keys"]), grid_of(problem)
+    score, grid = torch.from_numpy(given["scores:keys"]), problem.grid
     return {
         "shape offset": retrieval.shape_offset(logits, *known),
         "resampled": retrieval.resample_score(batch["canonical_score"], *windows, grid=grid),
@@ -194,7 +192,7 @@ def losses(problem: Problem, given: Results) -> Results:
     labels, weights, score = (
         torch.from_numpy(given[f"scores:keys{part}"]) for part in ("/labels", "/weights", "")
     )
-    at_cells = at_points(logits, grid_of(problem))
+    at_cells = at_points(logits, problem.grid)
     box = box_masks(batch["box_xyxy"], batch["valid_xyxy"], side)
     valid = box_masks(batch["valid_xyxy"], batch["valid_xyxy"], side)
     probability = logits.sigmoid()
@@ -237,9 +235,9 @@ def steps(problem: Problem, given: Results) -> Results:
         start = _trained(student, student)
         trainer = Trainer(
             objective,
-            optimiser_settings(problem, sgd),
+            problem.optimiser(name if sgd else None),
             teacher=teacher,
-            teacher_rate=problem.spec["teacher_rate"],
+            teacher_rate=TEACHER_RATE,
         )
         for _ in range(STEPS):
             logs = trainer.step(batch_of(problem))
@@ -289,14 +287,14 @@ PARTS: dict[str, Callable[[Problem, Results], Results]] = {
 def objective_of(problem: Problem, name: str, device: str = "cpu") -> Objective:
     """One of `OBJECTIVES` over a student and its teacher."""
     spec, form = problem.spec, "paper" if name == "warmup" else name
-    student = generator_of(problem, spec["trained_blocks"][form], device)
+    student = generator_of(problem, problem.frozen_blocks(form), device)
     settings = settings_of(problem, "keys" if name == "residual" else "attention")
     weights = LossSettings(**spec["losses"][form])
     if name == "warmup":
-        supervise = supervise_seeds(grid_of(problem), settings.delta)
+        supervise = supervise_seeds(problem.grid, settings.delta)
         weights = warmup_settings(weights)
     elif name == "residual":
-        supervise = supervise_once(grid_of(problem), settings)
+        supervise = supervise_once(problem.grid, settings)
     else:
         supervise = supervise_online(extractor_of(problem, device), settings, spec["pixels"])
     return Objective(
@@ -307,12 +305,6 @@ def objective_of(problem: Problem, name: str, device: str = "cpu") -> Objective:
         pixels=spec["pixels"],
         prior=spec["prior"][form],
     )
-
-
-def optimiser_settings(problem: Problem, sgd: bool) -> dict[str, Any]:
-    """AdamW's settings, or SGD's, whose rate is a hundred times larger."""
-    settings = problem.spec["optimiser"]
-    return {**settings, "sgd": True, "peak": 100 * settings["peak"]} if sgd else settings
 
 
 def _clean_image(problem: Problem) -> Tensor:

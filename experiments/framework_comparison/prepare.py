@@ -37,6 +37,8 @@ LOSSES = {
 }
 TRAINED_BLOCKS = {"paper": -1, "residual": 2}
 PRIOR = {"paper": 0.0, "residual": 1.0}
+# Rates of plain SGD that move parameters by more than rounding and do not diverge.
+SGD_RATE = {"paper": 0.1, "residual": 0.01}
 # The paper's relatives' AdamW, at rates that move parameters within ten steps.
 OPTIMISER = {
     "peak": 1e-4,
@@ -83,6 +85,7 @@ def specification(size: str, network: ViT, crop: int) -> dict[str, Any]:
         "trained_blocks": TRAINED_BLOCKS,
         "prior": PRIOR,
         "optimiser": OPTIMISER,
+        "sgd_rate": SGD_RATE,
         "teacher_rate": 0.996,
     }
 

@@ -12,6 +12,12 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
+# What is looked at, on both sides alike.
+ATTENTION_LAYERS, KEY_LAYERS = (1, 10), (9, 10, 11)
+FORMS = ("kernel", "applied", "absorbing")
+OBJECTIVES = ("warmup", "paper", "residual")
+POINTS = ("labels", "weights", "empty")
+
 
 class Problem(NamedTuple):
     """What a row of the comparison works on.
@@ -29,6 +35,21 @@ class Problem(NamedTuple):
     batch: Arrays
     generator: Arrays
     extractor: Arrays
+
+    @property
+    def grid(self) -> int:
+        """N, cells per side of the point grid."""
+        return self.spec["crop"] // self.spec["vit"]["patch"]
+
+    def frozen_blocks(self, form: str) -> int:
+        """How many of the generator's blocks stay as they are in "paper" or "residual"."""
+        trained = self.spec["trained_blocks"][form]
+        return 0 if trained < 0 else self.spec["vit"]["depth"] - trained
+
+    def optimiser(self, sgd: str | None = None) -> dict[str, Any]:
+        """AdamW's settings, or those of plain SGD for "paper" or "residual"."""
+        settings = {**self.spec["optimiser"], "sgd": sgd is not None}
+        return {**settings, "peak": self.spec["sgd_rate"][sgd]} if sgd else settings
 
 
 def save_problem(path: str | os.PathLike, problem: Problem) -> None:
