@@ -6,7 +6,6 @@ shows where it arises.
 """
 
 import argparse
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -17,10 +16,9 @@ import numpy as np
 from exits_jax.evaluation.boxes import encode_in_image
 from exits_jax.labelling.paste import binary_mask, paste_probability
 from exits_jax.losses import crf_loss, mean_field, mil_loss, point_loss
-from exits_jax.models import Generator, MaskDecoder, normalise
+from exits_jax.models import Generator, MaskDecoder
 from exits_jax.models.layers import Block
 from exits_jax.models.params_io import flatten
-from exits_jax.models.vit import ViT
 from exits_jax.networks import attend
 from exits_jax.retrieval import (
     RetrievalSettings,
@@ -39,14 +37,17 @@ from exits_jax.training.objectives import (
     LossSettings,
     at_points,
     box_masks,
-    generator_objective,
     soft_loss,
-    warmup_objective,
 )
-from exits_jax.training.optimiser import learning_rate_schedule, make_optimiser
-from exits_jax.training.state import init_state, split_params, trains_blocks
+from exits_jax.training.state import init_state
 from exits_jax.training.step import Objective, make_step
-from exits_jax.training.supervision import supervise_once, supervise_online, supervise_seeds
+from experiments.framework_comparison.jax_build import (
+    clean_image,
+    objective_of,
+    optimiser_of,
+    settings_of,
+    vit_of,
+)
 from experiments.framework_comparison.prepare import flax_params
 from experiments.framework_comparison.problem import (
     ATTENTION_LAYERS,
@@ -62,23 +63,6 @@ STEPS = 10
 TEACHER_RATE = 0.9  # so that within these steps the teacher moves by more than rounding
 
 Results = dict[str, Any]
-
-
-def vit_of(problem: Problem, frozen_blocks: int = 0) -> ViT:
-    """The network of the problem."""
-    return ViT(**problem.spec["vit"], frozen_blocks=frozen_blocks)
-
-
-def settings_of(problem: Problem, source: str, **changes: Any) -> RetrievalSettings:
-    """The retrieval settings of a source, "attention" or "keys"."""
-    values = problem.spec["retrieval"][source]
-    values = {**values, "layers": tuple(values["layers"])}
-    return dataclasses.replace(RetrievalSettings(**values), **changes)
-
-
-def clean_image(problem: Problem) -> jax.Array:
-    """The normalised crops."""
-    return normalise(problem.batch["image"], problem.spec["pixels"])
 
 
 def features(problem: Problem, given: Results) -> Results:
@@ -240,7 +224,7 @@ def gradients(problem: Problem, given: Results) -> Results:
 
 
 def steps(problem: Problem, given: Results) -> Results:
-    """What ten steps change of parameters and teacher, by SGD and by AdamW."""
+    """What ten steps change of the parameters, and the teacher then, by SGD and by AdamW."""
     results: Results = {}
     for name, sgd in (("paper", True), ("residual", True), ("paper", False)):
         objective, trained, frozen = objective_of(problem, name)
@@ -252,9 +236,9 @@ def steps(problem: Problem, given: Results) -> Results:
             state, logs = step(state, frozen, problem.batch)
         prefix = f"{name}, {'SGD' if sgd else 'AdamW'}"
         results[f"{prefix}/last loss"] = logs["loss"]
-        for kind, tree in (("student", state.params), ("teacher", state.teacher)):
-            change = jax.tree.map(lambda new, old: new - old, tree, trained)
-            results |= {f"{prefix}/{kind} {key}": leaf for key, leaf in flatten(change).items()}
+        change = jax.tree.map(lambda new, old: new - old, state.params, trained)
+        for kind, tree in (("change of", change), ("teacher's", state.teacher)):
+            results |= {f"{prefix}/{kind} {key}": leaf for key, leaf in flatten(tree).items()}
     return results
 
 
@@ -293,53 +277,6 @@ PARTS: dict[str, Callable[[Problem, Results], Results]] = {
         labelling,
     )
 }
-
-
-def objective_of(problem: Problem, name: str) -> tuple[Objective, Any, Any]:
-    """One of `OBJECTIVES`, its trained parameters, and the frozen ones."""
-    spec, form = problem.spec, "paper" if name == "warmup" else name
-    network = vit_of(problem, problem.frozen_blocks(form))
-    weights, pixels = LossSettings(**spec["losses"][form]), spec["pixels"]
-    student, grid = Generator(network), problem.grid
-    params = flax_params(problem.generator)
-    trained, frozen = split_params(params, trains_blocks(network.frozen_blocks))
-    settings = settings_of(problem, "keys" if name == "residual" else "attention")
-    if name == "warmup":
-        objective = warmup_objective(
-            student, pixels, supervise_seeds(grid, settings.delta), weights
-        )
-        return objective, trained, {"generator": frozen, "extractor": {}}
-    if name == "residual":
-        supervise, extractor = supervise_once(grid, settings), {}
-    else:
-        scores_of = crop_scores(
-            attend(vit_of(problem), pixels),
-            depth=network.depth,
-            class_token=network.class_token,
-            grid=grid,
-            settings=settings,
-        )
-        supervise, extractor = supervise_online(scores_of, settings), problem.extractor
-    objective = generator_objective(student, pixels, supervise, weights, prior=spec["prior"][form])
-    return objective, trained, {"generator": frozen, "extractor": flax_params(extractor)}
-
-
-def optimiser_of(settings: dict[str, Any]) -> Any:
-    """The package's optimiser with a problem's settings."""
-    schedule = learning_rate_schedule(
-        settings["peak"],
-        total_steps=settings["total_steps"],
-        warmup_steps=settings["warmup_steps"],
-        final_rate=settings["final_rate"],
-    )
-    return make_optimiser(
-        schedule,
-        betas=tuple(settings["betas"]),
-        weight_decay=settings["weight_decay"],
-        clip_norm=settings["clip_norm"],
-        decoder_rate=settings["decoder_rate"],
-        sgd=settings["sgd"],
-    )
 
 
 def _score_settings(problem: Problem) -> dict[str, RetrievalSettings]:

@@ -5,7 +5,6 @@ layout and under its names.
 """
 
 import argparse
-import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -25,6 +24,13 @@ from experiments.framework_comparison.problem import (
     Problem,
     load_problem,
 )
+from experiments.framework_comparison.torch_build import (
+    batch_of,
+    extractor_of,
+    generator_of,
+    objective_of,
+    settings_of,
+)
 from experiments.framework_comparison.torch_generator import Generator
 from experiments.framework_comparison.torch_labelling import label_from_logits
 from experiments.framework_comparison.torch_losses import (
@@ -36,58 +42,18 @@ from experiments.framework_comparison.torch_losses import (
 from experiments.framework_comparison.torch_retrieval import RetrievalSettings
 from experiments.framework_comparison.torch_step import (
     LossSettings,
-    Objective,
     Trainer,
     at_points,
     box_masks,
     soft_loss,
-    supervise_once,
-    supervise_online,
-    supervise_seeds,
-    teacher_of,
-    warmup_settings,
 )
-from experiments.framework_comparison.torch_vit import ViT, normalise
-from experiments.framework_comparison.weights import to_flax, to_torch
+from experiments.framework_comparison.torch_vit import normalise
+from experiments.framework_comparison.weights import to_flax
 
 STEPS = 10
 TEACHER_RATE = 0.9  # so that within these steps the teacher moves by more than rounding
 
 Results = dict[str, Any]
-
-
-def vit_of(problem: Problem, frozen_blocks: int = 0) -> ViT:
-    """The network of the problem; random parameters."""
-    return ViT(**problem.spec["vit"], frozen_blocks=frozen_blocks)
-
-
-def extractor_of(problem: Problem, device: str = "cpu") -> ViT:
-    """The frozen similarity extractor with its parameters."""
-    network = with_params(vit_of(problem), problem.extractor)
-    return network.requires_grad_(False).to(device, memory_format=torch.channels_last)
-
-
-def generator_of(problem: Problem, frozen_blocks: int = 0, device: str = "cpu") -> Generator:
-    """The generator with its parameters."""
-    network = with_params(Generator(vit_of(problem, frozen_blocks)), problem.generator)
-    return network.to(device, memory_format=torch.channels_last)
-
-
-def with_params(network: Any, params: Arrays) -> Any:
-    """Loads flat Flax parameters into a module; every name has to fit."""
-    state = {name: torch.from_numpy(array) for name, array in to_torch(params).items()}
-    network.load_state_dict(state)
-    return network
-
-
-def settings_of(problem: Problem, source: str, **changes: Any) -> RetrievalSettings:
-    """The retrieval settings of a source, "attention" or "keys"."""
-    return dataclasses.replace(RetrievalSettings.of(problem.spec["retrieval"][source]), **changes)
-
-
-def batch_of(problem: Problem, device: str = "cpu") -> dict[str, Tensor]:
-    """The batch as tensors."""
-    return {name: torch.from_numpy(array).to(device) for name, array in problem.batch.items()}
 
 
 @torch.inference_mode()
@@ -227,7 +193,7 @@ def gradients(problem: Problem, given: Results) -> Results:
 
 
 def steps(problem: Problem, given: Results) -> Results:
-    """What ten steps change of parameters and teacher, by SGD and by AdamW."""
+    """What ten steps change of the parameters, and the teacher then, by SGD and by AdamW."""
     results: Results = {}
     for name, sgd in (("paper", True), ("residual", True), ("paper", False)):
         objective = objective_of(problem, name)
@@ -243,9 +209,10 @@ def steps(problem: Problem, given: Results) -> Results:
             logs = trainer.step(batch_of(problem))
         prefix = f"{name}, {'SGD' if sgd else 'AdamW'}"
         results[f"{prefix}/last loss"] = logs["loss"]
-        for kind, network in (("student", student), ("teacher", teacher)):
-            now = _trained(network, student)
-            results |= {f"{prefix}/{kind} {key}": now[key] - start[key] for key in start}
+        now = _trained(student, student)
+        results |= {f"{prefix}/change of {key}": now[key] - start[key] for key in start}
+        followed = _trained(teacher, student)
+        results |= {f"{prefix}/teacher's {key}": array for key, array in followed.items()}
     return results
 
 
@@ -282,29 +249,6 @@ PARTS: dict[str, Callable[[Problem, Results], Results]] = {
         labelling,
     )
 }
-
-
-def objective_of(problem: Problem, name: str, device: str = "cpu") -> Objective:
-    """One of `OBJECTIVES` over a student and its teacher."""
-    spec, form = problem.spec, "paper" if name == "warmup" else name
-    student = generator_of(problem, problem.frozen_blocks(form), device)
-    settings = settings_of(problem, "keys" if name == "residual" else "attention")
-    weights = LossSettings(**spec["losses"][form])
-    if name == "warmup":
-        supervise = supervise_seeds(problem.grid, settings.delta)
-        weights = warmup_settings(weights)
-    elif name == "residual":
-        supervise = supervise_once(problem.grid, settings)
-    else:
-        supervise = supervise_online(extractor_of(problem, device), settings, spec["pixels"])
-    return Objective(
-        student,
-        teacher_of(student),
-        supervise,
-        weights,
-        pixels=spec["pixels"],
-        prior=spec["prior"][form],
-    )
 
 
 def _clean_image(problem: Problem) -> Tensor:

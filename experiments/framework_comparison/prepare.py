@@ -87,6 +87,14 @@ def specification(size: str, network: ViT, crop: int) -> dict[str, Any]:
         "optimiser": OPTIMISER,
         "sgd_rate": SGD_RATE,
         "teacher_rate": 0.996,
+        "instances": [
+            {
+                "path": str(instance.image.path),
+                "box": instance.box_xyxy.tolist(),
+                "points": None if instance.points_xy is None else instance.points_xy.tolist(),
+            }
+            for instance in demo_instances()
+        ],
     }
 
 
