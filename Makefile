@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+VENV_BENCH := .venv-bench
+INSTALLED_BENCH := $(VENV_BENCH)/.installed
 
 .PHONY: demo test lint format bench backbone install clean
 
@@ -20,8 +22,10 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED)  ## the three forms of propagation, timed side by side
+bench: backbone $(INSTALLED_BENCH)  ## forms of propagation timed; then JAX beside PyTorch: hours (BENCH=--quick: minutes)
 	$(BIN)/python experiments/propagation_benchmark.py
+	$(BIN)/python -m experiments.framework_comparison.parity
+	$(BIN)/python -m experiments.framework_comparison.bench $(BENCH)
 
 backbone: $(INSTALLED)  ## the pretrained ViT that demo, tests and coco_mini use
 	$(BIN)/python -m exits_jax.models.backbones
@@ -35,5 +39,10 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
 	touch $@
 
+$(INSTALLED_BENCH): requirements-bench.txt
+	$(PYTHON) -m venv $(VENV_BENCH)
+	$(VENV_BENCH)/bin/python -m pip install --disable-pip-version-check $(BENCH_PIP) -r requirements-bench.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV_BENCH) runs .pytest_cache .ruff_cache

@@ -11,6 +11,7 @@ from experiments.framework_comparison.rows import COLUMNS, MATMUL_SIDE, ROWS
 
 OTHERS = COLUMNS[1:]
 ABSENT = "n/a"
+BUSY = 0.25  # load per core before the first measurement, from where on numbers are not to be had
 
 
 class Cell(NamedTuple):
@@ -114,9 +115,8 @@ def page(results: Mapping[str, Any], picture: str) -> str:
     """
     found, settings = lines(results["measurements"]), results["settings"]
     rate = matmul_rate(found)
-    quick = "\n**A smoke run: the numbers mean nothing.**\n" if settings["quick"] else ""
     return f"""# JAX and PyTorch side by side
-{quick}
+{_warnings(results)}
 The package against its counterpart in PyTorch (`experiments/framework_comparison`), whose results
 `framework_parity.md` holds to be the same. float32; crops of {settings["crop"]} px, patches of \
 {settings["patch"]}, batches of
@@ -211,6 +211,21 @@ def plot(results: Mapping[str, Any]) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=120)
     return file.getvalue()
+
+
+def _warnings(results: Mapping[str, Any]) -> str:
+    """What a reader has to know before any number."""
+    texts = []
+    if results["settings"]["quick"]:
+        texts.append("A smoke run: the numbers mean nothing.")
+    load, cores = results["load_before"], results["machine"]["cores"]
+    if load > BUSY * cores:
+        texts.append(
+            f"The machine was busy (load {load:.1f} on {cores} cores) before any measurement: "
+            "PyTorch's threads wait for each other and lose far more by that than JAX's. Measure "
+            "again on a quiet machine."
+        )
+    return "".join(f"\n**{text}**\n" for text in texts)
 
 
 def _machine(results: Mapping[str, Any]) -> str:

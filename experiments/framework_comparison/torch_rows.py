@@ -1,4 +1,4 @@
-"""The rows in PyTorch, eager or compiled; the functions have the names of those in `jax_rows.py`."""
+"""The rows in PyTorch, eager or compiled, under the names that they have in `jax_rows.py`."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
