@@ -4,4 +4,7 @@
 `parity.py` compares results, `bench.py` compares times. Nothing here is imported by the package;
 each framework runs in processes of its own, PyTorch's in an environment without JAX, and files
 (`problem.py`) go between them.
+
+The counterpart is meant as what a PyTorch user would write: it is changed where PyTorch has a
+better way, or where the package computes something else, and for no other reason.
 """

@@ -45,6 +45,10 @@ from experiments.framework_comparison.rows import (
     probability_example,
 )
 
+# float32 means float32 on accelerators, too; PyTorch's side says the same.
+if jax.default_backend() != "cpu":
+    jax.config.update("jax_default_matmul_precision", "highest")
+
 
 class Case(NamedTuple):
     """What is timed.
@@ -138,7 +142,7 @@ def labelling(problem: Problem) -> Case:
         logits = predict(batch)
         return [_run_lengths(batch, row, logits[row]) for row in range(len(logits))]
 
-    return Case(run, len(batch["image"]), generator(problem).flops)
+    return Case(run, len(batch["image"]), lambda: generator(problem).flops())
 
 
 def input_pipeline(problem: Problem) -> Case:

@@ -33,6 +33,8 @@ from experiments.framework_comparison.torch_vit import normalise
 # Given a function, the function to time: itself, or compiled.
 Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+# float32 means float32 on accelerators, too: products are by default, convolutions are not.
+torch.backends.cudnn.allow_tf32 = False
 
 
 class Case(NamedTuple):

@@ -185,7 +185,7 @@ class Trainer:
     """One optimiser step after the other, the teacher following the student.
 
     Args:
-      objective: what is minimised; `compile` replaces it by its compiled form.
+      objective: what is minimised; its compiled form may take its place afterwards.
       optimiser: settings of AdamW and its schedule: peak, total_steps, warmup_steps, final_rate,
         betas, weight_decay, clip_norm, decoder_rate, sgd.
       teacher_rate: teacher = rate * teacher + (1 - rate) * student after each step.
@@ -211,10 +211,6 @@ class Trainer:
         trained = [(own, copied) for own, copied in pairs if own.requires_grad]
         self._trained, self._teacher = ([*side] for side in zip(*trained, strict=True))
         self._follow = get_ema_multi_avg_fn(teacher_rate)
-
-    def compile(self) -> None:
-        """Compiles the forward and backward pass of the objective."""
-        self.objective = torch.compile(self.objective)
 
     def gradients(self, batch: Batch) -> dict[str, Tensor]:
         """Sets the gradient of the mean loss over valid crops; returns the mean of each part."""
