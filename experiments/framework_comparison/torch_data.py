@@ -43,7 +43,7 @@ class RandomCrops(Dataset):
         inside = np.zeros((4, 2)) if points is None else to_crop(np.array(points), window, flip)
         valid = to_crop(np.array([[0.0, 0.0], image.size]), window, flip)
         return {
-            "image": np.asarray(ImageOps.mirror(cut) if flip else cut),
+            "image": np.array(ImageOps.mirror(cut) if flip else cut),
             "points_xy": inside[[0, 3, 2, 1]] if flip else inside,
             "has_points": points is not None,
             "box_xyxy": _box(corners),
