@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,6 +56,7 @@ from experiments.framework_comparison.problem import (
     KEY_LAYERS,
     OBJECTIVES,
     POINTS,
+    RELUS,
     Problem,
     load_problem,
 )
@@ -156,11 +158,22 @@ def scores_from_pixels(problem: Problem, given: Results) -> Results:
 
 
 def generator(problem: Problem, given: Results) -> Results:
-    """Logits from the same features, and from pixels."""
+    """Logits from the same features, which ReLUs of the decoder are on, and logits from pixels."""
     network, params = Generator(vit_of(problem)), flax_params(problem.generator)
-    decoder = MaskDecoder(network.encoder.width)
+
+    @jax.jit
+    def decode(params: Any, features: jax.Array) -> Any:
+        return MaskDecoder(network.encoder.width).apply(
+            {"params": params},
+            features,
+            capture_intermediates=lambda module, _: isinstance(module, nn.Conv),
+        )
+
+    logits, state = decode(params["decoder"], given["features:final"])
+    before = state["intermediates"]["pixel"]
     return {
-        "decoder": jax.jit(decoder.apply)({"params": params["decoder"]}, given["features:final"]),
+        "decoder": logits,
+        **{f"{name} above 0": before[name]["__call__"][0] > 0 for name in RELUS},
         "logits": jax.jit(network.apply)({"params": params}, clean_image(problem)),
     }
 

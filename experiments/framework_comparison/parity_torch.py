@@ -20,6 +20,7 @@ from experiments.framework_comparison.problem import (
     KEY_LAYERS,
     OBJECTIVES,
     POINTS,
+    RELUS,
     Arrays,
     Problem,
     load_problem,
@@ -130,10 +131,22 @@ def scores_from_pixels(problem: Problem, given: Results) -> Results:
 
 @torch.inference_mode()
 def generator(problem: Problem, given: Results) -> Results:
-    """Logits from the same features, and from pixels."""
-    network = generator_of(problem)
-    shown = torch.from_numpy(given["features:final"]).permute(0, 3, 1, 2)
-    return {"decoder": network.decoder(shown), "logits": network(_clean_image(problem))}
+    """Logits from the same features, which ReLUs of the decoder are on, and logits from pixels."""
+    network, active = generator_of(problem), {}
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, arguments: Any, output: Tensor) -> None:
+            active[f"{name} above 0"] = output.permute(0, 2, 3, 1) > 0
+
+        return hook
+
+    hooks = [
+        getattr(network.decoder.pixel, name).register_forward_hook(keep(name)) for name in RELUS
+    ]
+    decoded = network.decoder(torch.from_numpy(given["features:final"]).permute(0, 3, 1, 2))
+    for hook in hooks:
+        hook.remove()
+    return {"decoder": decoded, **active, "logits": network(_clean_image(problem))}
 
 
 @torch.inference_mode()

@@ -37,8 +37,10 @@ LOSSES = {
 }
 TRAINED_BLOCKS = {"paper": -1, "residual": 2}
 PRIOR = {"paper": 0.0, "residual": 1.0}
-# Rates of plain SGD that move parameters by more than rounding and do not diverge.
+# Rates of plain SGD that move parameters by more than rounding and do not diverge. Pretrained
+# features are a hundred times larger than random ones.
 SGD_RATE = {"paper": 0.1, "residual": 0.01}
+PRETRAINED_RATE = {"paper": 1e-4, "residual": 1e-4, "peak": 1e-5}
 # The paper's relatives' AdamW, at rates that move parameters within ten steps.
 OPTIMISER = {
     "peak": 1e-4,
@@ -72,6 +74,7 @@ def specification(size: str, network: ViT, crop: int) -> dict[str, Any]:
     """Every setting the other framework needs, as JSON values."""
     names = ("patch", "width", "depth", "heads", "class_token", "layer_scale", "stem")
     names += ("position_grid", "position_resize")
+    rates = PRETRAINED_RATE if size == PRETRAINED else SGD_RATE
     return {
         "size": size,
         "crop": crop,
@@ -84,8 +87,8 @@ def specification(size: str, network: ViT, crop: int) -> dict[str, Any]:
         "losses": {name: dataclasses.asdict(losses) for name, losses in LOSSES.items()},
         "trained_blocks": TRAINED_BLOCKS,
         "prior": PRIOR,
-        "optimiser": OPTIMISER,
-        "sgd_rate": SGD_RATE,
+        "optimiser": {**OPTIMISER, "peak": rates.get("peak", OPTIMISER["peak"])},
+        "sgd_rate": {form: rates[form] for form in LOSSES},
         "teacher_rate": 0.996,
         "instances": [
             {

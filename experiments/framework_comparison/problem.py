@@ -17,6 +17,7 @@ ATTENTION_LAYERS, KEY_LAYERS = (1, 10), (9, 10, 11)
 FORMS = ("kernel", "applied", "absorbing")
 OBJECTIVES = ("warmup", "paper", "residual")
 POINTS = ("labels", "weights", "empty")
+RELUS = ("conv1", "conv2", "conv3")  # convolutions of the pixel head with a ReLU behind
 
 
 class Problem(NamedTuple):
