@@ -27,7 +27,7 @@ from experiments.framework_comparison.rows import COLUMNS, ROWS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGE = "experiments.framework_comparison"
-NAME = "framework_comparison"
+NAME, RESULTS = "framework_comparison", "experiments/results"
 SIZES = ("Ti", "S", "B")
 QUICK = {"sizes": ["Ti"], "rounds": 1, "crop": 112, "batch": 2, "seconds": 1.0}
 # A process that has not ended by then is stuck: compilation comes on top of the timed runs.
@@ -155,17 +155,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--patch", type=int, default=14)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=20.0, help="timed per process")
-    parser.add_argument("--output", default=str(ROOT / "experiments" / "results"), help="folder")
+    parser.add_argument("--output", help="folder; experiments/results, or runs/bench with --quick")
     parser.add_argument("--quick", action="store_true", help=f"a smoke run: {QUICK}")
     given = parser.parse_args()
     if given.quick:
         vars(given).update(QUICK)
+    given.output = given.output or str(ROOT / ("runs/bench" if given.quick else RESULTS))
     return given
 
 
 def main() -> int:
     """Measures every row and writes the page; exit status 1 when a measurement failed."""
-    given, output = _arguments(), None
+    given = _arguments()
     output = pathlib.Path(given.output)
     names = ("rows", "sizes", "rounds", "crop", "patch", "batch", "seconds", "quick")
     results: dict[str, Any] = {
