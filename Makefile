@@ -1,12 +1,8 @@
 # Two commands: `make demo` and `make test`. Both build .venv and fetch the backbone first.
 PYTHON ?= python3
 VENV := .venv
-FUZZ_VENV := .venv-fuzz
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-
-INTEROP := .venv-interop
-INTEROP_INSTALLED := $(INTEROP)/.installed
 
 .PHONY: demo test lint format bench interop fuzz backbone install clean
 
@@ -24,15 +20,17 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED)  ## the three forms of propagation, timed side by side
-	$(BIN)/python experiments/propagation_benchmark.py
+bench: backbone .venv-bench/.installed  ## forms of propagation timed; then JAX beside PyTorch: hours (BENCH=--quick: minutes)
+	$(BIN)/python -m experiments.propagation_benchmark
+	$(BIN)/python -m experiments.framework_comparison.parity
+	$(BIN)/python -m experiments.framework_comparison.bench $(BENCH)
 
-interop: $(INTEROP_INSTALLED)  ## label files read by five other tools, in an environment of their own
-	$(INTEROP)/bin/python -m experiments.interop
-	$(INTEROP)/bin/python -m pytest tests/test_interop.py
+interop: .venv-interop/.installed  ## label files read by five other tools, in an environment of their own
+	.venv-interop/bin/python -m experiments.interop
+	.venv-interop/bin/python -m pytest tests/test_interop.py
 
-fuzz: $(FUZZ_VENV)/.installed  ## hostile files for every reader, by hypothesis and atheris
-	$(FUZZ_VENV)/bin/python -m experiments.fuzz
+fuzz: .venv-fuzz/.installed  ## hostile files for every reader, by hypothesis and atheris
+	.venv-fuzz/bin/python -m experiments.fuzz
 
 backbone: $(INSTALLED)  ## the pretrained ViT that demo, tests and coco_mini use
 	$(BIN)/python -m exits_jax.models.backbones
@@ -46,15 +44,11 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
 	touch $@
 
-$(INTEROP_INSTALLED): requirements-interop.txt
-	$(PYTHON) -m venv $(INTEROP)
-	$(INTEROP)/bin/python -m pip install --disable-pip-version-check -r requirements-interop.txt
-	touch $@
-
-$(FUZZ_VENV)/.installed: requirements.txt requirements-fuzz.txt
-	$(PYTHON) -m venv $(FUZZ_VENV)
-	$(FUZZ_VENV)/bin/python -m pip install --disable-pip-version-check -r requirements-fuzz.txt
+# Environments of their own for what would get into the way of the rest: interop, fuzz, bench.
+.venv-%/.installed: requirements-%.txt requirements.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --disable-pip-version-check $(PIP_OPTIONS) -r $<
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(INTEROP) $(FUZZ_VENV) runs .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-* runs .pytest_cache .ruff_cache

@@ -1,6 +1,6 @@
 """Times the forms of the random walk: kernel, applied, absorbing.
 
-    python experiments/propagation_benchmark.py --runs=20
+    python -m experiments.propagation_benchmark --runs=20
 
 prints a Markdown table and writes it, with the machine it was measured on, to
 experiments/results/propagation_benchmark.md. What is asked: at the paper's size (32 x 32 points),
@@ -93,7 +93,7 @@ def main(argv: list[str]) -> None:
         f"{RUNS.value} runs after one that compiles.\n\n{table(times)}\n\n"
         f"Machine: {machine()}. Load average after the runs (other programs share the cores; the"
         f" minimum is the one to compare): {load}.\n\n"
-        f"Command: `python experiments/propagation_benchmark.py --points={POINTS.value} "
+        f"Command: `python -m experiments.propagation_benchmark --points={POINTS.value} "
         f"--batch={BATCH.value} --runs={RUNS.value} --hops={HOPS.value} --beta={BETA.value}`\n"
     )
     print(page)

@@ -1,0 +1,259 @@
+"""The rows in JAX: each builds, from a problem, what is run again and again.
+
+What each times is said in `rows.ROWS`; the package's own functions do the work. Inputs lie on the
+device, except for steps, labelling and the pipeline, which start from NumPy arrays as they do in
+use.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from exits_jax.annotations.regions import encode_in_image
+from exits_jax.data.pipeline import Augment, train_batches
+from exits_jax.labelling.paste import binary_mask, paste_probability
+from exits_jax.labelling.predict import generator_predictor
+from exits_jax.losses import mean_field as refine
+from exits_jax.models import Generator, jit_in_slices, normalise
+from exits_jax.networks import attend
+from exits_jax.retrieval import (
+    RetrievalSettings,
+    propagation_score,
+    retrieve_points,
+    similarity_matrix,
+)
+from exits_jax.training.objectives import box_masks
+from exits_jax.training.parallel import parallel_step, replicate
+from exits_jax.training.state import init_state
+from exits_jax.training.step import make_step
+from experiments.framework_comparison.jax_build import (
+    objective_of,
+    optimiser_of,
+    settings_of,
+    vit_of,
+)
+from experiments.framework_comparison.prepare import demo_instances, flax_params
+from experiments.framework_comparison.problem import Problem
+from experiments.framework_comparison.rows import (
+    MATMUL_SIDE,
+    PIPELINE_BATCHES,
+    attention_example,
+    keys_example,
+    matrix_example,
+    probability_example,
+)
+
+# float32 means float32 on accelerators, too; PyTorch's side says the same.
+if jax.default_backend() != "cpu":
+    jax.config.update("jax_default_matmul_precision", "highest")
+
+
+class Case(NamedTuple):
+    """What is timed.
+
+    Attributes:
+      run: does the work once and returns when it is done.
+      examples: crops in a run.
+      flops: counts the operations of a run, by XLA's analysis; None: it cannot.
+    """
+
+    run: Callable[[], Any]
+    examples: int
+    flops: Callable[[], float] | None = None
+
+
+def matmul(problem: Problem) -> Case:
+    matrix = matrix_example(MATMUL_SIDE)
+    return _compiled(lambda a, b: a @ b, (matrix, matrix.copy()), examples=1)
+
+
+def extractor_attention(problem: Problem) -> Case:
+    return _extractor(problem, attention_layers=settings_of(problem, "attention").layers)
+
+
+def extractor_keys(problem: Problem) -> Case:
+    return _extractor(problem, key_layers=settings_of(problem, "keys").layers)
+
+
+def retrieval_kernel(problem: Problem) -> Case:
+    return _attention_retrieval(problem, "kernel")
+
+
+def retrieval_applied(problem: Problem) -> Case:
+    return _attention_retrieval(problem, "applied")
+
+
+def retrieval_absorbing(problem: Problem) -> Case:
+    return _attention_retrieval(problem, "absorbing")
+
+
+def retrieval_keys(problem: Problem) -> Case:
+    return _retrieval(problem, settings_of(problem, "keys"), {"keys": keys_example(problem)})
+
+
+def mean_field(problem: Problem) -> Case:
+    settings, batch = problem.spec["losses"]["paper"], problem.batch
+    probability = probability_example(problem)
+    shape = (*probability.shape, 3)
+
+    def run(probability: Any, image: Any, box: Any, valid: Any) -> Any:
+        side = probability.shape[-1]
+        small = jax.image.resize(normalise(image, problem.spec["pixels"]), shape, "linear")
+        return refine(
+            probability,
+            small,
+            box_masks(box, valid, side),
+            sweeps=settings["crf_sweeps"],
+            sigma=settings["crf_sigma"],
+            valid=box_masks(valid, valid, side),
+        )
+
+    return _compiled(run, (probability, batch["image"], batch["box_xyxy"], batch["valid_xyxy"]))
+
+
+def generator(problem: Problem) -> Case:
+    network, pixels = Generator(vit_of(problem)), problem.spec["pixels"]
+    return _forward(
+        lambda params, image: network.apply({"params": params}, normalise(image, pixels)),
+        flax_params(problem.generator),
+        problem.batch["image"],
+    )
+
+
+def train_step(problem: Problem) -> Case:
+    return _step(problem, "paper")
+
+
+def train_step_residual(problem: Problem) -> Case:
+    return _step(problem, "residual")
+
+
+def warmup_step(problem: Problem) -> Case:
+    return _step(problem, "warmup")
+
+
+def labelling(problem: Problem) -> Case:
+    network, batch = Generator(vit_of(problem)), problem.batch
+    predict = generator_predictor(network, flax_params(problem.generator), problem.spec["pixels"])
+
+    def run() -> list[dict]:
+        logits = predict(batch)
+        return [_run_lengths(batch, row, logits[row]) for row in range(len(logits))]
+
+    return Case(run, len(batch["image"]), lambda: generator(problem).flops())
+
+
+def input_pipeline(problem: Problem) -> Case:
+    count = len(problem.batch["image"])
+    augment = Augment(crop_size=problem.spec["crop"], colour=False)
+    batches = train_batches(demo_instances(), augment, batch_size=count, seed=0, steps=10**6)
+    return Case(lambda: [next(batches) for _ in range(PIPELINE_BATCHES)], PIPELINE_BATCHES * count)
+
+
+def device() -> str:
+    """What JAX runs on."""
+    first = jax.devices()[0]
+    return first.platform if first.platform == "cpu" else first.device_kind
+
+
+def versions() -> str:
+    """Of JAX."""
+    return f"jax {jax.__version__}"
+
+
+def peak_device_bytes() -> int:
+    """The most memory the accelerator held; 0 where that is not counted."""
+    return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
+
+
+def _compiled(
+    function: Callable[..., Any], arguments: Sequence[Any], examples: int | None = None
+) -> Case:
+    """A jitted function of arrays that lie on the device."""
+    placed = jax.device_put(tuple(arguments))
+    compiled = jax.jit(function).lower(*placed).compile()
+    return Case(
+        lambda: jax.block_until_ready(compiled(*placed)),
+        examples if examples is not None else len(arguments[0]),
+        lambda: compiled.cost_analysis()["flops"],
+    )
+
+
+def _forward(function: Callable[..., Any], params: Any, image: np.ndarray) -> Case:
+    """A network's forward pass as the package runs it; operations are counted of the whole batch."""
+    placed = jax.device_put((params, image))
+    compiled = jit_in_slices(function).lower(*placed).compile()
+    return Case(
+        lambda: jax.block_until_ready(compiled(*placed)),
+        len(image),
+        lambda: jax.jit(function).lower(*placed).cost_analysis()["flops"],
+    )
+
+
+def _extractor(problem: Problem, **asked: tuple[int, ...]) -> Case:
+    run = attend(vit_of(problem), problem.spec["pixels"])
+    return _forward(
+        lambda params, image: run(params, image, **asked),
+        flax_params(problem.extractor),
+        problem.batch["image"],
+    )
+
+
+def _attention_retrieval(problem: Problem, form: str) -> Case:
+    settings = settings_of(problem, "attention", form=form)
+    maps = {layer: attention_example(problem) for layer in settings.layers}
+    return _retrieval(problem, settings, {"attention": maps})
+
+
+def _retrieval(problem: Problem, settings: RetrievalSettings, maps: dict[str, Any]) -> Case:
+    names = ("points_xy", "has_points", "box_xyxy", "valid_xyxy")
+
+    def run(maps: Any, *known: Any) -> Any:
+        similarity = similarity_matrix(
+            maps, class_token=problem.spec["vit"]["class_token"], settings=settings
+        )
+        found = propagation_score(similarity, *known, grid=problem.grid, settings=settings)
+        return retrieve_points(
+            found.score,
+            found.inside_box,
+            found.foreground,
+            found.background,
+            tau_fg=settings.tau_fg,
+            tau_bg=settings.tau_bg,
+        )
+
+    arguments = (maps, *(problem.batch[name] for name in names))
+    return _compiled(run, arguments, examples=len(problem.batch["image"]))
+
+
+def _step(problem: Problem, name: str) -> Case:
+    """Training on one device, as `fit` does it: the state stays there, the batch comes in."""
+    objective, trained, frozen = objective_of(problem, name)
+    optimiser = optimiser_of(problem.optimiser())
+    devices, batch = jax.local_devices()[:1], problem.batch
+    count = len(batch["image"])
+    pure = make_step(objective, optimiser, teacher_rate=problem.spec["teacher_rate"])
+    step = parallel_step(lambda axis: pure, "jit", devices, count)
+    placed = replicate(frozen, "jit", devices)
+    states = [replicate(init_state(trained, optimiser), "jit", devices)]
+
+    def run() -> None:
+        states[0], logs = step(states[0], placed, batch)
+        jax.block_until_ready((states[0], logs))
+
+    def flops() -> float:
+        return jax.jit(pure).lower(states[0], placed, batch).cost_analysis()["flops"]
+
+    return Case(run, count, flops)
+
+
+def _run_lengths(batch: dict[str, np.ndarray], row: int, logits: np.ndarray) -> dict:
+    """One crop's logits -> run lengths in its photograph, as `label_from_logits` makes them."""
+    height, width = (int(side) for side in batch["image_size"][row])
+    window = batch["window_xyxy"][row].astype(np.float64)
+    patch, region = paste_probability(logits, window, height, width)
+    probability = 1 / (1 + np.exp(-np.clip(patch, -30, 30)))
+    mask, _ = binary_mask(probability, region, batch["instance_box"][row], height, width)
+    return encode_in_image(mask, region, height, width)

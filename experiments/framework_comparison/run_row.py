@@ -1,0 +1,95 @@
+"""One row in one framework in a process of its own; what was measured goes to a JSON file.
+
+    python -m experiments.framework_comparison.run_row --column=jax --row=generator \
+        --problem=problem.npz --seconds=20 --out=measured.json
+
+Called by `bench.py`, by the interpreter of the framework's environment.
+"""
+
+import argparse
+import json
+import pathlib
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from experiments.framework_comparison.problem import Problem, load_problem
+from experiments.framework_comparison.rows import COLUMNS, ROWS, Measured
+
+LEAST, MOST = 3, 50  # timed runs; fewer than LEAST only where the time is up
+
+
+def measure(column: str, row: str, problem: Problem, seconds: float) -> Measured:
+    """Builds a row's case and times its runs.
+
+    Args:
+      column: one of `rows.COLUMNS`.
+      row: one of `rows.ROWS`.
+      problem: what it works on.
+      seconds: after so many no further run is begun once there are `LEAST`, and after three times
+        as many none at all.
+    """
+    start = time.perf_counter()
+    side, build = _builder(column, row)
+    case = build(problem)
+    case.run()
+    first = time.perf_counter() - start
+    times = timed(case.run, seconds)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    flops = case.flops() if case.flops is not None and ROWS[row].counted else None
+    return Measured(
+        times,
+        first,
+        case.examples,
+        flops,
+        peak + side.peak_device_bytes(),
+        side.device(),
+        side.versions(),
+    )
+
+
+def timed(run: Callable[[], Any], seconds: float) -> list[float]:
+    """Wall-clock seconds of runs, one after the other."""
+    times: list[float] = []
+    begin = time.perf_counter()
+    while len(times) < MOST:
+        start = time.perf_counter()
+        if times and start - begin > seconds * (1 if len(times) >= LEAST else 3):
+            break
+        run()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def _builder(column: str, row: str) -> tuple[Any, Callable[[Problem], Any]]:
+    """A framework's module of rows and its function for one; the other framework stays unloaded."""
+    if column == "jax":
+        from experiments.framework_comparison import jax_rows
+
+        return jax_rows, getattr(jax_rows, row)
+    import torch
+
+    from experiments.framework_comparison import torch_rows
+
+    compile = torch.compile if column == "torch.compile" else lambda function: function
+    return torch_rows, lambda problem: getattr(torch_rows, row)(problem, compile)
+
+
+def main() -> int:
+    """Measures and writes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--column", required=True, choices=COLUMNS)
+    parser.add_argument("--row", required=True, choices=[*ROWS])
+    parser.add_argument("--problem", required=True)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--out", required=True)
+    given = parser.parse_args()
+    measured = measure(given.column, given.row, load_problem(given.problem), given.seconds)
+    pathlib.Path(given.out).write_text(json.dumps(measured._asdict()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
