@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from exits_jax.annotations import check_file
 from exits_jax.annotations.masks import decode_segmentation, encode_rle
 from exits_jax.annotations.read import read_annotations
 from exits_jax.errors import UserError
@@ -18,7 +19,7 @@ from exits_jax.labelling.export import (
     pseudo_labels,
     results,
 )
-from exits_jax.labelling.quality import Label, box_label
+from exits_jax.labelling.quality import Label, box_label, make_label
 
 POINTS = [[12.5, 4.5], [6.5, 10.5], [12.5, 20.5], [19.5, 9.5]]
 
@@ -179,3 +180,21 @@ def test_labels_are_what_evaluation_takes(tmp_path):
     found = decode_segmentation(labels_for(annotations)[77].rle, 40, 60)
     expected = (true & found).sum() / (true | found).sum()
     assert figures["miou"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_checker_agrees_with_the_flags_of_a_box_that_points_gave(tmp_path):
+    """Written `bbox`es are whole pixels, points are not: both judge against the same box."""
+    row = {"id": 1, "image_id": 9, "category_id": 18}
+    points = {"extreme_points": [[30, 10.5], [10.5, 30], [30, 33.5], [50.5, 30]]}
+    for top in (12, 13, 14):
+        annotations = read(tmp_path, {**document(), "annotations": [row | points]})
+        mask = np.zeros((40, 60), bool)
+        mask[top:34, 10:51] = True
+        label = make_label(annotations.instances[0], mask, mask.astype(float), (0, 0, 60, 40))
+        output = pseudo_labels(annotations.document, {1: label}, annotations.instances)
+        file = tmp_path / "labels.json"
+        file.write_text(json.dumps(output))
+        assert check_file(file) == []
+        del output["annotations"][0]["exits"]["flags"]
+        file.write_text(json.dumps(output))
+        assert sorted(problem.code for problem in check_file(file)) == sorted(label.flags)

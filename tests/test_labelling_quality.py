@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exits_jax.annotations.extreme import extreme_points, tight_box
-from exits_jax.annotations.masks import decode_segmentation
+from exits_jax.annotations.masks import decode_segmentation, encode_rle
 from exits_jax.annotations.read import read_annotations
 from exits_jax.annotations.records import ImageRecord, Instance
 from exits_jax.labelling.quality import box_label, make_label
@@ -84,10 +84,21 @@ def test_misses_a_point_though_the_side_is_reached():
     assert label.flags == ["misses_point_top"]
 
 
-def test_outside_the_box_by_more_than_a_pixel():
-    assert "outside_box" not in label_of(rectangle(19, 9, 81, 71)).flags
-    assert label_of(rectangle(18, 10, 80, 70)).flags == ["outside_box"]
-    assert label_of(rectangle(20, 10, 80, 72)).flags == ["outside_box"]
+def test_what_lies_over_the_box_by_more_than_a_pixel_is_cut_away():
+    over = label_of(rectangle(19, 9, 81, 71))
+    assert over.flags == []
+    assert over.area == 62 * 62
+    for mask in (rectangle(18, 10, 80, 70), rectangle(20, 10, 80, 72)):
+        label = label_of(mask)
+        assert label.flags == ["repaired_outside_box"]
+        assert label.rle == encode_rle(rectangle(*BOX))
+        assert label.area == 60 * 60
+
+
+def test_a_mask_wholly_outside_its_box_is_flagged():
+    label = label_of(rectangle(0, 0, 10, 5))
+    assert label.flags[0] == "outside_box"
+    assert label.area == 50
 
 
 def test_parts_and_holes_are_counted():

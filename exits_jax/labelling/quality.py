@@ -72,6 +72,8 @@ def make_label(
         flags.append("box_only")
     if empty:
         flags.append("empty_mask")
+    if not mask.any():
+        raise ValueError(f"the mask of annotation {instance.id} has no pixel")
     place = instance.box_xyxy, instance.points_xy, (height, width)
     fit = fit_flags(mask, region, *place)
     if "outside_box" in fit:

@@ -182,7 +182,7 @@ def _compiled(
 
 
 def _forward(function: Callable[..., Any], params: Any, image: np.ndarray) -> Case:
-    """A network's forward pass as the package runs it; operations are counted of the whole batch."""
+    """A network's forward pass as the package runs it; FLOPs are those of the whole batch."""
     placed = jax.device_put((params, image))
     compiled = jit_in_slices(function).lower(*placed).compile()
     return Case(
