@@ -315,7 +315,8 @@ peace, a C++ or Python trace where one line should stand, a file left behind.
 
 {kills}
 Of two processes one gets the signal; in training the other then ends by itself (status 3, one line;
-`train.heartbeat` is 10 s here), in labelling it finishes what is left.
+`train.heartbeat` is 10 s here, and five times that is waited for one that was killed while it
+started), in labelling it finishes what is left.
 
 ## The same bytes from any number of processes and devices
 
