@@ -14,6 +14,10 @@ from exits_jax.annotations.image_files import check_file_name, find_image, state
 from exits_jax.annotations.lvis import image_file_names
 from exits_jax.annotations.numbers import shown, small_id, whole_id
 from exits_jax.annotations.records import BadItem, ImageRecord, Instance, Problem
+from exits_jax.progress import track
+
+LONG = 20_000  # annotations that take more than a few seconds to read ...
+STRIDE = 1_000  # ... and how many the progress bar takes at a time
 
 Report = Callable[[Problem], None]  # raises (stop) or lists (skip)
 
@@ -136,7 +140,7 @@ def identified_annotations(
     matters. Everything else must fit, because batches carry the ids as int32.
     """
     seen: set[int] = set()
-    for index, annotation in enumerate(document["annotations"]):
+    for index, annotation in enumerate(_shown(document["annotations"])):
         annotation_id = None
         try:
             if not isinstance(annotation, dict):
@@ -151,6 +155,18 @@ def identified_annotations(
             report(Problem(bad.code, bad.text, annotation_id))
         else:
             yield index, annotation
+
+
+def _shown(annotations: list[Any]) -> Iterator[Any]:
+    """The annotations one after the other, with a progress bar if they take more than seconds."""
+    if len(annotations) < LONG:
+        yield from annotations
+        return
+    with track("read annotations", len(annotations)) as progress:
+        for first in range(0, len(annotations), STRIDE):
+            part = annotations[first : first + STRIDE]
+            yield from part
+            progress.advance(len(part))
 
 
 def read_instances(
