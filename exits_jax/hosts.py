@@ -23,6 +23,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from exits_jax.errors import UserError, one_line
+from exits_jax.interruption import on_signals
 
 CHILD = "EXITS_JAX_CHILD"  # set in a child: its parent, and that one's stdout and stderr
 STOPPED, LOST = 130, 3  # exit statuses: asked to stop; another process ended
@@ -166,12 +167,8 @@ def _handing_on_signals(child: subprocess.Popen) -> Iterator[list[int]]:
         child.send_signal(signal.SIGKILL if asked else signal.SIGTERM)
         asked.append(number)
 
-    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with on_signals(hand_on):
         yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def as_child(hosts: Hosts, heartbeat: int, work: Callable[[], None]) -> None:

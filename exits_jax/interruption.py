@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 
@@ -15,28 +15,37 @@ class Stop:
 
 
 @contextlib.contextmanager
+def on_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM go to `handler` while the context is open.
+
+    Outside the main thread, where Python allows no signal handlers, nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+@contextlib.contextmanager
 def stop_between_steps() -> Iterator[Stop]:
     """Turns the first Ctrl-C or SIGTERM into a request that the loop inside honours when it can.
 
     The loop looks at `requested` after each piece of work, saves and leaves; leaving the context
-    then raises KeyboardInterrupt. A second Ctrl-C interrupts at once. Outside the main thread,
-    where Python allows no signal handlers, nothing is changed.
+    then raises KeyboardInterrupt. A second Ctrl-C interrupts at once.
     """
     stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
 
     def request(number: int, frame: FrameType | None) -> None:
         if stop.requested:
             raise KeyboardInterrupt
         stop.requested = True
 
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with on_signals(request):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     if stop.requested:
         raise KeyboardInterrupt
