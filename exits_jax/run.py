@@ -4,6 +4,8 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
+import numpy as np
+from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from exits_jax.annotations import Annotations, Instance, Problem, problem_line, read_annotations
@@ -32,7 +34,7 @@ class DataSet:
     instances: list[Instance]
     source: Source
 
-    def take(self, positions: Sequence[int]) -> "DataSet":
+    def take(self, positions: Sequence[int] | Int[np.ndarray, " k"]) -> "DataSet":
         """The instances at `positions`, in that order."""
         chosen = [self.instances[i] for i in positions]
         return DataSet(self.annotations, chosen, self.source.take(positions))

@@ -8,6 +8,14 @@ from experiments.chaos import Job, peaceful, torment
 from experiments.synthetic import write_synthetic
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Most of a life here would go to compiling the same programs; the experiment does without."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     return write_synthetic(tmp_path_factory.mktemp("many"), 200)
