@@ -95,14 +95,20 @@ def hosts_from(
 def _rank(environment: Mapping[str, str]) -> tuple[int, int]:
     for rank, size in RANKS:
         if rank in environment and size in environment:
-            return int(environment[rank]), int(environment[size])
+            return _number(environment, rank), _number(environment, size)
     if "TPU_WORKER_ID" in environment and "TPU_WORKER_HOSTNAMES" in environment:
         names = environment["TPU_WORKER_HOSTNAMES"].split(",")
-        return int(environment["TPU_WORKER_ID"]), len(names)
+        return _number(environment, "TPU_WORKER_ID"), len(names)
     raise UserError(
         "--coordinator=auto: the environment does not say which process this is, as Slurm, Open "
         "MPI and TPUs in GKE do; give --coordinator=HOST:PORT, --num_processes and --process_id"
     )
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    if not environment[name].isdecimal():
+        raise UserError(f"--coordinator=auto: {name} is '{environment[name]}', expected a number")
+    return int(environment[name])
 
 
 def is_child() -> bool:

@@ -83,7 +83,10 @@ def label(run: Run) -> None:
     pack(data.annotations)
     if not run.hosts.first:
         make_parts(run, data, run.config.label.source)
-        return print("every part of the labels is there; process 0 puts them together")
+        return print(
+            "every part of the labels is there; process 0 puts them together: if it has ended, start "
+            "it again"
+        )
     labels = make_labels(run, data, run.config.label.source)
     write_labels(run, data.annotations, labels)
     print(f"labels: {run.workdir.labels}")

@@ -17,6 +17,11 @@ def test_flags_and_schedulers_say_which_process_this_is():
     assert hosts_from("auto", None, None, tpu) == Hosts(0, 2, "auto")
 
 
+def test_a_scheduler_that_gives_no_number_is_named():
+    with pytest.raises(UserError, match="SLURM_PROCID is 'x', expected a number"):
+        hosts_from("auto", None, None, {"SLURM_PROCID": "x", "SLURM_NTASKS": "4"})
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
