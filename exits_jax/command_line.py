@@ -110,9 +110,10 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, ConfigDict | None, li
             config.to_dict()  # a config that could not be loaded says so only when it is used
         return values, config, rest
     except KeyError as error:
-        key, *more = str(error.args[0]).strip("'\"").splitlines()
+        first, *more = str(error.args[0]).splitlines()
         guess = re.search(r'Did you mean "(\w+)"', " ".join(more))
         help_ = f"did you mean '{guess[1]}'?" if guess else "configs/base.py has them all"
+        key = first.strip("'\"")
         raise UserError(f"config: there is no key '{key}'; {help_}") from error
     except (flags.Error, OSError, ImportError, SyntaxError) as error:
         raise UserError(_one_line(error)) from error

@@ -84,8 +84,8 @@ def label(run: Run) -> None:
     if not run.hosts.first:
         make_parts(run, data, run.config.label.source)
         return print(
-            "every part of the labels is there; process 0 puts them together: if it has ended, start "
-            "it again"
+            "every part of the labels is there; process 0 puts them together (start it again if it "
+            "has ended)"
         )
     labels = make_labels(run, data, run.config.label.source)
     write_labels(run, data.annotations, labels)
