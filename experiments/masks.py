@@ -264,7 +264,7 @@ Mean IoU when a person redraws a share of the masks (IoU 1 from then on), lowest
 Command: `python -m experiments.masks --root=ROOT`
 (rows of other labels: `--labels=NAME=RUN/pseudo_labels.json`; the paper's retrieval is
 `--config=configs/coco_mini.py:paper --mode=label --config.label.source=propagation`); a fifth of a
-second per instance for the maps (15 minutes on two cores, once), half a minute for the rest (AMD EPYC, 2 cores).
+second per instance for the maps (15 minutes, once), half a minute for the rest (AMD EPYC, 2 cores).
 
 ## What did not help
 
