@@ -3,6 +3,7 @@
 import copy
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -476,25 +477,31 @@ def test_boxes_of_a_detector_are_labelled_and_measured(data, tmp_path, capsys):
 def test_full_disk_is_one_clear_line_and_loses_nothing(data, tmp_path, capsys, monkeypatch):
     import errno
     import os
+    import threading
 
     source = "--config.label.source=propagation"
-    replace, parts = os.replace, []
+    replace, parts, lock = os.replace, [], threading.Lock()
 
     def full(temporary, path):
-        if "part-" in str(path):
-            if parts:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            parts.append(path)
-        replace(temporary, path)
+        with lock:  # every device writes its parts
+            if "part-" in str(path):
+                if parts:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                parts.append(path)
+            replace(temporary, path)
 
     monkeypatch.setattr(os, "replace", full)
     assert run(tmp_path, data, source, mode="label") == 2
     error = capsys.readouterr().err
     assert "No space left on device" in error
-    assert "part-00001.json" in error
+    failed = re.search(r"part-\d{5}\.jsonl(?=: cannot be written)", error)
+    assert failed
+    assert failed[0] != parts[0].name
     monkeypatch.undo()
-    assert [p.name for p in tmp_path.glob("label_parts/*/*")] == ["part-00000.jsonl"]
+    assert list(tmp_path.glob("label_parts/*/*")) == parts
+    written = parts[0].stat().st_mtime_ns
     assert run(tmp_path, data, source, mode="label") == 0
+    assert parts[0].stat().st_mtime_ns == written
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_batch(data, tmp_path, capsys):
