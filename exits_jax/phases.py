@@ -33,7 +33,7 @@ def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool, hosts: Ho
         run.workdir.sweep(alone=hosts.count == 1)
         run.workdir.adopt(config.to_dict())
         for name in pending(run) if mode == "run" else [mode]:
-            if name in ALONE and not hosts.first:
+            if name in BY_ONE and not hosts.first:
                 print(f"{name}: process 0 does it")
             elif hosts.count > 1 and name in TOGETHER:
                 in_child(name, hosts, run.workdir.folder / "logs" / f"process_{hosts.index}.log")
@@ -129,7 +129,7 @@ def prepare(run: Run) -> None:
 # The phases in which all processes of a run compute together.
 TOGETHER = ("warmup", "train")
 # Those that one process does while the others have nothing to do.
-ALONE = ("evaluate", "prepare")
+BY_ONE = ("evaluate", "prepare")
 
 MODES: dict[str, Callable[[Run], None]] = {
     "warmup": warmup,
