@@ -14,6 +14,7 @@ from PIL import Image
 from exits_jax import networks
 from exits_jax.annotations import ImageRecord, Instance, Problem, coco, problem_line
 from exits_jax.annotations.masks import decode_segmentation
+from exits_jax.cpu import prefer_eigen
 from exits_jax.data.images import decode_image
 from exits_jax.data.source import table_source
 from exits_jax.errors import UserError
@@ -56,6 +57,7 @@ def label_image(
         off the image, or not as many boxes as objects; the backbone is not known, has too few
         layers, or its file is absent (the message says how to get it).
     """
+    prefer_eigen()
     pixels = _pixels(image)
     instances = _instances(pixels, extreme_points, boxes)
     _check_backbone(backbone)

@@ -9,6 +9,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from exits_jax.annotations import check_file, problem_line
+from exits_jax.cpu import prefer_eigen
 from exits_jax.errors import UserError
 
 HELP = """\
@@ -64,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       this one could not go on, 130 after Ctrl-C.
     """
     argv = sys.argv if argv is None else argv
+    prefer_eigen()
     if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(argv[1:]):
         print(HELP)
         return 0

@@ -19,7 +19,7 @@ from exits_jax.run import DataSet, Run, data_to_train
 from exits_jax.training.loop import fit
 from exits_jax.training.objectives import generator_objective, warmup_objective
 from exits_jax.training.once import canonical_scores, score_sample, with_canonical
-from exits_jax.training.parallel import parallel_step, replicate
+from exits_jax.training.parallel import automatic_microbatches, parallel_step, replicate
 from exits_jax.training.state import (
     Params,
     init_state,
@@ -161,18 +161,20 @@ def _fit(
     rates = from_config.rates(section, len(data.instances), schedule.total_steps)
     optimiser = from_config.optimiser(section, rates)
     devices, kind, processes = jax.devices(), config.train.parallel, jax.process_count()
+    share = section.batch_size // len(devices)
+    microbatches = section.microbatches or automatic_microbatches(share)
 
     def step_on(axis_name: str | None) -> Any:
         return make_step(
             objective,
             optimiser,
             teacher_rate=config.train.teacher_rate,
-            microbatches=section.microbatches,
+            microbatches=microbatches,
             axis_name=axis_name,
         )
 
     state = fit(
-        parallel_step(step_on, kind, devices, section.batch_size, section.microbatches),
+        parallel_step(step_on, kind, devices, section.batch_size, microbatches),
         init_state(trained, optimiser),
         replicate({"generator": frozen, "extractor": extractor or {}}, kind, devices),
         train_batches(

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from exits_jax.models.convolution import Conv3x3
+
 
 class MaskDecoder(nn.Module):
     """Features of one crop -> logits of one mask (supplement, section A and eq. a1).
@@ -42,17 +44,12 @@ class PixelHead(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b N N D"]) -> Float[Array, "b m m d"]:
         """[b,N,N,D] -> [b,2N,2N,width]."""
-        x = nn.relu(self._convolution("conv1")(x))
-        x = nn.relu(self._convolution("conv2")(x))
+        x = nn.relu(Conv3x3(self.width, self.dtype, name="conv1")(x))
+        x = nn.relu(Conv3x3(self.width, self.dtype, name="conv2")(x))
         b, side = x.shape[:2]
         x = jax.image.resize(x, (b, 2 * side, 2 * side, self.width), "bilinear")
-        x = nn.relu(self._convolution("conv3")(x))
-        return self._convolution("conv4")(x)
-
-    def _convolution(self, name: str) -> nn.Conv:
-        """A 3x3 convolution that keeps the variance through the ReLU before the next one."""
-        start = nn.initializers.he_normal()
-        return nn.Conv(self.width, (3, 3), dtype=self.dtype, kernel_init=start, name=name)
+        x = nn.relu(Conv3x3(self.width, self.dtype, name="conv3")(x))
+        return Conv3x3(self.width, self.dtype, name="conv4")(x)
 
 
 class PrototypeHead(nn.Module):

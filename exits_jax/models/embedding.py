@@ -45,15 +45,34 @@ class Embedding(nn.Module):
     def _stem(self) -> nn.Module:
         """The module that turns pixels into a grid of vectors."""
         if self.stem == "patch":
-            side = (self.patch, self.patch)
-            return nn.Conv(
-                self.width, side, side, padding="VALID", dtype=self.dtype, name="patch_projection"
-            )
+            return PatchProjection(self.patch, self.width, self.dtype, name="patch_projection")
         if self.stem != "conv":
             raise ValueError(f"stem: found {self.stem!r}, expected 'patch' or 'conv'")
         if self.patch != 16:
             raise ValueError(f"stem 'conv' makes patches of 16 pixels, found patch {self.patch}")
         return ConvStem(self.width, self.dtype, name="conv_stem")
+
+
+class PatchProjection(nn.Module):
+    """A dense layer on the pixels of each patch; parameters and numbers are those of an `nn.Conv`.
+
+    As a product of matrices, because on a CPU the gradient of such a convolution is slow.
+    """
+
+    patch: int
+    width: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "b s s 3"]) -> Float[Array, "b N N D"]:
+        """Normalised crops -> one vector per patch."""
+        shape = (self.patch, self.patch, 3, self.width)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
+        b, grid = image.shape[0], image.shape[1] // self.patch
+        cut = image.reshape(b, grid, self.patch, grid, self.patch, 3).swapaxes(2, 3)
+        pixels = cut.reshape(b, grid, grid, -1).astype(self.dtype)
+        return pixels @ kernel.reshape(-1, self.width).astype(self.dtype) + bias.astype(self.dtype)
 
 
 class ConvStem(nn.Module):

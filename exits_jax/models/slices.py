@@ -11,6 +11,11 @@ import jax
 CPU_SLICE = 2
 
 
+def slice_size(count: int) -> int:
+    """How many crops of a batch a network should take at a time: all, but on a CPU."""
+    return math.gcd(count, CPU_SLICE) if jax.default_backend() == "cpu" else count
+
+
 def jit_in_slices(forward: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """Compiles a forward pass; on a CPU the batch runs through it in slices.
 
@@ -21,7 +26,7 @@ def jit_in_slices(forward: Callable[[Any, Any], Any]) -> Callable[[Any, Any], An
 
     def in_slices(params: Any, batch: Any) -> Any:
         count = jax.tree.leaves(batch)[0].shape[0]
-        size = math.gcd(count, CPU_SLICE)
+        size = slice_size(count)
         cut = jax.tree.map(lambda x: x.reshape(count // size, size, *x.shape[1:]), batch)
         out = jax.lax.map(lambda part: forward(params, part), cut)
         return jax.tree.map(lambda x: x.reshape(count, *x.shape[2:]), out)

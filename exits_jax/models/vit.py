@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from exits_jax.models.embedding import Embedding
-from exits_jax.models.layers import Block, layer_norm
+from exits_jax.models.layers import Block, anchored, layer_norm
 
 # name -> (width, depth, heads)
 SIZES = {"Ti": (192, 12, 3), "S": (384, 12, 6), "B": (768, 12, 12), "L": (1024, 24, 16)}
@@ -71,6 +71,7 @@ class ViT(nn.Module):
       dtype: type of the activations, float32 or bfloat16. LayerNorm, softmax and everything handed
         out stay float32.
       remat: recompute a layer's activations in the backward pass instead of keeping them.
+      attention: how values are mixed, "own", "xla" or "cudnn" (`attention.mixed_values`).
     """
 
     patch: int
@@ -85,6 +86,7 @@ class ViT(nn.Module):
     frozen_blocks: int = 0
     dtype: Any = jnp.float32
     remat: bool = False
+    attention: str = "own"
 
     @nn.compact
     def __call__(
@@ -120,6 +122,7 @@ class ViT(nn.Module):
         for layer in range(1, last + 1):
             asked = {"attention": layer in attention_layers, "keys": layer in key_layers}
             asked["tokens"] = layer < last or features or self.is_initializing()
+            x = anchored(x)
             x, maps = self._block(layer, frozenset(kind for kind in asked if asked[kind]))(x)
             if layer <= self.frozen_blocks:
                 x, maps = jax.lax.stop_gradient((x, maps))
@@ -161,5 +164,10 @@ class ViT(nn.Module):
         """Layer number `layer`, told what to compute."""
         block = nn.remat(Block) if self.remat else Block
         return block(
-            self.heads, self.layer_scale, wanted, dtype=self.dtype, name=f"block{layer:02d}"
+            self.heads,
+            self.layer_scale,
+            wanted,
+            dtype=self.dtype,
+            kernel=self.attention,
+            name=f"block{layer:02d}",
         )

@@ -81,7 +81,8 @@ def fit(
             progress.skip(done)
             stop = False
             for number in range(done + 1, schedule.total_steps + 1):
-                batch = next(batches)
+                with watch.waiting():
+                    batch = next(batches)
                 ids = batch["annotation_id"][batch["valid"]]
                 state, logs = step(state, frozen, _for_device(extend(batch)))
                 progress.advance(note=watch.look(number, logs, ids))
@@ -132,7 +133,7 @@ class _Watch:
         self._learning_rate = learning_rate
         self._pending: tuple[int, Logs, np.ndarray] | None = None
         self._note = ""
-        self._since, self._crops = time.monotonic(), 0
+        self._since, self._crops, self._waited = time.monotonic(), 0, 0.0
 
     def __enter__(self) -> "_Watch":
         return self
@@ -141,6 +142,13 @@ class _Watch:
         with contextlib.suppress(*([UserError] if kind else [])):
             if self._log:
                 self._log.close()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around what fetches a batch: its share of the time is logged."""
+        began = time.monotonic()
+        yield
+        self._waited += time.monotonic() - began
 
     def look(self, number: int, logs: Logs, ids: np.ndarray) -> str:
         """Takes the numbers of a step just started, judges those of the one before it."""
@@ -162,8 +170,10 @@ class _Watch:
         if self._log and number % self._log_every == 0:
             now = time.monotonic()
             values["learning_rate"] = float(self._learning_rate(number - 1))
-            values["crops_per_second"] = self._crops / max(now - self._since, 1e-9)
-            self._since, self._crops = now, 0
+            elapsed = max(now - self._since, 1e-9)
+            values["crops_per_second"] = self._crops / elapsed
+            values["waiting_for_data"] = self._waited / elapsed
+            self._since, self._crops, self._waited = now, 0, 0.0
             self._log.write(number, values)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from exits_jax.errors import UserError
+from exits_jax.models.slices import slice_size
 from exits_jax.training.state import Params, TrainState
 from exits_jax.training.step import Batch, Logs, Step
 
@@ -52,6 +53,14 @@ def parallel_step(
     if kind == "jit":
         return _jit(make_step(None), devices)
     raise UserError(f"train.parallel is '{kind}', expected pmap or jit")
+
+
+def automatic_microbatches(share: int) -> int:
+    """Into how many parts a device should cut its `share` of a batch: one, but on a CPU.
+
+    There two crops at a time take two thirds of the time and half of the memory of eight.
+    """
+    return share // slice_size(share)
 
 
 def replicate(tree: Params, kind: str, devices: list[jax.Device]) -> Params:

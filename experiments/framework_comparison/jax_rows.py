@@ -1,8 +1,8 @@
 """The rows in JAX: each builds, from a problem, what is run again and again.
 
 What each times is said in `rows.ROWS`; the package's own functions do the work. Inputs lie on the
-device, except for steps, labelling and the pipeline, which start from NumPy arrays as they do in
-use.
+device, except for steps, which start from NumPy arrays, and for labelling and the pipeline, which
+start from files, as they do in use.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from exits_jax.annotations.regions import encode_in_image
+from exits_jax.cpu import prefer_eigen
 from exits_jax.data.pipeline import Augment, train_batches
-from exits_jax.labelling.paste import binary_mask, paste_probability
+from exits_jax.data.source import as_source
+from exits_jax.labelling.label import Labeller
 from exits_jax.labelling.predict import generator_predictor
 from exits_jax.losses import mean_field as refine
 from exits_jax.models import Generator, jit_in_slices, normalise
@@ -25,7 +26,7 @@ from exits_jax.retrieval import (
     similarity_matrix,
 )
 from exits_jax.training.objectives import box_masks
-from exits_jax.training.parallel import parallel_step, replicate
+from exits_jax.training.parallel import automatic_microbatches, parallel_step, replicate
 from exits_jax.training.state import init_state
 from exits_jax.training.step import make_step
 from experiments.framework_comparison.jax_build import (
@@ -34,17 +35,19 @@ from experiments.framework_comparison.jax_build import (
     settings_of,
     vit_of,
 )
-from experiments.framework_comparison.prepare import demo_instances, flax_params
+from experiments.framework_comparison.prepare import MARGIN, demo_instances, flax_params
 from experiments.framework_comparison.problem import Problem
 from experiments.framework_comparison.rows import (
     MATMUL_SIDE,
     PIPELINE_BATCHES,
     attention_example,
     keys_example,
+    labelled,
     matrix_example,
     probability_example,
 )
 
+prefer_eigen()  # as the command line does
 # float32 means float32 on accelerators, too; PyTorch's side says the same.
 if jax.default_backend() != "cpu":
     jax.config.update("jax_default_matmul_precision", "highest")
@@ -135,14 +138,16 @@ def warmup_step(problem: Problem) -> Case:
 
 
 def labelling(problem: Problem) -> Case:
-    network, batch = Generator(vit_of(problem)), problem.batch
-    predict = generator_predictor(network, flax_params(problem.generator), problem.spec["pixels"])
-
-    def run() -> list[dict]:
-        logits = predict(batch)
-        return [_run_lengths(batch, row, logits[row]) for row in range(len(logits))]
-
-    return Case(run, len(batch["image"]), lambda: generator(problem).flops())
+    network, known = Generator(vit_of(problem)), demo_instances()
+    instances = [known[position] for position in labelled(problem)]
+    label = Labeller(
+        generator_predictor(network, flax_params(problem.generator), problem.spec["pixels"]),
+        crop_size=problem.spec["crop"],
+        margin=MARGIN,
+        batch_size=len(problem.batch["image"]),
+    )
+    source = as_source(instances)
+    return Case(lambda: label(source, instances), len(instances))
 
 
 def input_pipeline(problem: Problem) -> Case:
@@ -234,8 +239,10 @@ def _step(problem: Problem, name: str) -> Case:
     optimiser = optimiser_of(problem.optimiser())
     devices, batch = jax.local_devices()[:1], problem.batch
     count = len(batch["image"])
-    pure = make_step(objective, optimiser, teacher_rate=problem.spec["teacher_rate"])
-    step = parallel_step(lambda axis: pure, "jit", devices, count)
+    rate, parts = problem.spec["teacher_rate"], automatic_microbatches(count)
+    pure = make_step(objective, optimiser, teacher_rate=rate, microbatches=parts)
+    whole = make_step(objective, optimiser, teacher_rate=rate)
+    step = parallel_step(lambda axis: pure, "jit", devices, count, parts)
     placed = replicate(frozen, "jit", devices)
     states = [replicate(init_state(trained, optimiser), "jit", devices)]
 
@@ -244,16 +251,6 @@ def _step(problem: Problem, name: str) -> Case:
         jax.block_until_ready((states[0], logs))
 
     def flops() -> float:
-        return jax.jit(pure).lower(states[0], placed, batch).cost_analysis()["flops"]
+        return jax.jit(whole).lower(states[0], placed, batch).cost_analysis()["flops"]
 
     return Case(run, count, flops)
-
-
-def _run_lengths(batch: dict[str, np.ndarray], row: int, logits: np.ndarray) -> dict:
-    """One crop's logits -> run lengths in its photograph, as `label_from_logits` makes them."""
-    height, width = (int(side) for side in batch["image_size"][row])
-    window = batch["window_xyxy"][row].astype(np.float64)
-    patch, region = paste_probability(logits, window, height, width)
-    probability = 1 / (1 + np.exp(-np.clip(patch, -30, 30)))
-    mask, _ = binary_mask(probability, region, batch["instance_box"][row], height, width)
-    return encode_in_image(mask, region, height, width)

@@ -46,7 +46,7 @@ ROWS = {
         "coco_mini's step: stored map, soft labels, the decoder and two blocks learn"
     ),
     "warmup_step": Row("step of the extractor's warm-up: seeds and MIL; all learns"),
-    "labelling": Row("crops to run lengths in the photograph: generator, paste, cut, encode"),
+    "labelling": Row("photographs to run lengths: decode, crop, generator, paste, cut, encode"),
     "input_pipeline": Row("photographs to batches of random crops", sized=False, counted=False),
 }
 
@@ -54,6 +54,7 @@ COLUMNS = ("jax", "torch", "torch.compile")
 
 MATMUL_SIDE = 2048
 PIPELINE_BATCHES = 4  # a run takes so many, or the first would find its batch made ahead
+LABELLED = 16  # instances that a run of "labelling" labels
 
 
 class Measured(NamedTuple):
@@ -76,6 +77,12 @@ class Measured(NamedTuple):
     peak_bytes: int
     device: str
     versions: str
+
+
+def labelled(problem: Problem) -> list[int]:
+    """Positions of the instances that are labelled: evenly spread, those of an image together."""
+    count = len(problem.spec["instances"])
+    return np.linspace(0, count - 1, LABELLED).round().astype(int).tolist()
 
 
 def attention_example(problem: Problem) -> np.ndarray:

@@ -1,10 +1,11 @@
-"""Random training crops as PyTorch makes them: a `Dataset`, and a `DataLoader` of workers.
+"""Crops for training and labelling as PyTorch makes them: `Dataset`s, and `DataLoader`s of workers.
 
-The work of `exits_jax.data.pipeline` without colour changes: decode, cut a random window about the
-box, shrink with antialiasing, mirror, carry box and points along. Windows are rounded to whole
-pixels, which Pillow's crop asks for; everything else is the same.
+The work of `exits_jax.data` without colour changes: decode, cut a window about the box, shrink with
+antialiasing; for training the window is random, and mirrored with box and points. Windows are
+rounded to whole pixels, which Pillow's crop asks for; everything else is the same.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-MARGIN_SCALE, FLIP_PROBABILITY, MIN_BOX_SIDE = 1.2, 0.5, 4.0
+MARGIN_SCALE, FLIP_PROBABILITY, MIN_BOX_SIDE, LABEL_MARGIN = 1.2, 0.5, 4.0, 0.3
 WORKERS = 2
 
 
@@ -57,6 +58,49 @@ def train_loader(instances: Sequence[dict[str, Any]], crop: int, batch_size: int
     crops = RandomCrops(instances, crop)
     sampler = RandomSampler(crops, replacement=True, num_samples=10**7)
     return DataLoader(crops, batch_size, sampler=sampler, num_workers=WORKERS, prefetch_factor=2)
+
+
+class LabelCrops(Dataset):
+    """All crops of one photograph at a time, which is decoded once for them.
+
+    Args:
+      instances: dicts of "path" and "box", those of a photograph together.
+      crop: side of the crops in pixels.
+    """
+
+    def __init__(self, instances: Sequence[dict[str, Any]], crop: int) -> None:
+        self._crop = crop
+        self._images = [
+            (path, [np.array(instance["box"]) for instance in group])
+            for path, group in itertools.groupby(instances, lambda instance: instance["path"])
+        ]
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> list[dict[str, Any]]:
+        path, boxes = self._images[index]
+        image = Image.open(path).convert("RGB")
+        return [self._cut(image, box) for box in boxes]
+
+    def _cut(self, image: Image.Image, box: np.ndarray) -> dict[str, Any]:
+        window = label_window(box)
+        cut = image.crop(window).resize((self._crop, self._crop), Image.Resampling.BILINEAR)
+        size = (image.height, image.width)
+        return {"image": np.array(cut), "window": np.array(window), "box": box, "size": size}
+
+
+def label_loader(instances: Sequence[dict[str, Any]], crop: int) -> DataLoader:
+    """Lists of crops, a list a photograph, in order; the workers live on between passes."""
+    crops = LabelCrops(instances, crop)
+    return DataLoader(crops, batch_size=None, num_workers=WORKERS, persistent_workers=True)
+
+
+def label_window(box: np.ndarray) -> tuple[int, int, int, int]:
+    """The box, each side widened by `LABEL_MARGIN` of its half-size: whole pixels."""
+    margin = LABEL_MARGIN * np.maximum(box[2:] - box[:2], MIN_BOX_SIDE) / 2
+    low, high = np.floor(box[:2] - margin).astype(int), np.ceil(box[2:] + margin).astype(int)
+    return (*low.tolist(), *high.tolist())
 
 
 def random_window(box: np.ndarray) -> tuple[int, int, int, int]:

@@ -14,6 +14,7 @@ from experiments.framework_comparison.rows import (
     PIPELINE_BATCHES,
     attention_example,
     keys_example,
+    labelled,
     matrix_example,
     probability_example,
 )
@@ -24,7 +25,7 @@ from experiments.framework_comparison.torch_build import (
     objective_of,
     settings_of,
 )
-from experiments.framework_comparison.torch_data import train_loader
+from experiments.framework_comparison.torch_data import label_loader, train_loader
 from experiments.framework_comparison.torch_labelling import label_from_logits
 from experiments.framework_comparison.torch_retrieval import RetrievalSettings
 from experiments.framework_comparison.torch_step import Trainer, box_masks
@@ -113,22 +114,26 @@ def warmup_step(problem: Problem, compile: Compile) -> Case:
 
 
 def labelling(problem: Problem, compile: Compile) -> Case:
-    forward, batch = _generator(problem, compile), problem.batch
+    forward, count = _generator(problem, compile), len(problem.batch["image"])
+    instances = [problem.spec["instances"][position] for position in labelled(problem)]
+    loader = label_loader(instances, problem.spec["crop"])
 
     @torch.inference_mode()
     def run() -> list[dict]:
-        logits = forward(_place(torch.from_numpy(batch["image"]))).cpu()
-        return [
-            label_from_logits(
-                logits[row],
-                batch["window_xyxy"][row],
-                batch["instance_box"][row],
-                *(int(side) for side in batch["image_size"][row]),
-            )
-            for row in range(len(logits))
-        ]
+        labels, waiting = [], []
+        for crops in loader:
+            waiting += crops
+            while len(waiting) >= count:
+                batch, waiting = waiting[:count], waiting[count:]
+                images = torch.stack([torch.from_numpy(crop["image"]) for crop in batch])
+                logits = forward(_place(images)).cpu()
+                labels += [
+                    label_from_logits(row, crop["window"], crop["box"], *crop["size"])
+                    for row, crop in zip(logits, batch, strict=True)
+                ]
+        return labels
 
-    return Case(run, len(batch["image"]))
+    return Case(run, len(instances))
 
 
 def input_pipeline(problem: Problem, compile: Compile) -> Case:

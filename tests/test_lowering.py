@@ -1,0 +1,104 @@
+"""The programs of a run can be made for accelerators; no accelerator is needed to see that."""
+
+import jax
+import numpy as np
+import pytest
+from jax import export
+
+from exits_jax.models import Generator, ViT, normalise
+from exits_jax.networks import attend
+from exits_jax.retrieval import RESEEDED_KEYS, RetrievalSettings, crop_scores, score_inputs
+from exits_jax.training.objectives import LossSettings, generator_objective, warmup_objective
+from exits_jax.training.optimiser import make_optimiser
+from exits_jax.training.state import init_state
+from exits_jax.training.step import make_step
+from exits_jax.training.supervision import supervise_once, supervise_online, supervise_seeds
+
+SIDE, GRID, BATCH = 32, 4, 2
+NETWORK = ViT(patch=8, width=12, depth=12, heads=2)
+STUDENT = Generator(NETWORK)
+PAPER = RetrievalSettings()
+
+
+@pytest.fixture(scope="module")
+def batch():
+    boxes = np.tile(np.float32([0.2, 0.2, 0.8, 0.8]), (BATCH, 1))
+    whole = np.tile(np.float32([0, 0, 1, 1]), (BATCH, 1))
+    points = np.float32([[0.5, 0.2], [0.2, 0.5], [0.5, 0.8], [0.8, 0.5]])
+    return {
+        "image": np.zeros((BATCH, SIDE, SIDE, 3), np.uint8),
+        "points_xy": np.tile(points, (BATCH, 1, 1)),
+        "has_points": np.ones(BATCH, bool),
+        "box_xyxy": boxes,
+        "valid_xyxy": whole,
+        "window_xyxy": 100 * whole,
+        "flip": np.zeros(BATCH, bool),
+        "valid": np.ones(BATCH, bool),
+        "canonical_score": np.zeros((BATCH, GRID, GRID), np.float32),
+        "canonical_window": 100 * whole,
+    }
+
+
+@pytest.fixture(scope="module")
+def params(batch):
+    image = normalise(batch["image"])
+    return jax.eval_shape(STUDENT.init, jax.random.key(0), image)["params"]
+
+
+def scores(settings):
+    return crop_scores(
+        attend(NETWORK, "imagenet"), depth=12, class_token=True, grid=GRID, settings=settings
+    )
+
+
+def step(objective, params, frozen, batch):
+    optimiser = make_optimiser(
+        lambda step: 1e-3, betas=(0.9, 0.9), weight_decay=0.1, clip_norm=1.0, decoder_rate=2.0
+    )
+    state = jax.eval_shape(lambda p: init_state(p, optimiser), params)
+    function = make_step(objective, optimiser, teacher_rate=0.9, microbatches=2)
+    return function, (state, {"generator": {}, "extractor": frozen}, batch)
+
+
+def program(name, params, batch):
+    """(function, arguments) of one of the programs."""
+    encoder, losses = params["encoder"], LossSettings(crf_sweeps=3)
+    if name == "generator":
+        forward = lambda p, image: STUDENT.apply({"params": p}, normalise(image))  # noqa: E731
+        return forward, (params, batch["image"])
+    if name.startswith("retrieval"):
+        form = name.removeprefix("retrieval_")
+        settings = RESEEDED_KEYS if form == "keys" else RetrievalSettings(form=form)
+        return scores(settings), (encoder, score_inputs(batch))
+    if name == "warmup":
+        objective = warmup_objective(STUDENT, "imagenet", supervise_seeds(GRID, 0.05), losses)
+        return step(objective, params, {}, batch)
+    online = name == "train_online"
+    supervise = (
+        supervise_online(scores(PAPER), PAPER) if online else supervise_once(GRID, RESEEDED_KEYS)
+    )
+    objective = generator_objective(
+        STUDENT, "imagenet", supervise, losses, prior=0.0 if online else 1.0
+    )
+    return step(objective, params, encoder if online else {}, batch)
+
+
+PROGRAMS = (
+    "generator",
+    "retrieval_applied",
+    "retrieval_kernel",
+    "retrieval_absorbing",
+    "retrieval_keys",
+    "warmup",
+    "train_online",
+    "train_once",
+)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_lowering(name, platform, params, batch):
+    function, arguments = program(name, params, batch)
+    exported = export.export(jax.jit(function), platforms=[platform])(*arguments)
+    assert exported.platforms == (platform,)
+    assert len(exported.mlir_module_serialized) > 1000
