@@ -91,7 +91,7 @@ class LabelCrops(Dataset):
 
 
 def label_loader(instances: Sequence[dict[str, Any]], crop: int) -> DataLoader:
-    """Lists of crops, a list a photograph, in order; the workers live on between passes."""
+    """Lists of crops as tensors, a list a photograph, in order; workers live on between passes."""
     crops = LabelCrops(instances, crop)
     return DataLoader(crops, batch_size=None, num_workers=WORKERS, persistent_workers=True)
 

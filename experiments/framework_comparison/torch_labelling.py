@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 Region = tuple[int, int, int, int]
+Vector = np.ndarray | Tensor
 
 
 def label_from_logits(
-    logits: Tensor, window_xyxy: np.ndarray, box_xyxy: np.ndarray, height: int, width: int
+    logits: Tensor, window_xyxy: Vector, box_xyxy: Vector, height: int, width: int
 ) -> dict[str, object]:
     """Logits [m,m] on a window -> {"size", "counts"}, cut at probability 0.5 and to the box."""
     patch, (x0, y0, x1, y1) = paste(logits, window_xyxy.tolist(), height, width)

@@ -125,8 +125,7 @@ def labelling(problem: Problem, compile: Compile) -> Case:
             waiting += crops
             while len(waiting) >= count:
                 batch, waiting = waiting[:count], waiting[count:]
-                images = torch.stack([torch.from_numpy(crop["image"]) for crop in batch])
-                logits = forward(_place(images)).cpu()
+                logits = forward(_place(torch.stack([crop["image"] for crop in batch]))).cpu()
                 labels += [
                     label_from_logits(row, crop["window"], crop["box"], *crop["size"])
                     for row, crop in zip(logits, batch, strict=True)
