@@ -84,6 +84,9 @@ def _vit(**changes: object) -> ml_collections.ConfigDict:
     vit.normalise = "imagenet"  # or "half": (x / 255 - 0.5) / 0.5
     vit.bf16 = False  # activations in bfloat16
     vit.remat = False  # recompute activations in the backward pass
+    # How values are mixed: "own" (keeps no maps), or "xla" or "cudnn" of
+    # jax.nn.dot_product_attention; cuDNN needs bf16 and an NVIDIA GPU, where it is untested.
+    vit.attention = "own"
     vit.update(changes)
     return vit
 
@@ -197,7 +200,7 @@ def _optimiser(**changes: object) -> ml_collections.ConfigDict:
     phase.epochs = 10.0  # [I]; fractions of one are possible
     phase.batch_size = 32  # over all devices [?]
     # Gradient accumulation: parts a device's share of a batch is cut into, one after the other. 0:
-    # one, but on a CPU parts of two crops, which is faster.
+    # one, but on a CPU parts of two crops (of an even share), which is faster.
     phase.microbatches = 0
     phase.learning_rate = 1.5e-6  # times the batch size [I]
     phase.decoder_rate = 1.0  # the decoder's learning rate over the encoder's [?]

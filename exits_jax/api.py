@@ -39,6 +39,7 @@ def label_image(
 
     Label propagation with the settings that measured best with DINOv2 (`RESEEDED_KEYS`, shape
     evidence); see the README for what to expect of the masks. For many images use the command line.
+    The first call may set XLA_FLAGS of this process (`exits_jax.cpu`).
 
     Args:
       image: RGB pixels uint8[h,w,3], or the path of an image file.

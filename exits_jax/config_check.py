@@ -71,6 +71,7 @@ for section in ("extractor", "generator"):
         f"{section}.stem": one_of("patch", "conv"),
         f"{section}.position_resize": one_of("pytorch", "jax"),
         f"{section}.normalise": one_of(*PIXEL_STATISTICS),
+        f"{section}.attention": one_of("own", "xla", "cudnn"),
     }
 for section in ("warmup", "train"):
     CHECKS |= {
@@ -91,6 +92,9 @@ def check_config(config: ConfigDict) -> None:
     if config.data.boxes and config.data.source == "tfds":
         raise UserError("data.boxes needs data.source=files: prepared data has its own instances")
     _check_layers(config)
+    for name in ("extractor", "generator"):
+        if config[name].attention == "cudnn" and not config[name].bf16:
+            raise UserError(f"{name}.attention is 'cudnn', which needs {name}.bf16 to be True")
     from_config.retrieval(config)  # checks itself when it is made
     for key in ("generator.prior", "loss.soft", "label.shape"):
         if operator.attrgetter(key)(config) and config.retrieval.decision != "log_ratio":

@@ -51,6 +51,7 @@ def vit(section: ConfigDict, crop_size: int, train_blocks: int = -1) -> ViT:
         position_resize=section.position_resize,
         dtype=jnp.bfloat16 if section.bf16 else jnp.float32,
         remat=section.remat,
+        attention=section.attention,
     )
     return network.clone(frozen_blocks=frozen_blocks(network, train_blocks))
 

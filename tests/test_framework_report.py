@@ -72,19 +72,41 @@ def test_share_is_of_the_fastest_matrix_product(results):
 
 
 def test_the_page_says_what_is_missing(results):
-    page = report.page(results, "picture.png")
+    page = report.page([results], "picture.png")
     assert "| generator | S | cpu | 100 / 200 / 300 | 400 / 500 / 600 | n/a | 2.50 | n/a |" in page
     assert "torch: no luck" in page
     assert "**" not in page
-    assert report.plot(results).startswith(b"\x89PNG")
+    assert report.plot([results]).startswith(b"\x89PNG")
 
 
 def test_a_busy_machine_and_a_smoke_run_are_said_first(results):
     results["load_before"] = 3.0
     results["settings"]["quick"] = True
-    page = report.page(results, "picture.png")
-    assert "smoke run" in page.splitlines()[2]
+    page = report.page([results], "picture.png")
+    assert page.index("smoke run") < page.index("Milliseconds per run")
     assert "**The machine was busy (load 3.0 on 2 cores)" in page
+
+
+def test_shares_of_a_step(results):
+    times = {"mean_field": 0.01, "extractor_attention": 0.2, "retrieval_applied": 0.05}
+    results["measurements"] += [record(row, "jax", [time]) for row, time in times.items()]
+    assert "| S | 1.0% | 25.0% |" in report.page([results], "picture.png")
+
+
+def test_another_device_keeps_its_section_and_other_rows_stay(results):
+    gpu = {**results, "measurements": [record("matmul", "jax", [0.01], device="GPU")]}
+    pipeline = record("input_pipeline", "jax", [1.0])
+    old = {**results, "measurements": [record("matmul", "jax", [9.0]), pipeline]}
+    failed = {**results, "measurements": [{"row": "matmul", "size": "S", "column": "jax"}]}
+    runs = bench.merged([gpu, failed, old], results)
+    assert [run["measurements"] for run in runs] == [
+        gpu["measurements"],
+        [pipeline, *results["measurements"]],
+    ]
+    other_batch = {**old, "settings": {**old["settings"], "batch": 2}}
+    assert bench.merged([other_batch], results) == [results]
+    page = report.page(runs, "picture.png")
+    assert page.index("## On GPU") < page.index("## On cpu")
 
 
 def test_every_round_begins_with_another_column():

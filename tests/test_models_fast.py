@@ -1,31 +1,38 @@
 """What was rewritten for speed computes what the plain form computes, and so do its gradients."""
 
+import os
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from exits_jax import cpu
+from exits_jax.models import attention, convolution
 from exits_jax.models.attention import mean_probability, mixed_values
 from exits_jax.models.convolution import convolve
 from exits_jax.models.embedding import PatchProjection
 from exits_jax.models.layers import anchored, gelu
+from exits_jax.training.parallel import automatic_microbatches
 
-B, N, HEADS, D = 2, 7, 3, 12
+B, N, D = 2, 7, 12
 
 
 def normal(seed, *shape):
     return jax.random.normal(jax.random.key(seed), shape)
 
 
-def plain_probability(query, key):
-    query, key = (x.reshape(B, N, HEADS, -1) for x in (query, key))
-    return jax.nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", query, key) * (D // HEADS) ** -0.5)
+def plain_probability(query, key, heads):
+    query, key = (x.reshape(B, N, heads, -1) for x in (query, key))
+    return jax.nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", query, key) * (D // heads) ** -0.5)
 
 
-def plain_attention(query, key, value):
-    value = value.reshape(B, N, HEADS, -1)
-    return jnp.einsum("bhqk,bkhd->bqhd", plain_probability(query, key), value).reshape(B, N, D)
+def plain_attention(query, key, value, heads):
+    value = value.reshape(B, N, heads, -1)
+    return jnp.einsum("bhqk,bkhd->bqhd", plain_probability(query, key, heads), value).reshape(
+        B, N, D
+    )
 
 
 def same(ours, theirs, arguments, rtol=1e-5):
@@ -42,15 +49,69 @@ def same(ours, theirs, arguments, rtol=1e-5):
         np.testing.assert_allclose(a, b, rtol, 1e-5)
 
 
-@pytest.mark.parametrize("kernel", ["own", "xla"])
-def test_attention_and_its_gradient(kernel):
+@pytest.mark.parametrize(("kernel", "heads"), [("own", 4), ("own", 3), ("xla", 3)])
+def test_attention_and_its_gradient(kernel, heads):
     arguments = [3 * normal(seed, B, N, D) for seed in range(3)]
-    same(lambda q, k, v: mixed_values(q, k, v, HEADS, kernel), plain_attention, arguments, 1e-4)
+    same(
+        lambda q, k, v: mixed_values(q, k, v, heads, kernel),
+        lambda q, k, v: plain_attention(q, k, v, heads),
+        arguments,
+        1e-4,
+    )
+
+
+def test_accelerators_compute_the_same_attention():
+    parts = [normal(seed, 4, 2, N, 3) for seed in range(3)]
+    mixed, denominator = jax.vmap(attention._forward_part)(parts)
+    for ours, theirs in zip(
+        (mixed, denominator), lax_map(attention._forward_part, parts), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, 1e-5, 1e-6)
+    kept = [*parts, mixed, denominator, normal(9, 4, 2, N, 3)]
+    both = (over(attention._backward_part, kept) for over in (vmap, lax_map))
+    for ours, theirs in zip(*both, strict=True):
+        np.testing.assert_allclose(ours, theirs, 1e-5, 1e-6)
+
+
+def vmap(function, parts):
+    return jax.vmap(function)(parts)
+
+
+def lax_map(function, parts):
+    return jax.lax.map(function, parts)
+
+
+def test_the_two_gradients_of_a_convolution_are_one():
+    x, gradient = normal(0, B, 5, 4, 3), normal(1, B, 5, 4, 6)
+    np.testing.assert_allclose(
+        convolution._to_kernel(x, gradient),
+        convolution._to_kernel_by_products(x, gradient),
+        1e-5,
+        1e-5,
+    )
+
+
+def test_bfloat16_stays_bfloat16_and_near():
+    """Activations in 16 bits: gradients of the same type, as right as 16 bits allow."""
+    cases = {
+        "attention": (lambda q, k, v: mixed_values(q, k, v, 4), [(B, N, D)] * 3),
+        "convolution": (convolve, [(B, 5, 4, 3), (3, 3, 3, 6)]),
+        "gelu": (gelu, [(B, N, D)]),
+    }
+    for name, (function, shapes) in cases.items():
+        wide = [normal(seed, *shape) for seed, shape in enumerate(shapes)]
+        every = tuple(range(len(wide)))
+        gradient = jax.grad(lambda *a, f=function: jnp.sum(f(*a).astype("f4") ** 2), every)
+        narrow = gradient(*(x.astype(jnp.bfloat16) for x in wide))
+        for ours, theirs in zip(narrow, gradient(*wide), strict=True):
+            assert ours.dtype == jnp.bfloat16, name
+            error = jnp.max(jnp.abs(ours.astype("f4") - theirs)) / jnp.max(jnp.abs(theirs))
+            assert error < 0.05, name
 
 
 def test_attention_does_not_overflow():
     query, key = (1e3 * normal(seed, B, N, D) for seed in range(2))
-    assert jnp.isfinite(mixed_values(query, key, key, HEADS)).all()
+    assert jnp.isfinite(mixed_values(query, key, key, 4)).all()
 
 
 def test_attention_keeps_no_map_for_the_backward_pass():
@@ -58,16 +119,16 @@ def test_attention_keeps_no_map_for_the_backward_pass():
 
     def kept(tokens):
         x = normal(0, 1, tokens, D)
-        _, backward = jax.vjp(lambda q: mixed_values(q, q, q, HEADS), x)
+        _, backward = jax.vjp(lambda q: mixed_values(q, q, q, 4), x)
         return sum(leaf.size for leaf in jax.tree.leaves(backward))
 
-    assert kept(64) == 2 * kept(32)
+    assert kept(64) == 2 * kept(32) > 0
 
 
 def test_mean_probability():
     query, key = (normal(seed, B, N, D) for seed in range(2))
-    found = mean_probability(query, key, HEADS)
-    np.testing.assert_allclose(found, plain_probability(query, key).mean(axis=1), 1e-5, 1e-6)
+    found = mean_probability(query, key, 4)
+    np.testing.assert_allclose(found, plain_probability(query, key, 4).mean(axis=1), 1e-5, 1e-6)
 
 
 @pytest.mark.parametrize("cells", [(5, 4), (1, 1)])
@@ -99,3 +160,21 @@ def test_gelu_is_exact():
 
 def test_an_anchor_changes_nothing():
     same(lambda x: jnp.sin(anchored(x)), jnp.sin, [normal(0, B, N, D)])
+
+
+def test_eigen_is_preferred_and_the_user_has_the_last_word(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--their=1")
+    cpu.prefer_eigen()
+    assert os.environ["XLA_FLAGS"] == f"{cpu.FLAG} --their=1"
+    monkeypatch.setenv("XLA_FLAGS", f"{cpu.FLAG}LIBRARY_FUSION_TYPE_DOT")
+    cpu.prefer_eigen()
+    assert os.environ["XLA_FLAGS"] == f"{cpu.FLAG}LIBRARY_FUSION_TYPE_DOT"
+    monkeypatch.delenv("XLA_FLAGS")
+    monkeypatch.setattr(cpu.jaxlib, "__version__", "9.9.9")
+    cpu.prefer_eigen()
+    assert "XLA_FLAGS" not in os.environ
+
+
+@pytest.mark.parametrize(("share", "parts"), [(0, 1), (1, 1), (2, 1), (3, 1), (8, 4)])
+def test_automatic_microbatches_are_of_two_crops(share, parts):
+    assert automatic_microbatches(share) == parts

@@ -106,7 +106,7 @@ def _backward_part(part: tuple[Array, ...]) -> tuple[Array, Array, Array]:
     kind, scale = query.dtype, query.shape[-1] ** -0.5
     probability = jnp.exp(_logits(query, key) - denominator[..., None])
     to_value = _product("hqk,hqd->hkd", probability.astype(kind), gradient)
-    inner = jnp.sum(gradient * mixed, axis=-1, keepdims=True, dtype=jnp.float32)
+    inner = _product("hqd,hqd->hq", gradient, mixed)[..., None]
     slope = _product("hqd,hkd->hqk", gradient, value) - inner
     to_logits = (probability * slope).astype(kind)
     to_query = scale * _product("hqk,hkd->hqd", to_logits, key)
@@ -123,7 +123,10 @@ _product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
 
 
 def _by_platform(function: Callable[[Any], Any], parts: Any) -> Any:
-    """One part after the other on a CPU, all at once elsewhere; decided where code is made."""
+    """One part after the other on a CPU, all at once elsewhere; decided where code is made.
+
+    A loop cannot be cut along a sharded batch: several devices of a CPU want pmap, not jit.
+    """
     return jax.lax.platform_dependent(
         parts, cpu=lambda xs: jax.lax.map(function, xs), default=jax.vmap(function)
     )

@@ -58,9 +58,10 @@ def parallel_step(
 def automatic_microbatches(share: int) -> int:
     """Into how many parts a device should cut its `share` of a batch: one, but on a CPU.
 
-    There two crops at a time take two thirds of the time and half of the memory of eight.
+    There two crops at a time take four fifths of the time of eight, and half of the memory; an odd
+    share stays whole, because crops one by one are slower.
     """
-    return share // slice_size(share)
+    return share // slice_size(share) if share and share % 2 == 0 else 1
 
 
 def replicate(tree: Params, kind: str, devices: list[jax.Device]) -> Params:
@@ -95,7 +96,11 @@ def _pmap(step: Step, devices: list[jax.Device]) -> Step:
 
 
 def _jit(step: Step, devices: list[jax.Device]) -> Step:
-    """The compiler cuts the work along the sharded batch and adds the sums up by itself."""
+    """The compiler cuts the work along the sharded batch and adds the sums up by itself.
+
+    But on several devices of a CPU, where attention is a loop over images, which it cannot cut:
+    each device then does the work of all, and pmap is faster.
+    """
     mesh = _mesh(devices)
     everywhere = NamedSharding(mesh, PartitionSpec())
     along_batch = NamedSharding(mesh, PartitionSpec(AXIS))

@@ -22,13 +22,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from exits_jax.files import write_bytes, write_json
-from experiments.framework_comparison.report import page, plot
+from experiments.framework_comparison.report import device_of, page, plot
 from experiments.framework_comparison.rows import COLUMNS, ROWS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGE = "experiments.framework_comparison"
 NAME, RESULTS = "framework_comparison", "experiments/results"
 SIZES = ("Ti", "S", "B")
+SHAPES = ("crop", "patch", "batch")  # settings on which times depend
 QUICK = {"sizes": ["Ti"], "rounds": 1, "crop": 112, "batch": 2, "seconds": 1.0}
 # A process that has not ended by then is stuck: compilation comes on top of the timed runs.
 PATIENCE_S = 900.0
@@ -129,6 +130,32 @@ def prepare(sizes: Sequence[str], given: argparse.Namespace, folder: pathlib.Pat
     return problems
 
 
+def merged(earlier: Sequence[dict], results: dict[str, Any]) -> list[dict]:
+    """All runs: those of other machines and devices as they are, then this one.
+
+    What this machine measured earlier with the same settings, and not now, is kept.
+    """
+    same = [run for run in earlier if _place(run) == _place(results)]
+    now = {_line(record) for record in results["measurements"]}
+    kept = [
+        record
+        for run in same
+        if all(run["settings"][name] == results["settings"][name] for name in SHAPES)
+        for record in run["measurements"]
+        if _line(record) not in now
+    ]
+    rest = [run for run in earlier if run not in same and device_of(run) is not None]
+    return [*rest, {**results, "measurements": [*kept, *results["measurements"]]}]
+
+
+def _place(run: Mapping[str, Any]) -> tuple[str, str | None]:
+    return run["machine"]["processor"], device_of(run)
+
+
+def _line(record: Mapping[str, Any]) -> tuple[str, str, str]:
+    return record["row"], record["size"], record["column"]
+
+
 def machine() -> dict[str, Any]:
     """Processor, cores, memory, versions, and nothing that names a host."""
     cpuinfo = pathlib.Path("/proc/cpuinfo")
@@ -175,16 +202,19 @@ def main() -> int:
         "load_before": os.getloadavg()[0],
         "measurements": [],
     }
+    kept = output / f"{NAME}.json"
+    earlier = json.loads(kept.read_text()).get("runs", []) if kept.exists() else []
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         problems = prepare(given.sizes, given, folder)
         for record in measurements(plan(given.rows, given.sizes), problems, given, folder):
             results["measurements"].append(record)
             results["load_after"] = os.getloadavg()[0]
-            write_json(output / f"{NAME}.json", results, indent=1)
-    text = page(results, f"{NAME}.png")
+            runs = merged(earlier, results)
+            write_json(kept, {"runs": runs}, indent=1)
+    text = page(runs, f"{NAME}.png")
     write_bytes(output / f"{NAME}.md", text.encode())
-    write_bytes(output / f"{NAME}.png", plot(results))
+    write_bytes(output / f"{NAME}.png", plot(runs))
     print(text)
     return int(any("log" in record for record in results["measurements"]))
 

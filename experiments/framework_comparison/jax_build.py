@@ -17,9 +17,9 @@ from experiments.framework_comparison.prepare import flax_params
 from experiments.framework_comparison.problem import Problem
 
 
-def vit_of(problem: Problem, frozen_blocks: int = 0) -> ViT:
+def vit_of(problem: Problem, frozen_blocks: int = 0, attention: str = "own") -> ViT:
     """The network of the problem."""
-    return ViT(**problem.spec["vit"], frozen_blocks=frozen_blocks)
+    return ViT(**problem.spec["vit"], frozen_blocks=frozen_blocks, attention=attention)
 
 
 def settings_of(problem: Problem, source: str, **changes: Any) -> RetrievalSettings:
@@ -34,10 +34,10 @@ def clean_image(problem: Problem) -> jax.Array:
     return normalise(problem.batch["image"], problem.spec["pixels"])
 
 
-def objective_of(problem: Problem, name: str) -> tuple[Objective, Any, Any]:
+def objective_of(problem: Problem, name: str, attention: str = "own") -> tuple[Objective, Any, Any]:
     """One of `OBJECTIVES`, its trained parameters, and the frozen ones."""
     spec, form = problem.spec, "paper" if name == "warmup" else name
-    network = vit_of(problem, problem.frozen_blocks(form))
+    network = vit_of(problem, problem.frozen_blocks(form), attention)
     weights, pixels = LossSettings(**spec["losses"][form]), spec["pixels"]
     student, grid = Generator(network), problem.grid
     params = flax_params(problem.generator)
@@ -52,7 +52,7 @@ def objective_of(problem: Problem, name: str) -> tuple[Objective, Any, Any]:
         supervise, extractor = supervise_once(grid, settings), {}
     else:
         scores_of = crop_scores(
-            attend(vit_of(problem), pixels),
+            attend(vit_of(problem, attention=attention), pixels),
             depth=network.depth,
             class_token=network.class_token,
             grid=grid,

@@ -117,12 +117,13 @@ def mean_field(problem: Problem) -> Case:
 
 
 def generator(problem: Problem) -> Case:
-    network, pixels = Generator(vit_of(problem)), problem.spec["pixels"]
-    return _forward(
-        lambda params, image: network.apply({"params": params}, normalise(image, pixels)),
-        flax_params(problem.generator),
-        problem.batch["image"],
-    )
+    def forward(attention: str) -> Callable[..., Any]:
+        network = Generator(vit_of(problem, attention=attention))
+        return lambda params, image: network.apply(
+            {"params": params}, normalise(image, problem.spec["pixels"])
+        )
+
+    return _forward(forward, flax_params(problem.generator), problem.batch["image"])
 
 
 def train_step(problem: Problem) -> Case:
@@ -186,24 +187,26 @@ def _compiled(
     )
 
 
-def _forward(function: Callable[..., Any], params: Any, image: np.ndarray) -> Case:
-    """A network's forward pass as the package runs it; FLOPs are those of the whole batch."""
+def _forward(function: Callable[[str], Callable], params: Any, image: np.ndarray) -> Case:
+    """A network's forward pass as the package runs it, by the kernel of its attention.
+
+    FLOPs are counted without loops: over the whole batch, and with XLA's attention.
+    """
     placed = jax.device_put((params, image))
-    compiled = jit_in_slices(function).lower(*placed).compile()
+    compiled = jit_in_slices(function("own")).lower(*placed).compile()
     return Case(
         lambda: jax.block_until_ready(compiled(*placed)),
         len(image),
-        lambda: jax.jit(function).lower(*placed).cost_analysis()["flops"],
+        lambda: jax.jit(function("xla")).lower(*placed).cost_analysis()["flops"],
     )
 
 
 def _extractor(problem: Problem, **asked: tuple[int, ...]) -> Case:
-    run = attend(vit_of(problem), problem.spec["pixels"])
-    return _forward(
-        lambda params, image: run(params, image, **asked),
-        flax_params(problem.extractor),
-        problem.batch["image"],
-    )
+    def forward(attention: str) -> Callable[..., Any]:
+        run = attend(vit_of(problem, attention=attention), problem.spec["pixels"])
+        return lambda params, image: run(params, image, **asked)
+
+    return _forward(forward, flax_params(problem.extractor), problem.batch["image"])
 
 
 def _attention_retrieval(problem: Problem, form: str) -> Case:
@@ -241,7 +244,7 @@ def _step(problem: Problem, name: str) -> Case:
     count = len(batch["image"])
     rate, parts = problem.spec["teacher_rate"], automatic_microbatches(count)
     pure = make_step(objective, optimiser, teacher_rate=rate, microbatches=parts)
-    whole = make_step(objective, optimiser, teacher_rate=rate)
+    whole = make_step(objective_of(problem, name, "xla")[0], optimiser, teacher_rate=rate)
     step = parallel_step(lambda axis: pure, "jit", devices, count, parts)
     placed = replicate(frozen, "jit", devices)
     states = [replicate(init_state(trained, optimiser), "jit", devices)]

@@ -2,7 +2,7 @@
 
 import io
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
@@ -11,6 +11,7 @@ from experiments.framework_comparison.rows import COLUMNS, MATMUL_SIDE, ROWS
 
 OTHERS = COLUMNS[1:]
 ABSENT = "n/a"
+RETRIEVAL = ("retrieval_applied", "any")
 BUSY = 0.25  # load per core before the first measurement, from where on numbers are not to be had
 
 
@@ -106,35 +107,49 @@ def matmul_rate(found: Sequence[Line]) -> float | None:
     return max(best, default=None)
 
 
-def page(results: Mapping[str, Any], picture: str) -> str:
+def page(runs: Sequence[Mapping[str, Any]], picture: str) -> str:
     """The whole Markdown page.
 
     Args:
-      results: what `bench.py` keeps in its JSON file.
+      runs: one of each device, as `bench.py` keeps them in its JSON file.
       picture: file name of the plot beside it.
     """
-    found, settings = lines(results["measurements"]), results["settings"]
-    rate = matmul_rate(found)
+    names = dict.fromkeys(record["row"] for run in runs for record in run["measurements"])
+    sections = "\n".join(_section(run) for run in runs)
     return f"""# JAX and PyTorch side by side
-{_warnings(results)}
-The package against its counterpart in PyTorch (`experiments/framework_comparison`), whose results
-`framework_parity.md` holds to be the same. float32; crops of {settings["crop"]} px, patches of \
-{settings["patch"]}, batches of
-{settings["batch"]}; {settings["rounds"]} rounds, each row and column in a process of its own, the \
-columns in turn; up to
-{settings["seconds"]:g} s of timed runs per process after one that compiles.
 
-{_machine(results)}
+The package against its counterpart in PyTorch (`experiments/framework_comparison`), whose results
+`framework_parity.md` holds to be the same. float32; each row and column in a process of its own,
+the columns in turn. The command adds or replaces the section of the device it runs on.
 
 ![ratio of times]({picture})
 
-## Time
+{sections}
+## Rows
+
+{_rows(names)}
+"""
+
+
+def _section(results: Mapping[str, Any]) -> str:
+    """What was measured on one device."""
+    found, settings = lines(results["measurements"]), results["settings"]
+    rate = matmul_rate(found)
+    return f"""## On {device_of(results)}
+{_warnings(results)}
+Crops of {settings["crop"]} px, patches of {settings["patch"]}, batches of {settings["batch"]}; \
+{settings["rounds"]} round{"s" * (settings["rounds"] > 1)}; up to
+{settings["seconds"]:g} s of timed runs per process (three at least) after one that compiles.
+
+{_machine(results)}
+
+### Time
 
 Milliseconds per run: minimum / median / maximum. Ratios are of medians; above 1 JAX is faster.
 
 {time_table(found)}
 
-## Throughput, first result, memory, arithmetic
+{_shares(found)}### Throughput, first result, memory, arithmetic
 
 "First result": seconds from the loaded problem to the first result of a fresh process, compilation
 included. Memory: peak of the process. GFLOP: operations of a run by XLA's count; share: of the
@@ -144,10 +159,40 @@ the row was not measured.
 
 {detail_table(found, rate)}
 
-{_errors(found)}## Rows
+{_errors(found)}"""
 
-{_rows(found)}
+
+def device_of(results: Mapping[str, Any]) -> str | None:
+    """What a run was measured on, by the name its framework gives it; None: nothing succeeded."""
+    found = (record["device"] for record in results["measurements"] if "device" in record)
+    return next(found, None)
+
+
+def _shares(found: Sequence[Line]) -> str:
+    """CRF and retrieval as shares of the paper's training step in JAX; nothing without a step."""
+    if not any(line.row == "train_step" for line in found):
+        return ""
+    return f"""### What of a training step goes where
+
+{shares_table(found)}
+
+The CRF's share is `mean_field`'s time over that of `train_step`, retrieval's that of
+`extractor_attention` and `retrieval_applied`. With `retrieval.when = "once"` a step
+(`train_step_residual`) has neither.
+
 """
+
+
+def shares_table(found: Sequence[Line]) -> str:
+    """The shares by size."""
+    medians = {(line.row, line.size): line.cells["jax"].median for line in found}
+    body = []
+    for size in (line.size for line in found if line.row == "train_step"):
+        step, crf = medians["train_step", size], medians.get(("mean_field", "any"))
+        parts = [medians.get(("extractor_attention", size)), medians.get(RETRIEVAL)]
+        retrieval = sum(parts) if all(parts) else None
+        body.append([size, *(_shown(x and step and x / step, ".1%") for x in (crf, retrieval))])
+    return _markdown(["size", "CRF", "retrieval in every step"], body, left=1)
 
 
 def time_table(found: Sequence[Line]) -> str:
@@ -190,9 +235,9 @@ def detail_table(found: Sequence[Line], rate: float | None) -> str:
     return _markdown(head, body, left=2)
 
 
-def plot(results: Mapping[str, Any]) -> bytes:
-    """Bars of the ratios, as a PNG."""
-    found = lines(results["measurements"])
+def plot(runs: Sequence[Mapping[str, Any]]) -> bytes:
+    """Bars of the ratios, as a PNG; the runs below each other."""
+    found = [line for run in runs for line in lines(run["measurements"])]
     height = 1.2 + 0.42 * len(found)
     figure = Figure(figsize=(9, height), layout="constrained")
     axes = figure.subplots()
@@ -205,12 +250,12 @@ def plot(results: Mapping[str, Any]) -> bytes:
         labels = [f"{ratio:.2f}" for ratio in ratios.values()]
         axes.bar_label(bars, labels, padding=3, fontsize=7)
     axes.axvline(1.0, color="black", linewidth=1)
-    axes.set_yticks(range(len(found)), [f"{line.row} {line.size}" for line in found], fontsize=8)
+    axes.set_yticks(range(len(found)), list(map(_title, found)), fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.margins(x=0.12)
     axes.set_xlabel("PyTorch's median time over JAX's; right of the line JAX is faster")
-    axes.set_title(_machine(results).replace("\n", " "), fontsize=7, wrap=True)
+    axes.set_title("\n".join(map(_machine, runs)), fontsize=7, wrap=True)
     axes.legend(fontsize=8)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=120)
@@ -254,12 +299,16 @@ def _errors(found: Sequence[Line]) -> str:
     )
     if not texts:
         return ""
-    return "## Not measured\n\n" + "\n".join(f"* {text}" for text in texts) + "\n\n"
+    return "### Not measured\n\n" + "\n".join(f"* {text}" for text in texts) + "\n\n"
 
 
-def _rows(found: Sequence[Line]) -> str:
+def _title(line: Line) -> str:
+    """Of a line's bars."""
+    return " ".join([line.row, line.size, *([] if line.device == "cpu" else [line.device])])
+
+
+def _rows(names: Iterable[str]) -> str:
     """What each row times."""
-    names = dict.fromkeys(line.row for line in found)
     return "\n".join(f"* `{name}`: {ROWS[name].what}" for name in names)
 
 

@@ -125,12 +125,17 @@ def labelling(problem: Problem, compile: Compile) -> Case:
             waiting += crops
             while len(waiting) >= count:
                 batch, waiting = waiting[:count], waiting[count:]
-                logits = forward(_place(torch.stack([crop["image"] for crop in batch]))).cpu()
-                labels += [
-                    label_from_logits(row, crop["window"], crop["box"], *crop["size"])
-                    for row, crop in zip(logits, batch, strict=True)
-                ]
+                labels += label(batch)
+        if waiting:  # a full batch, so that nothing is compiled again
+            labels += label(waiting + waiting[-1:] * (count - len(waiting)))[: len(waiting)]
         return labels
+
+    def label(batch: list[dict]) -> list[dict]:
+        logits = forward(_place(torch.stack([crop["image"] for crop in batch]))).cpu()
+        return [
+            label_from_logits(row, crop["window"], crop["box"], *crop["size"])
+            for row, crop in zip(logits, batch, strict=True)
+        ]
 
     return Case(run, len(instances))
 
