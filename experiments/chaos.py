@@ -31,6 +31,7 @@ from absl import app, flags
 
 from exits_jax.evaluation.tables import markdown
 from exits_jax.files import write_bytes
+from exits_jax.training.logs import CLOCKED
 from experiments.machine import machine
 from experiments.synthetic import write_synthetic
 
@@ -143,7 +144,7 @@ def digests(job: Job, workdir: pathlib.Path) -> dict[str, str]:
     found = {name: hashlib.sha256((workdir / name).read_bytes()).hexdigest() for name in job.files}
     if job.mode == "train":
         rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-        rows = [{k: v for k, v in row.items() if k != "crops_per_second"} for row in rows]
+        rows = [{k: v for k, v in row.items() if k not in CLOCKED} for row in rows]
         found["metrics.jsonl"] = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
     return found
 

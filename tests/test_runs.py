@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 from exits_jax import command_line
 from exits_jax.annotations import decode_segmentation, encode_rle
 from exits_jax.evaluation.summary import METRICS
+from exits_jax.training.logs import CLOCKED
 from tests.pictures import SIZE, write_document, write_pictures
 
 CONFIG = str(pathlib.Path(__file__).parent / "tiny_config.py")
@@ -223,7 +224,7 @@ def test_interrupted_training_resumes_bit_for_bit(
 
     def lines(folder):
         rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-        return [{k: v for k, v in r.items() if k != "crops_per_second"} for r in rows]
+        return [{k: v for k, v in r.items() if k not in CLOCKED} for r in rows]
 
     assert lines(workdir) == lines(finished)
 

@@ -14,6 +14,9 @@ from tensorboardX.summary import scalar
 from exits_jax.errors import UserError
 from exits_jax.files import write_bytes
 
+# Numbers of a line that a clock made: the others are the same in a run that was interrupted.
+CLOCKED = ("crops_per_second", "waiting_for_data")
+
 
 class MetricsLog:
     """Appends one line a call to `metrics.jsonl` and the same numbers to TensorBoard.
