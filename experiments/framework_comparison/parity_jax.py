@@ -9,7 +9,6 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +17,7 @@ from exits_jax.annotations.regions import encode_in_image
 from exits_jax.labelling.paste import binary_mask, paste_probability
 from exits_jax.losses import crf_loss, mean_field, mil_loss, point_loss
 from exits_jax.models import Generator, MaskDecoder
+from exits_jax.models.convolution import Conv3x3
 from exits_jax.models.layers import Block
 from exits_jax.models.params_io import flatten
 from exits_jax.networks import attend
@@ -166,7 +166,7 @@ def generator(problem: Problem, given: Results) -> Results:
         return MaskDecoder(network.encoder.width).apply(
             {"params": params},
             features,
-            capture_intermediates=lambda module, _: isinstance(module, nn.Conv),
+            capture_intermediates=lambda module, _: isinstance(module, Conv3x3),
         )
 
     logits, state = decode(params["decoder"], given["features:final"])
