@@ -13,8 +13,12 @@ os.environ["XLA_FLAGS"] = (
 os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="exits_jax_tests_")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
+import jax
 import pytest
 from jaxtyping import install_import_hook
+
+# Not in this process: XLA crashed as it loaded a program for four devices that it had saved itself.
+jax.config.update("jax_enable_compilation_cache", False)
 
 install_import_hook("exits_jax", "beartype.beartype")
 

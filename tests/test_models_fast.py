@@ -61,13 +61,13 @@ def test_attention_and_its_gradient(kernel, heads):
 
 
 def test_accelerators_compute_the_same_attention():
-    parts = [normal(seed, 4, 2, N, 3) for seed in range(3)]
-    mixed, denominator = jax.vmap(attention._forward_part)(parts)
+    parts = tuple(normal(seed, 4, 2, N, 3) for seed in range(3))
+    mixed, denominator = vmap(attention._forward_part, parts)
     for ours, theirs in zip(
         (mixed, denominator), lax_map(attention._forward_part, parts), strict=True
     ):
         np.testing.assert_allclose(ours, theirs, 1e-5, 1e-6)
-    kept = [*parts, mixed, denominator, normal(9, 4, 2, N, 3)]
+    kept = (*parts, mixed, denominator, normal(9, 4, 2, N, 3))
     both = (over(attention._backward_part, kept) for over in (vmap, lax_map))
     for ours, theirs in zip(*both, strict=True):
         np.testing.assert_allclose(ours, theirs, 1e-5, 1e-6)
