@@ -69,7 +69,7 @@ def generator_objective(
         if weights.crf:
             tutor = merge_params(teacher, frozen["generator"])
             tutor_logits = generator.apply({"params": tutor}, clean) + start
-            parts["crf"] = _crf(logits, tutor_logits, clean, batch, weights)
+            parts["crf"] = crf_part(logits, tutor_logits, clean, batch, weights)
         return _weighted(parts, weights), parts
 
     return objective
@@ -140,14 +140,22 @@ def box_masks(
     return inside_box(box_xyxy, valid_xyxy, side).reshape(-1, side, side)
 
 
-def _crf(
+def crf_part(
     logits: Float[Array, "b m m"],
     teacher_logits: Float[Array, "b m m"],
     image: Float[Array, "b s s 3"],
     batch: Batch,
     weights: LossSettings,
 ) -> Float[Array, " b"]:
-    """Dice between the mask in the box and the mean field of the student's and teacher's mean."""
+    """Dice between the mask in the box and the mean field of the student's and teacher's mean.
+
+    Args:
+      logits: the student's.
+      teacher_logits: the teacher's.
+      image: normalised.
+      batch: its boxes are read.
+      weights: sweeps and sigma of the mean field are read.
+    """
     b, side, _ = logits.shape
     box_mask = box_masks(batch["box_xyxy"], batch["valid_xyxy"], side)
     valid = box_masks(batch["valid_xyxy"], batch["valid_xyxy"], side)
