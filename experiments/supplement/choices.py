@@ -20,6 +20,7 @@ from experiments.supplement.protocol import (
     GENERATOR_SIZE,
     MARGIN,
     RETRIEVAL_SIZE,
+    Extractor,
     Sets,
     arguments,
     calibrated,
@@ -66,7 +67,8 @@ def main(table: Table, description: str | None) -> None:
     generators = page.ledger((table.key, "seed"), "_generators")
 
     def retrieve(row: str, name: str) -> dict[str, float]:
-        return _retrieval(args.cache, sets, table, row, name)
+        found = retrieval_figures(args.cache, sets, table.settings, row, name)
+        return found | {"walk_ms": 1e3 * _walk_seconds(table.settings[row])}
 
     def generate(row: str, seed: int) -> dict[str, float]:
         return _generator(args.cache, sets, table, row, seed)
@@ -108,17 +110,33 @@ def main(table: Table, description: str | None) -> None:
     )
 
 
-def _retrieval(cache: str, sets: Sets, table: Table, row: str, name: str) -> dict[str, float]:
-    """Retrieval of one row on `tune` or `val`; thresholds from `train`."""
-    settings = dict(table.settings)
-    known = scores_of(cache, sets.train.take(range(CALIBRATION)), settings, RETRIEVAL_SIZE)[row]
+def retrieval_figures(
+    cache: str,
+    sets: Sets,
+    settings: Mapping[str, RetrievalSettings],
+    row: str,
+    name: str,
+    extractor: Extractor = Extractor(),  # noqa: B008 -- immutable
+    size: int = RETRIEVAL_SIZE,
+) -> dict[str, float]:
+    """Retrieval of one row on `tune` or `val`; thresholds from `train`.
+
+    Args:
+      cache: folder.
+      sets: of instances.
+      settings: all rows; what the cache lacks of them is computed together.
+      row: the one to measure.
+      name: of the set to measure on.
+      extractor: of the similarity.
+      size: side of the crops.
+    """
+    known = scores_of(cache, sets.train.take(range(CALIBRATION)), settings, size, extractor)[row]
     chosen = getattr(sets, name)
-    scores = scores_of(cache, chosen, settings, RETRIEVAL_SIZE)[row]
+    scores = scores_of(cache, chosen, settings, size, extractor)[row]
     grid = round(scores.score.shape[1] ** 0.5)
     tau_fg, tau_bg = calibrated(known, settings[row])
     shares = object_shares(chosen, grid, MARGIN)
-    found = measure(scores, chosen, shares, tau_fg=tau_fg, tau_bg=tau_bg, margin=MARGIN)
-    return {**found._asdict(), "walk_ms": 1e3 * _walk_seconds(settings[row])}
+    return measure(scores, chosen, shares, tau_fg=tau_fg, tau_bg=tau_bg, margin=MARGIN)._asdict()
 
 
 def _walk_seconds(settings: RetrievalSettings) -> float:

@@ -46,12 +46,20 @@ class Ledger:
         with track(label, len(runs)) as progress:
             progress.skip(len(runs) - len(missing))
             for run in missing:
-                self._add(run, execute(*run))
+                self._rows.append(self._row(run, execute(*run)))
+                self._write()
                 progress.advance(1)
 
-    def _add(self, run: tuple[Any, ...], values: Mapping[str, Any]) -> None:
+    def replace(self, rows: Mapping[tuple[Any, ...], Mapping[str, Any]]) -> None:
+        """Drops what there was and writes these rows."""
+        self._rows = [self._row(run, values) for run, values in rows.items()]
+        self._write()
+
+    def _row(self, run: tuple[Any, ...], values: Mapping[str, Any]) -> Row:
         named = dict(zip(self._keys, self._name(run), strict=True))
-        self._rows.append(named | {name: _written(value) for name, value in values.items()})
+        return named | {name: _written(value) for name, value in values.items()}
+
+    def _write(self) -> None:
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, list(self._rows[0]), lineterminator="\n")
         writer.writeheader()

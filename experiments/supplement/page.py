@@ -105,6 +105,6 @@ def ordering(ours: Mapping[str, float], paper: Mapping[str, float], noise: float
         verdict = "confirmed in part"
     return (
         f"**The paper's ordering is {verdict} here**: of its pairs of rows {right} are ordered"
-        f" alike, {wrong} the other way, {tied} differ by no more than the noise ({noise:.3f}); best here"
-        f" {best}, in the paper {paper_best}."
+        f" alike, {wrong} the other way, {tied} differ by no more than the noise"
+        f" ({noise:.3f}); best here {best}, in the paper {paper_best}."
     )

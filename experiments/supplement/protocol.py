@@ -5,10 +5,11 @@ others of other photographs, and val2017 is only ever reported.
 """
 
 import argparse
+import functools
 import hashlib
 import io
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -18,10 +19,11 @@ from jaxtyping import Float
 
 from exits_jax.data.labelling import label_batches
 from exits_jax.files import write_bytes
-from exits_jax.models import normalise
+from exits_jax.models import ViT, normalise
 from exits_jax.models.backbones import BACKBONES, DEFAULT, backbone_vit, load_backbone
 from exits_jax.progress import track
 from exits_jax.retrieval import RetrievalSettings, Scores, calibrate_thresholds
+from exits_jax.training.state import Params
 from experiments.retrieval_measures import Examples, examples, score_all
 
 MARGIN = 0.3  # of the labelling crop, share of the box's half-size per side
@@ -72,16 +74,45 @@ def read_sets(root: str) -> Sets:
     )
 
 
-def kept(folder: str, name: str, facts: Any, make: Callable[[], Mapping[str, np.ndarray]]) -> dict:
-    """Arrays from `folder`, or made and put there; `facts` is all that they depend on."""
+def _path(folder: str, name: str, facts: Any) -> pathlib.Path:
+    """Where something is kept that depends on `facts` and on nothing else."""
     digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
-    path = pathlib.Path(folder) / f"{name}-{digest}.npz"
-    if not path.exists():
-        buffer = io.BytesIO()
-        np.savez(buffer, **make())
-        write_bytes(path, buffer.getvalue())
+    return pathlib.Path(folder) / f"{name}-{digest}.npz"
+
+
+def _save(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
     with np.load(path) as file:
         return dict(file)
+
+
+class Extractor(NamedTuple):
+    """A similarity extractor.
+
+    Fields:
+      weights: a name of `backbones.BACKBONES`, or "random" (of the default's shape).
+      params: other parameters than the published ones.
+      trained: what `params` are, for the cache.
+    """
+
+    weights: str = DEFAULT
+    params: Any = None
+    trained: str = ""
+
+    def load(self) -> tuple[ViT, Params, str]:
+        """Network, parameters and normalisation of its input."""
+        if self.weights == "random":
+            vit = backbone_vit(DEFAULT)
+            image = jnp.zeros((1, 2 * vit.patch, 2 * vit.patch, 3))
+            return vit, vit.init(jax.random.key(0), image)["params"], "imagenet"
+        vit, published = load_backbone(self.weights)
+        params = published if self.params is None else self.params
+        return vit, params, BACKBONES[self.weights].pixels
 
 
 def scores_of(
@@ -89,54 +120,28 @@ def scores_of(
     chosen: Examples,
     settings: Mapping[str, RetrievalSettings],
     size: int,
-    backbone: str = DEFAULT,
-    params: Any = None,
-    trained: str = "",
+    extractor: Extractor = Extractor(),  # noqa: B008 -- immutable
 ) -> dict[str, Scores]:
-    """`score_all` under every setting, computed once.
+    """`score_all` under every setting; what the cache lacks is computed in one pass.
 
     Args:
       folder: the cache.
       chosen: instances.
       settings: by name.
       size: side of a crop in pixels.
-      backbone: a name of `backbones.BACKBONES`, or "random".
-      params: in place of the published ones.
-      trained: what `params` are, for the cache.
+      extractor: of the similarity.
     """
-
-    def make() -> dict[str, np.ndarray]:
-        vit, published = extractor(backbone)
-        pixels = "imagenet" if backbone == "random" else BACKBONES[backbone].pixels
+    facts = (ids(chosen), size, MARGIN, extractor.weights, extractor.trained)
+    paths = {name: _path(folder, "scores", (*facts, one)) for name, one in settings.items()}
+    missing = {name: settings[name] for name, path in paths.items() if not path.exists()}
+    if missing:
+        vit, params, pixels = extractor.load()
         found = score_all(
-            chosen.instances,
-            settings,
-            vit,
-            published if params is None else params,
-            size=size,
-            margin=MARGIN,
-            pixels=pixels,
+            chosen.instances, missing, vit, params, size=size, margin=MARGIN, pixels=pixels
         )
-        return {
-            f"{name}/{field}": value
-            for name, scores in found.items()
-            for field, value in scores._asdict().items()
-        }
-
-    facts = (ids(chosen), sorted(settings.items()), size, backbone, trained, MARGIN)
-    arrays = kept(folder, "scores", facts, make)
-    return {
-        name: Scores(*(arrays[f"{name}/{field}"] for field in Scores._fields)) for name in settings
-    }
-
-
-def extractor(backbone: str) -> tuple[Any, Any]:
-    """A published ViT with its parameters, or one of the default's shape with random ones."""
-    if backbone != "random":
-        return load_backbone(backbone)
-    vit = backbone_vit(DEFAULT)
-    image = jnp.zeros((1, 2 * vit.patch, 2 * vit.patch, 3))
-    return vit, vit.init(jax.random.key(0), image)["params"]
+        for name, scores in found.items():
+            _save(paths[name], scores._asdict())
+    return {name: Scores(**_load(path)) for name, path in paths.items()}
 
 
 def ids(chosen: Examples) -> list[int]:
@@ -157,25 +162,34 @@ class Crops(NamedTuple):
     batch: dict[str, np.ndarray]  # the keys of `exits_jax.data.batches`
 
 
+@functools.cache
+def _read_crops(path: pathlib.Path) -> Crops:
+    """Kept in memory: every run of a sweep reads the same crops."""
+    batch = _load(path)
+    return Crops(batch.pop("features"), batch)
+
+
 def crops_of(folder: str, chosen: Examples, size: int = GENERATOR_SIZE) -> Crops:
     """The crops and their features, computed once."""
+    path = _path(folder, "crops", (ids(chosen), size, MARGIN))
+    if not path.exists():
+        _save(path, _crops(chosen, size))
+    return _read_crops(path)
 
-    def make() -> dict[str, np.ndarray]:
-        vit, params = load_backbone(DEFAULT)
 
-        @jax.jit
-        def forward(image: jax.Array) -> jax.Array:
-            return vit.apply({"params": params}, normalise(image))[0]
+def _crops(chosen: Examples, size: int) -> dict[str, np.ndarray]:
+    """Rows of `Crops`, the features among them."""
+    vit, params = load_backbone(DEFAULT)
 
-        parts: list[dict[str, np.ndarray]] = []
-        batches = label_batches(chosen.instances, crop_size=size, margin=MARGIN, batch_size=4)
-        with track("features", len(chosen.instances)) as progress:
-            for batch in batches:
-                features = np.asarray(forward(batch["image"]), np.float16)
-                rows = batch | {"features": features}
-                parts.append({key: value[batch["valid"]] for key, value in rows.items()})
-                progress.advance(int(batch["valid"].sum()))
-        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    @jax.jit
+    def forward(image: jax.Array) -> jax.Array:
+        return vit.apply({"params": params}, normalise(image))[0]
 
-    batch = kept(folder, "crops", (ids(chosen), size, MARGIN), make)
-    return Crops(batch.pop("features"), batch)
+    parts: list[dict[str, np.ndarray]] = []
+    with track("features", len(chosen.instances)) as progress:
+        for batch in label_batches(chosen.instances, crop_size=size, margin=MARGIN, batch_size=4):
+            features = np.asarray(forward(batch["image"]), np.float16)
+            rows = batch | {"features": features}
+            parts.append({key: value[batch["valid"]] for key, value in rows.items()})
+            progress.advance(int(batch["valid"].sum()))
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
