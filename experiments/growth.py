@@ -1,14 +1,14 @@
 """How time and memory grow with the points, the batch and the instances of an image.
 
-    python -m experiments.growth
+    python -m experiments.growth --root=data/coco-mini
 
-writes experiments/results/growth.md and growth.png. "Streamed" is what would keep the memory of a
-key walk linear in the points: the similarity is computed again, some rows at a time, for every
-product with it; Sinkhorn's normalisation then is two vectors. The results are those of the matrix.
+writes experiments/results/growth.md and growth.png. What would keep the memory of a walk linear in
+the points (`walks`) is measured beside the matrix, and its effect on points and masks on COCO's
+photographs.
 """
 
 import argparse
-import math
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -26,17 +26,28 @@ from exits_jax.data.labelling import label_batches
 from exits_jax.files import write_bytes
 from exits_jax.labelling.label import label_from_logits
 from exits_jax.models import Generator, build_vit, jit_in_slices, normalise
-from exits_jax.retrieval import attention_similarity, key_similarity, propagate, transition_matrix
+from exits_jax.models.backbones import DEFAULT, load_backbone
+from exits_jax.progress import track
+from exits_jax.retrieval import inside_box, score_inputs, seed_points
+from exits_jax.retrieval.decision import decide, mean_seed
 from experiments.figures import write_figure
 from experiments.machine import machine
+from experiments.retrieval_measures import Examples, examples, mask_iou
+from experiments.walks import (
+    LAYERS,
+    attention_walk,
+    key_walk,
+    streamed_key_walk,
+    top_k_key_walk,
+)
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-WIDTH, LAYERS, HOPS, SINKHORN = 384, 3, 3, 3
-TEMPERATURE, DISTANCE_SIGMA = 0.1, 8.0
+WIDTH = 384
 GRIDS = (16, 24, 32, 48, 64)
 BATCHES = (1, 2, 4, 8, 16)
 INSTANCES = (1, 2, 4, 8, 16, 32, 64)
-ROWS_AT_A_TIME = 256
+TOP = (16, 32, 64, 128)
+SIZE, MARGIN, KEY_LAYERS, TAU = 336, 0.3, (9, 10, 11), 1.0
 
 
 class Point(NamedTuple):
@@ -45,57 +56,6 @@ class Point(NamedTuple):
     size: int
     seconds: float
     memory: int | None
-
-
-def attention_walk(attention: jax.Array, seeds: jax.Array) -> jax.Array:
-    """Attention [b,n,n] and seeds [b,p,2] -> T^3 seeds, as the paper has it."""
-    similarity = attention_similarity({10: attention}, 10, class_token=True)
-    return propagate(transition_matrix(similarity, iterations=SINKHORN), seeds, HOPS)
-
-
-def key_walk(keys: jax.Array, seeds: jax.Array) -> jax.Array:
-    """Keys [b,n,3 D] and seeds [b,p,2] -> T^3 seeds, by the matrix."""
-    layers = dict(enumerate(jnp.split(keys, LAYERS, axis=-1)))
-    similarity = key_similarity(
-        layers, "all", class_token=True, temperature=TEMPERATURE, distance_sigma=DISTANCE_SIGMA
-    )
-    return propagate(transition_matrix(similarity, iterations=SINKHORN), seeds, HOPS)
-
-
-def streamed_key_walk(keys: jax.Array, seeds: jax.Array) -> jax.Array:
-    """The same without ever holding the matrix."""
-    return jax.lax.map(lambda pair: _streamed(*pair), (keys[:, 1:], seeds))
-
-
-def _streamed(keys: jax.Array, seeds: jax.Array) -> jax.Array:
-    """One crop: keys [p,3 D], seeds [p,2]."""
-    layers = jnp.split(keys, LAYERS, axis=-1)
-    unit = jnp.concatenate([k / jnp.linalg.norm(k, axis=-1, keepdims=True) for k in layers], -1)
-    points = len(unit)
-    grid = round(points**0.5)
-    cell = jnp.stack(jnp.divmod(jnp.arange(points, dtype=jnp.float32), grid), axis=-1)
-
-    def product(vectors: jax.Array) -> jax.Array:
-        def rows(part: tuple[jax.Array, jax.Array]) -> jax.Array:
-            own, at = part
-            exponent = (own @ unit.T / LAYERS - 1.0) / TEMPERATURE
-            apart = ((at[:, None] - cell) ** 2).sum(axis=-1)
-            exponent -= apart / (2.0 * DISTANCE_SIGMA**2)
-            return jnp.exp(jnp.minimum(exponent, 0.0)) @ vectors
-
-        count = math.gcd(points, ROWS_AT_A_TIME)
-        parts = (x.reshape(points // count, count, -1) for x in (unit, cell))
-        return jax.lax.map(rows, tuple(parts)).reshape(points, -1)
-
-    # T = diag(left) A diag(right), A symmetric: columns to 1, then rows, as `transition_matrix`.
-    left = right = jnp.ones((points, 1))
-    for _ in range(SINKHORN):
-        right = 1.0 / product(left)
-        left = 1.0 / product(right)
-    for _ in range(HOPS):
-        forth, back = jnp.split(product(jnp.hstack([right * seeds, left * seeds])), 2, axis=-1)
-        seeds = (left * forth + right * back) / 2.0
-    return seeds
 
 
 def by_points(runs: int) -> dict[str, list[Point]]:
@@ -114,10 +74,63 @@ def by_points(runs: int) -> dict[str, list[Point]]:
             ("keys, streamed", streamed_key_walk, keys),
         ):
             found[name].append(_measured(points, jax.jit(walk), (given, seeds), runs))
-        np.testing.assert_allclose(
-            jax.jit(streamed_key_walk)(keys, seeds), jax.jit(key_walk)(keys, seeds), rtol=1e-3
-        )
     return found
+
+
+def effect(root: str, count: int) -> str:
+    """What streaming and top-k do to retrieved points and masks of val2017, as a table."""
+    chosen = examples(root, "val2017", count)
+    vit, params = load_backbone(DEFAULT)
+    grid = SIZE // vit.patch
+    walks: dict[str, Callable] = {"matrix": key_walk, "streamed": streamed_key_walk} | {
+        f"largest {k} of {grid * grid} a row": functools.partial(top_k_key_walk, count=k)
+        for k in TOP
+    }
+
+    @jax.jit
+    def scores(batch: dict[str, Any]) -> tuple[dict[str, jax.Array], jax.Array]:
+        asked = {"key_layers": KEY_LAYERS, "features": False}
+        _, out = vit.apply({"params": params}, normalise(batch["image"]), **asked)
+        keys = jnp.concatenate([out["keys"][layer] for layer in KEY_LAYERS], axis=-1)
+        place = (batch["box_xyxy"], batch["valid_xyxy"])
+        seeds = seed_points(
+            batch["points_xy"],
+            *place,
+            grid=grid,
+            delta=16 / 512,
+            has_points=batch["has_points"],
+        )
+        columns = jnp.stack([mean_seed(one) for one in seeds], axis=-1)
+        reached = {name: grid * grid * walk(keys, columns) for name, walk in walks.items()}
+        found = {n: decide(r[..., 0], r[..., 1], "log_ratio") for n, r in reached.items()}
+        return found, inside_box(*place, grid)
+
+    rows: dict[str, list] = {name: [] for name in walks}
+    inside = []
+    with track("masks", count) as progress:
+        batches = label_batches(chosen.instances, crop_size=SIZE, margin=MARGIN, batch_size=4)
+        for batch in batches:
+            found, box = jax.device_get(scores(score_inputs(batch)))
+            inside.append(box[batch["valid"]])
+            for name, score in found.items():
+                rows[name].append(score[batch["valid"]])
+            progress.advance(int(batch["valid"].sum()))
+    return _effect_table(
+        {n: np.concatenate(r) for n, r in rows.items()}, np.concatenate(inside), chosen
+    )
+
+
+def _effect_table(scores: dict[str, np.ndarray], inside: np.ndarray, chosen: Examples) -> str:
+    exact = np.sign(scores["matrix"]) * (np.abs(scores["matrix"]) > TAU)
+    lines = [
+        "| walk | points in the box labelled alike | mean IoU of score > 0 |",
+        "|---|---:|---:|",
+    ]
+    for name, score in scores.items():
+        alike = (np.sign(score) * (np.abs(score) > TAU) == exact)[inside].mean()
+        ious = [mask_iou(z, *pair, MARGIN) for z, *pair in zip(score, *chosen, strict=True)]
+        lines.append(f"| {name} | {alike:.4f} | {np.mean(ious):.4f} |")
+    return "\n".join(lines)
 
 
 def by_batch(runs: int) -> dict[str, list[Point]]:
@@ -209,7 +222,7 @@ def _draw(axes: Any, lines: dict, what: Callable[[Point], Any], unit: str, title
     axes.legend(fontsize=8)
 
 
-def page(found: dict[str, dict[str, list[Point]]], runs: int) -> str:
+def page(found: dict[str, dict[str, list[Point]]], runs: int, masks: str) -> str:
     """The tables."""
     parts = []
     for title, lines in found.items():
@@ -225,7 +238,8 @@ def page(found: dict[str, dict[str, list[Point]]], runs: int) -> str:
         table = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
         text = "\n".join("| " + " | ".join(row) + " |" for row in table)
         parts.append(f"## By {title}\n\n{text}\n")
-    return HEAD.format(runs=runs, machine=machine()) + "\n" + "\n".join(parts)
+    head = HEAD.format(runs=runs, machine=machine())
+    return head + "\n" + "\n".join(parts) + (MASKS.format(table=masks) if masks else "")
 
 
 HEAD = """# How time and memory grow
@@ -240,7 +254,18 @@ time): the same scores, to rounding, with memory that grows like the points.
 
 {machine}
 
-Command: `python -m experiments.growth`
+Command: `python -m experiments.growth --root=ROOT`
+"""
+
+MASKS = """
+## What it does to points and masks
+
+{table}
+
+Key walks over random val2017 instances of area >= 32^2 at 576 points (DINOv2-S/14, 336 px, layers
+9 to 11, three hops, log ratio); a point is foreground above 1, background below -1, else nothing.
+Streaming changes rounding only. A walk on the largest entries has other scores; its matrix must
+still be computed whole to find them, so it saves memory only while it walks.
 """
 
 
@@ -248,6 +273,8 @@ def main() -> None:
     """Measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--root", default="", help="COCO subset, for the effect on masks")
+    parser.add_argument("--count", type=int, default=200, help="instances of it")
     parser.add_argument("--output", default=str(RESULTS))
     given = parser.parse_args()
     prefer_eigen()
@@ -257,9 +284,10 @@ def main() -> None:
         "instances of a photograph": by_instances(given.runs),
     }
     output = pathlib.Path(given.output)
-    write_bytes(output / "growth.md", page(found, given.runs).encode())
+    text = page(found, given.runs, effect(given.root, given.count) if given.root else "")
+    write_bytes(output / "growth.md", text.encode())
     write_figure(output / "growth.png", figure(found))
-    print(page(found, given.runs))
+    print(text)
 
 
 if __name__ == "__main__":
