@@ -3,6 +3,7 @@
 Shared by the tables of retrieval (`retrieval_quality`, `supplement`).
 """
 
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -123,23 +124,27 @@ def score_all(
             asked[kind] = tuple(sorted({*asked.get(kind, ()), *layers}))
 
     @jax.jit
-    def forward(batch: dict[str, Any]) -> dict[str, Scores]:
-        image = normalise(batch["image"], pixels)
-        _, out = vit.apply({"params": params}, image, features=False, **asked)
-        return {name: _score(out, batch, vit, size, one) for name, one in settings.items()}
+    def forward(image: jax.Array) -> dict[str, Any]:
+        return vit.apply({"params": params}, normalise(image, pixels), features=False, **asked)[1]
 
+    # A program each: XLA 0.10 has hung in one that solved several absorbing systems side by side.
+    score_of = {
+        name: jax.jit(functools.partial(_score, vit=vit, size=size, settings=one))
+        for name, one in settings.items()
+    }
     parts = []
     with track("scores", len(instances)) as progress:
         for batch in label_batches(instances, crop_size=size, margin=margin, batch_size=batch_size):
-            valid = batch["valid"]
-            scores = jax.device_get(forward(score_inputs(batch)))
+            inputs, valid = score_inputs(batch), batch["valid"]
+            out = forward(inputs["image"])
+            scores = jax.device_get({name: one(out, inputs) for name, one in score_of.items()})
             parts.append(jax.tree.map(lambda rows, valid=valid: rows[valid], scores))
             progress.advance(int(valid.sum()))
     return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
 
 
 def _score(
-    out: dict, batch: dict[str, Any], vit: ViT, size: int, settings: RetrievalSettings
+    out: dict, batch: dict[str, Any], *, vit: ViT, size: int, settings: RetrievalSettings
 ) -> Scores:
     """One setting's scores, from the extractor's intermediates."""
     return propagation_score(
