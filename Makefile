@@ -10,7 +10,7 @@ demo: backbone  ## warm up, train, label, evaluate and report on the photographs
 	$(BIN)/python main.py --config=configs/demo.py --workdir=runs/demo
 
 test: backbone lint  ## everything that must hold before a change lands
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

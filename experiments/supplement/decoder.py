@@ -38,12 +38,9 @@ def objective(
     params: Params, teacher: Params, frozen: dict[str, Any], batch: dict[str, Any]
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The paper's loss, with thresholds and weights out of `frozen`."""
+    scores = Scores(*(batch[name] for name in Scores._fields))
     labels, weights, empty = retrieve_points(
-        batch["score"],
-        batch["inside_box"],
-        batch["foreground"],
-        batch["background"],
-        **frozen["tau"],
+        scores.score, scores.inside_box, scores.foreground, scores.background, **frozen["tau"]
     )
     logits = _decode(params, batch["features"])
     parts = supervised_parts(logits, Points(labels, weights, empty, scores.score), batch, LOSSES)
