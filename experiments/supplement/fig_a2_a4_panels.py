@@ -102,6 +102,8 @@ def main() -> None:
         ],
         figure(chosen["a4"], masks),
         {
+            "Config": "val2017 of coco-mini, DINOv2-S/14, labelling crops of"
+            f" {RETRIEVAL_SIZE} px, margin {MARGIN}",
             "Ours": "`label.source=propagation` with the settings of `configs/coco_mini.py`,"
             " nothing trained",
             "Paper form": f"attention of layer 10, three hops, difference > 0 in the box,"
