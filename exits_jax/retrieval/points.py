@@ -108,8 +108,8 @@ def retrieve_points(
     foreground: Shaped[ArrayLike, "b p"],
     background: Shaped[ArrayLike, "b p"],
     *,
-    tau_fg: float | int,
-    tau_bg: float | int,
+    tau_fg: float | int | Float[Array, ""],
+    tau_bg: float | int | Float[Array, ""],
 ) -> tuple[Float[Array, "b p"], Float[Array, "b p"], Bool[Array, "b"]]:
     """Cuts the propagation score into supervision (supplement, B and D).
 

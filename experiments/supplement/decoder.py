@@ -42,10 +42,10 @@ def objective(
     labels, weights, empty = retrieve_points(
         scores.score, scores.inside_box, scores.foreground, scores.background, **frozen["tau"]
     )
-    logits = _decode(params, batch["features"])
-    parts = supervised_parts(logits, Points(labels, weights, empty, scores.score), batch, LOSSES)
+    found = _decode(params, batch["features"])
+    parts = supervised_parts(found, Points(labels, weights, empty, scores.score), batch, LOSSES)
     parts["crf"] = crf_part(
-        logits, _decode(teacher, batch["features"]), normalise(batch["image"]), batch, LOSSES
+        found, _decode(teacher, batch["features"]), normalise(batch["image"]), batch, LOSSES
     )
     loss = sum(frozen["weight"][name] * parts[name] for name in WEIGHTS)
     return loss, parts
@@ -110,10 +110,14 @@ def train(
     return jax.device_get(state.params)
 
 
+def logits(params: Params, crops: Crops) -> Float[np.ndarray, "n m m"]:
+    """Mask logits of every crop."""
+    decode = jax.jit(_decode)
+    parts = np.array_split(crops.features, max(1, len(crops.features) // 32))
+    return np.concatenate([np.asarray(decode(params, part)) for part in parts])
+
+
 def ious(params: Params, crops: Crops, chosen: Examples) -> Float[np.ndarray, " n"]:
     """IoU of every mask `sigmoid(logits) > 0.5` in its box, at native resolution."""
-    decode = jax.jit(_decode)
-    parts = np.array_split(np.arange(len(crops.features)), max(1, len(crops.features) // 32))
-    logits = [np.asarray(decode(params, crops.features[part])) for part in parts]
-    flat = np.concatenate([part.reshape(len(part), -1) for part in logits])
-    return np.array([mask_iou(z, *pair, MARGIN) for z, *pair in zip(flat, *chosen, strict=True)])
+    rows = zip(logits(params, crops), *chosen, strict=True)
+    return np.array([mask_iou(row.ravel(), *pair, MARGIN) for row, *pair in rows])
