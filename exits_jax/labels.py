@@ -72,9 +72,10 @@ def make_parts(run: Run, data: DataSet, source: str) -> tuple[pathlib.Path, set[
     def skip(instance: Instance, error: UserError) -> None:
         skipped.append(Problem("item_error", str(error), instance.id, instance.image.id))
 
+    params = label_params(run, source)
     for device in jax.local_devices():
         with jax.default_device(device):
-            predict, params = predictor(run, source)
+            predict = predictor(run, source, params)
         labeller = Labeller(
             predict,
             crop_size=config.crop.size,
@@ -124,30 +125,40 @@ def _made_with(run: Run, params: Params, data: DataSet) -> str:
     return f"{networks.digest(params)[:8]}-{state.hexdigest()[:8]}"
 
 
-def predictor(run: Run, source: str) -> tuple[Predict, Params]:
-    """Mask logits by the generator or by propagation alone, and the parameters they rest on."""
+def label_params(run: Run, source: str) -> Params:
+    """What labels of a source rest on: {"extractor": ..., "generator": ...}, as far as needed."""
     config = run.config
     params: Params = {}
-    predict = propagation = None
     if source == "propagation" or config.generator.prior:
         params["extractor"] = networks.extractor_params(config, run.workdir)
+    if source == "generator":
+        params["generator"] = networks.trained_generator(
+            config, run.workdir, params.get("extractor")
+        )
+    return jax.device_get(params)  # every device gets its own copy
+
+
+def predictor(run: Run, source: str, params: Params) -> Predict:
+    """Mask logits by the generator or by propagation alone, on the default device."""
+    config = run.config
+    predict = propagation = None
+    if "extractor" in params:
         predict = propagation = propagation_predictor(
             networks.scores_function(config, saved_thresholds(run), config.crop.size),
             params["extractor"],
             from_config.grid(config),
         )
     if source == "generator":
-        network, params["generator"] = networks.trained_generator(
-            config, run.workdir, params.get("extractor")
+        predict = generator_predictor(
+            from_config.generator(config), params["generator"], config.generator.normalise
         )
-        predict = generator_predictor(network, params["generator"], config.generator.normalise)
         if config.generator.prior:
             predict = with_prior(predict, propagation, config.generator.prior)
     if config.label.flip:
         predict = with_flip(predict)
     if config.label.shape:
         predict = with_shape(predict, config.label.shape)
-    return predict, params
+    return predict
 
 
 def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]) -> None:

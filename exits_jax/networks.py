@@ -46,7 +46,7 @@ def initial_generator(config: ConfigDict, workdir: Workdir, network: Generator) 
         encoder = extractor_params(config, workdir)
     else:
         encoder = published_params(config.generator, network.encoder, config.seed)
-    params = _random(network, config.seed + 1) | {"encoder": encoder}
+    params = {"encoder": encoder, "decoder": _random(network, config.seed + 1, "decoder")}
     if config.generator.prior:  # the residual begins at zero: the first mask is the map's
         last = params["decoder"]["prototype"]["fc2"]
         params["decoder"]["prototype"]["fc2"] = jax.tree.map(jnp.zeros_like, last)
@@ -56,12 +56,10 @@ def initial_generator(config: ConfigDict, workdir: Workdir, network: Generator) 
 def extractor_with_decoder(config: ConfigDict, network: Generator) -> Params:
     """What the warm-up begins with: the published extractor and a fresh mask decoder on it."""
     encoder = published_params(config.extractor, network.encoder, config.seed)
-    return _random(network, config.seed) | {"encoder": encoder}
+    return {"encoder": encoder, "decoder": _random(network, config.seed, "decoder")}
 
 
-def trained_generator(
-    config: ConfigDict, workdir: Workdir, extractor: Params | None
-) -> tuple[Generator, Params]:
+def trained_generator(config: ConfigDict, workdir: Workdir, extractor: Params | None) -> Params:
     """The generator to label with: `generator.params`, or what was trained in the workdir.
 
     Args:
@@ -80,7 +78,7 @@ def trained_generator(
             "--config.generator.params=FILE, or label without training: "
             "--config.label.source=propagation"
         )
-    return network, load_params(path, _shapes(network), made_with(config, extractor))
+    return load_params(path, _shapes(network), made_with(config, extractor))
 
 
 def made_with(config: ConfigDict, extractor: Params | None) -> dict[str, Any]:
@@ -127,8 +125,14 @@ def scores_function(
     )
 
 
-def _random(network: Generator | ViT, seed: int) -> Params:
-    return network.init(jax.random.key(seed), _example(network))["params"]
+def _random(network: Generator | ViT, seed: int, part: str = "") -> Params:
+    """Fresh parameters, or one part of them; compiled, so that nothing else is computed."""
+
+    def start(key: jax.Array) -> Params:
+        params = network.init(key, _example(network))["params"]
+        return params[part] if part else params
+
+    return jax.jit(start)(jax.random.key(seed))
 
 
 def _shapes(network: Generator | ViT) -> Params:
