@@ -24,8 +24,18 @@ EXTRACTOR = "parameters of the extractor (--config.extractor.params)"
 def published_params(section: ConfigDict, network: ViT, seed: int) -> Params:
     """The parameters `section.weights` names: a known backbone, a file, or "random"."""
     if section.weights == "random":
-        return _random(network, seed)
+        return fresh_params(network, seed)
     return load_vit(backbone_path(section.weights), network, section.family, stem_seed=seed)
+
+
+def fresh_params(network: Generator | ViT, seed: int, part: str = "") -> Params:
+    """A network's initialisation, or one part of it; compiled, so nothing else is computed."""
+
+    def start(key: jax.Array) -> Params:
+        params = network.init(key, _example(network))["params"]
+        return params[part] if part else params
+
+    return jax.jit(start)(jax.random.key(seed))
 
 
 def extractor_params(config: ConfigDict, workdir: Workdir) -> Params:
@@ -46,7 +56,7 @@ def initial_generator(config: ConfigDict, workdir: Workdir, network: Generator) 
         encoder = extractor_params(config, workdir)
     else:
         encoder = published_params(config.generator, network.encoder, config.seed)
-    params = {"encoder": encoder, "decoder": _random(network, config.seed + 1, "decoder")}
+    params = {"encoder": encoder, "decoder": fresh_params(network, config.seed + 1, "decoder")}
     if config.generator.prior:  # the residual begins at zero: the first mask is the map's
         last = params["decoder"]["prototype"]["fc2"]
         params["decoder"]["prototype"]["fc2"] = jax.tree.map(jnp.zeros_like, last)
@@ -56,7 +66,7 @@ def initial_generator(config: ConfigDict, workdir: Workdir, network: Generator) 
 def extractor_with_decoder(config: ConfigDict, network: Generator) -> Params:
     """What the warm-up begins with: the published extractor and a fresh mask decoder on it."""
     encoder = published_params(config.extractor, network.encoder, config.seed)
-    return {"encoder": encoder, "decoder": _random(network, config.seed, "decoder")}
+    return {"encoder": encoder, "decoder": fresh_params(network, config.seed, "decoder")}
 
 
 def trained_generator(config: ConfigDict, workdir: Workdir, extractor: Params | None) -> Params:
@@ -123,16 +133,6 @@ def scores_function(
         grid=from_config.grid(config, crop_size),
         settings=settings,
     )
-
-
-def _random(network: Generator | ViT, seed: int, part: str = "") -> Params:
-    """Fresh parameters, or one part of them; compiled, so that nothing else is computed."""
-
-    def start(key: jax.Array) -> Params:
-        params = network.init(key, _example(network))["params"]
-        return params[part] if part else params
-
-    return jax.jit(start)(jax.random.key(seed))
 
 
 def _shapes(network: Generator | ViT) -> Params:

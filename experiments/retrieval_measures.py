@@ -1,6 +1,6 @@
 """How good retrieved points and propagation maps are, measured on true masks.
 
-Shared by the tables of retrieval (`retrieval_quality`, `supplement`).
+Shared by `retrieval_quality`, `growth` and `supplement`.
 """
 
 import functools
@@ -32,7 +32,7 @@ from exits_jax.retrieval import (
 from exits_jax.retrieval.crops import layers_asked
 from exits_jax.training.state import Params
 
-LARGE = 32**2  # square pixels: smaller instances are not measured
+SMALLEST = 32**2  # square pixels: smaller instances are not measured
 Mask = Bool[np.ndarray, "h w"]
 
 
@@ -75,7 +75,7 @@ def examples(root: str, split: str, count: int | None = None, seed: int = 0) -> 
     annotations = read_annotations(
         folder / "annotations" / f"instances_{split}.json", folder / split
     )
-    large = [instance for instance in annotations.instances if instance.area >= LARGE]
+    large = [instance for instance in annotations.instances if instance.area >= SMALLEST]
     if count is not None:
         order = np.random.default_rng(seed).permutation(len(large))[:count]
         large = [large[index] for index in order]
@@ -107,7 +107,8 @@ def score_all(
 ) -> dict[str, Scores]:
     """Scores of every instance's labelling crop under every setting, as numpy arrays [n, p].
 
-    The extractor runs once; all settings read its attention and keys.
+    The extractor runs once; all settings read its attention and keys. One whose `box_only` is not
+    "nothing" is scored as if no instance had extreme points, which is what it is for.
 
     Args:
       instances: in the order of the scores; those of an image together.
@@ -127,7 +128,7 @@ def score_all(
     def forward(image: jax.Array) -> dict[str, Any]:
         return vit.apply({"params": params}, normalise(image, pixels), features=False, **asked)[1]
 
-    # A program each: XLA 0.10 has hung in one that solved several absorbing systems side by side.
+    # A program each: jaxlib 0.10 hung in one that solved several absorbing systems side by side.
     score_of = {
         name: jax.jit(functools.partial(_score, vit=vit, size=size, settings=one))
         for name, one in settings.items()

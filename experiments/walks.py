@@ -62,10 +62,12 @@ def _streamed(keys: jax.Array, seeds: jax.Array) -> jax.Array:
     def product(vectors: jax.Array) -> jax.Array:
         def rows(part: tuple[jax.Array, jax.Array]) -> jax.Array:
             own, at = part
-            exponent = (own @ unit.T / LAYERS - 1.0) / TEMPERATURE
+            cosine = jnp.matmul(own, unit.T, precision="highest") / LAYERS
+            exponent = (cosine - 1.0) / TEMPERATURE
             apart = ((at[:, None] - cell) ** 2).sum(axis=-1)
             exponent -= apart / (2.0 * DISTANCE_SIGMA**2)
-            return jnp.exp(jnp.minimum(exponent, 0.0)) @ vectors
+            similarity = jnp.exp(jnp.minimum(exponent, 0.0))
+            return jnp.matmul(similarity, vectors, precision="highest")
 
         count = math.gcd(points, ROWS_AT_A_TIME)
         parts = (x.reshape(points // count, count, -1) for x in (unit, cell))

@@ -27,7 +27,10 @@ MAPS, MOST_MAPS = pathlib.Path("/proc/self/maps"), 15_000
 
 @pytest.fixture(autouse=True)
 def programs_released():
-    """A training step holds some 1,000 memory maps; past the kernel's 65,530 XLA crashes."""
+    """A training step holds some 1,000 memory maps; past the kernel's 65,530 XLA crashes.
+
+    As it compiles or as it loads what is in the persistent cache, wherever it happens to be.
+    """
     yield
     if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
         jax.clear_caches()

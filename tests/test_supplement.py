@@ -1,5 +1,7 @@
 """The supplement's tables: the driver resumes, verdicts say what the figures say."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,9 +9,10 @@ from exits_jax.models import Generator, build_vit
 from experiments.retrieval_measures import Examples, auc, object_share
 from experiments.supplement import decoder
 from experiments.supplement.a5_cost import parameters, relative
+from experiments.supplement.kept import Crops, path_of
 from experiments.supplement.ledger import Ledger
-from experiments.supplement.page import ordering, over_seeds, spread
-from experiments.supplement.protocol import Crops
+from experiments.supplement.page import over_seeds, spread, verdict
+from experiments.supplement.protocol import TUNE, split
 
 
 def test_a_stopped_driver_goes_on_where_it_was(tmp_path):
@@ -24,7 +27,9 @@ def test_a_stopped_driver_goes_on_where_it_was(tmp_path):
     runs = [(layer, seed) for layer in (8, 10) for seed in (0, 1)]
     with pytest.raises(KeyboardInterrupt):
         Ledger(path, ("layer", "seed")).fill("runs", runs, execute)
-    assert path.read_text() == "layer,seed,iou\n8,0,0.8\n8,1,0.801\n"
+    lines = path.read_text().splitlines()
+    assert lines[0] == "layer,seed,iou,settings,machine"
+    assert [line.split(",")[:3] for line in lines[1:]] == [["8", "0", "0.8"], ["8", "1", "0.801"]]
     ledger, before = Ledger(path, ("layer", "seed")), list(executed)
     executed.clear()
     ledger.fill("runs", runs, lambda layer, seed: executed.append((layer, seed)) or {"iou": 0.5})
@@ -32,21 +37,37 @@ def test_a_stopped_driver_goes_on_where_it_was(tmp_path):
     assert Ledger(path, ("layer", "seed"))[8, 1]["iou"] == "0.801"
     np.testing.assert_allclose(over_seeds(ledger, (8,), "iou", (0, 1)), [0.8, 0.801])
     assert spread(np.array([0.1, 0.3])) == "0.200 +- 0.141"
+    assert (8, 0) not in Ledger(path, ("layer", "seed"), facts="other settings")
 
 
 @pytest.mark.parametrize(
-    ("ours", "verdict"),
+    ("ours", "word"),
     [
-        ({"1": 0.5, "2": 0.6, "3": 0.7}, "is confirmed"),
-        ({"1": 0.5, "2": 0.7, "3": 0.6}, "is confirmed in part"),
-        ({"1": 0.7, "2": 0.6, "3": 0.5}, "is not confirmed"),
-        ({"1": 0.5, "2": 0.6, "3": 0.605}, "is confirmed in part"),
-        ({"1": 0.5, "2": 0.505, "3": 0.505}, "is not confirmed"),
+        ((0.5, 0.6, 0.7), "confirmed"),
+        ((0.5, 0.7, 0.6), "confirmed in part"),
+        ((0.7, 0.6, 0.5), "not confirmed"),
+        ((0.5, 0.6, 0.605), "confirmed in part"),
+        ((0.5, 0.505, 0.505), "not confirmed"),
     ],
 )
-def test_what_is_said_of_the_papers_ordering(ours, verdict):
-    line = ordering(ours, {"1": 34.0, "2": 36.1, "3": 40.4}, noise=0.01)
-    assert f"{verdict} here" in line
+def test_what_is_said_of_the_papers_ordering(ours, word):
+    seeds = np.array([-0.01, 0.0, 0.01])  # noise .01
+    rows = {name: iou + seeds for name, iou in zip("123", ours, strict=True)}
+    assert f"is {word} here" in verdict(rows, {"1": 34.0, "2": 36.1, "3": 40.4})
+
+
+def test_no_photograph_is_in_two_sets():
+    image = [SimpleNamespace(image=SimpleNamespace(id=i // 3), id=i) for i in range(3 * TUNE)]
+    train, tune = split(Examples(image, [None] * len(image)))
+    assert len(tune.instances) == TUNE
+    assert len(train.instances) > TUNE
+    seen = [{instance.image.id for instance in one.instances} for one in (train, tune)]
+    assert not seen[0] & seen[1]
+
+
+def test_other_settings_are_kept_elsewhere(tmp_path):
+    paths = {path_of(tmp_path, "scores", facts) for facts in (([1], 0.3), ([1], 0.4), ([2], 0.3))}
+    assert len(paths) == 3
 
 
 def test_parameters_are_the_papers():

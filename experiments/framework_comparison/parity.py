@@ -44,6 +44,8 @@ LARGE = "--crop=336"
 # uniform walk scores 0 = 1 - 1, so its difference has the rounding of the two ones.
 UNIT = ("scores:", "scores_from_pixels:", "losses:", "score_maps:")
 BOUNDS = {
+    # exp((cosine - 1) / 0.1): the cosine's rounding, 1e-6 in either framework, times ten.
+    "transition:keys/similarity": 2e-5,
     "scores_from_pixels:": GRADIENT,  # the exponential and five rounds of reseeding come on top
     "gradients:": GRADIENT,
     "steps:": STEPS,

@@ -40,7 +40,7 @@ PRIOR = {"paper": 0.0, "residual": 1.0}
 # Rates of plain SGD that move parameters by more than rounding and do not diverge. Pretrained
 # features are a hundred times larger than random ones.
 SGD_RATE = {"paper": 0.1, "residual": 0.01}
-PRETRAINED_RATE = {"paper": 1e-4, "residual": 1e-4, "peak": 1e-5}
+PRETRAINED_RATE = {"paper": 1e-6, "residual": 1e-4, "peak": 1e-5}
 # The paper's relatives' AdamW, at rates that move parameters within ten steps.
 OPTIMISER = {
     "peak": 1e-4,

@@ -4,10 +4,8 @@ python -m experiments.supplement.a3_warmup --root=data/coco-mini
 """
 
 import functools
-import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -15,6 +13,7 @@ from exits_jax.data.labelling import label_batches
 from exits_jax.evaluation.tables import markdown
 from exits_jax.models import Generator, load_params, save_params
 from exits_jax.models.backbones import DEFAULT, load_backbone
+from exits_jax.networks import digest, fresh_params
 from exits_jax.progress import track
 from exits_jax.training.objectives import LossSettings, warmup_objective
 from exits_jax.training.optimiser import learning_rate_schedule, make_optimiser
@@ -28,50 +27,44 @@ from exits_jax.training.state import (
 from exits_jax.training.step import make_step
 from exits_jax.training.supervision import supervise_seeds
 from experiments.retrieval_measures import Examples
-from experiments.supplement.choices import judged, retrieval_figures
+from experiments.supplement.choices import MEASURED_ON
+from experiments.supplement.kept import PUBLISHED, Extractor, path_of
 from experiments.supplement.ledger import Ledger
-from experiments.supplement.page import SEEDS, Page, ordering, over_seeds, spread
-from experiments.supplement.protocol import (
-    GENERATOR_SIZE,
-    MARGIN,
-    PAPER,
-    Extractor,
-    arguments,
-    calibrated,
-    read_sets,
-    scores_of,
-)
+from experiments.supplement.page import SEEDS, Page, beside_paper, over_seeds, spread, verdict
+from experiments.supplement.protocol import GENERATOR_SIZE, MARGIN, PAPER, arguments, ids
+from experiments.supplement.study import open_study
 
 EPOCH, BATCH = 48, 8  # crops; the paper's epoch is all of them, ours what ninety seconds allow
 EPOCHS = (0, 4, 8)
-TRAINED_FROM = 8  # blocks 9 to 12 and the decoder learn
-RATE, DECODER_RATE = 1e-5, 100.0
+FROZEN_BLOCKS = 8  # blocks 9 to 12 and the decoder learn
+RATE, DECODER_RATE = 1e-5, 100.0  # not given in the paper; not tuned
 LOSSES = {
     "seeds + MIL": LossSettings(),  # the project's default
     "MIL alone": LossSettings(point=0.0),
-    "seeds alone": LossSettings(mil=0.0),
 }
-PAPER_AP = {"0": 36.0, "4": 37.0, "8": 37.3}
+PAPER_AP = {0: 36.0, 4: 37.0, 8: 37.3}
+# All that a warm-up depends on but its loss, length and crops.
+FACTS = (EPOCH, BATCH, FROZEN_BLOCKS, RATE, DECODER_RATE, GENERATOR_SIZE, MARGIN, PAPER.delta)
 
 
 def warmed(folder: str, chosen: Examples, loss: str, epochs: int) -> Extractor:
     """The extractor after a warm-up, trained once; 0 epochs: the published one."""
     if not epochs:
-        return Extractor()
-    facts = f"{loss.replace(' ', '-')}-{epochs}x{EPOCH}-{RATE:g}-{DECODER_RATE:g}"
-    path = pathlib.Path(folder) / f"warmed-{facts}.safetensors"
+        return PUBLISHED
+    facts = (FACTS, LOSSES[loss], epochs, ids(chosen))
+    path = path_of(folder, "warmed", facts, "safetensors")
     if not path.exists():
         save_params(path, _warm_up(chosen, LOSSES[loss], epochs)["encoder"])
-    return Extractor(params=load_params(path), trained=facts)
+    params = load_params(path)
+    return Extractor(params=params, digest=digest(params))
 
 
 def _warm_up(chosen: Examples, weights: LossSettings, epochs: int) -> Params:
     """Every crop is seen once: an epoch is the next `EPOCH` of them."""
-    vit, encoder = load_backbone(DEFAULT, frozen_blocks=TRAINED_FROM)
+    vit, encoder = load_backbone(DEFAULT, frozen_blocks=FROZEN_BLOCKS)
     network, total = Generator(vit), epochs * EPOCH // BATCH
-    image = jnp.zeros((1, 2 * vit.patch, 2 * vit.patch, 3))
-    params = network.init(jax.random.key(0), image)["params"] | {"encoder": encoder}
-    trained, rest = split_params(params, trains_blocks(TRAINED_FROM))
+    params = {"encoder": encoder, "decoder": fresh_params(network, 0, "decoder")}
+    trained, rest = split_params(params, trains_blocks(FROZEN_BLOCKS))
     supervise = supervise_seeds(GENERATOR_SIZE // vit.patch, PAPER.delta)
     optimiser = make_optimiser(
         learning_rate_schedule(RATE, total_steps=total, warmup_steps=total // 8, final_rate=0.2),
@@ -96,40 +89,33 @@ def _warm_up(chosen: Examples, weights: LossSettings, epochs: int) -> Params:
 def main() -> None:
     """Measures what is missing, then writes the page."""
     args = arguments(__doc__).parse_args()
-    page, sets = Page("a3_warmup"), read_sets(args.root)
-    retrieval, generators = (
-        page.ledger(("loss", "epochs", *last), part)
-        for last, part in ((("set",), ""), (("seed",), "_generators"))
-    )
-    extractor = functools.partial(warmed, args.cache, sets.train)
+    study = open_study(args.root, args.cache)
+    page = Page("a3_warmup", (study.facts, PAPER, FACTS, sorted(LOSSES.items())))
+    retrieval = page.ledger(("loss", "epochs", "set"))
+    generators = page.ledger(("loss", "epochs", "seed"), "_generators")
+    extractor, paper = functools.partial(warmed, args.cache, study.sets.train), {"paper": PAPER}
 
     def retrieve(loss: str, epochs: int, name: str) -> dict[str, float]:
         found = extractor(loss, epochs)
-        return retrieval_figures(
-            args.cache, sets, {"paper": PAPER}, "paper", name, found, GENERATOR_SIZE
-        )
+        return study.retrieval(paper, "paper", name, extractor=found, size=GENERATOR_SIZE)
 
     def generate(loss: str, epochs: int, seed: int) -> dict[str, float]:
-        found, paper = extractor(loss, epochs), {"paper": PAPER}
-        scores = scores_of(args.cache, sets.train, paper, GENERATOR_SIZE, found)["paper"]
-        return judged(args.cache, sets, scores, calibrated(scores, PAPER), seed)
+        return study.generator(paper, "paper", seed, extractor=extractor(loss, epochs))
 
-    first, *rest = EPOCHS
-    rows = [("none", first), *((loss, epochs) for loss in LOSSES for epochs in rest)]
-    retrieval.fill(
-        "retrieval", [(*row, name) for row in rows for name in ("tune", "val")], retrieve
-    )
-    generators.fill("generators", [(*row, seed) for row in rows for seed in SEEDS], generate)
+    rows = [*dict.fromkeys(row_of(loss, epochs) for loss in LOSSES for epochs in EPOCHS)]
+    for row in rows:
+        retrieval.fill("retrieval", [(*row, name) for name in MEASURED_ON], retrieve)
+        generators.fill("generators", [(*row, seed) for seed in SEEDS], generate)
     page.write(
         "Table a3 analog: warm-up of the extractor",
-        [*(verdict(generators, loss) for loss in LOSSES), table(retrieval, generators, rows)],
-        plot(generators),
-        {
-            "Warm-up": f"blocks {TRAINED_FROM + 1} to 12 and a mask decoder; rate {RATE:g}, the"
-            f" decoder's {DECODER_RATE:g} times that; an epoch here is {EPOCH} crops never seen"
-            f" before, at {GENERATOR_SIZE} px. Retrieval is at {GENERATOR_SIZE} px, too.",
-            "Spread": f"mean +- standard deviation over {len(SEEDS)} seeds of the generator",
-        },
+        [
+            *(f"{loss}: {verdict(by_epochs(generators, loss), PAPER_AP)}" for loss in LOSSES),
+            table(retrieval, generators, rows),
+        ],
+        {page.name: plot(generators)},
+        Warm_up=f"blocks {FROZEN_BLOCKS + 1} to 12 and a mask decoder, once for each row; rate"
+        f" {RATE:g}, the decoder's {DECODER_RATE:g} times that; an epoch here is {EPOCH} crops"
+        f" never seen before, at {GENERATOR_SIZE} px. Retrieval is at {GENERATOR_SIZE} px, too",
     )
 
 
@@ -138,12 +124,9 @@ def row_of(loss: str, epochs: int) -> tuple[str, int]:
     return (loss if epochs else "none", epochs)
 
 
-def verdict(generators: Ledger, loss: str) -> str:
-    """The paper's ordering under one loss."""
-    found = {str(e): over_seeds(generators, row_of(loss, e), "tune_iou") for e in EPOCHS}
-    noise = float(np.mean([values.std(ddof=1) for values in found.values()]))
-    means = {epochs: float(values.mean()) for epochs, values in found.items()}
-    return f"{loss}: {ordering(means, PAPER_AP, noise)}"
+def by_epochs(generators: Ledger, loss: str) -> dict[int, np.ndarray]:
+    """Mask IoU on tune by epochs of warm-up."""
+    return {e: over_seeds(generators, row_of(loss, e), "tune_iou") for e in EPOCHS}
 
 
 def table(retrieval: Ledger, generators: Ledger, rows: list[tuple[str, int]]) -> str:
@@ -153,11 +136,11 @@ def table(retrieval: Ledger, generators: Ledger, rows: list[tuple[str, int]]) ->
     lines = [[*head, "generator, tune", "generator, val2017", "paper, VOC AP"]]
     for row in rows:
         cells = [
-            " / ".join(f"{float(retrieval[(*row, name)][m]):.3f}" for name in ("tune", "val"))
+            " / ".join(f"{float(retrieval[(*row, name)][m]):.3f}" for name in MEASURED_ON)
             for m in measures
         ]
-        cells += [spread(over_seeds(generators, row, f"{name}_iou")) for name in ("tune", "val")]
-        lines.append([row[0], str(row[1]), *cells, str(PAPER_AP[str(row[1])])])
+        cells += [spread(over_seeds(generators, row, f"{name}_iou")) for name in MEASURED_ON]
+        lines.append([row[0], str(row[1]), *cells, str(PAPER_AP[row[1]])])
     return markdown(lines)
 
 
@@ -165,16 +148,9 @@ def plot(generators: Ledger) -> Figure:
     """Mask IoU by epochs, a line per loss, the paper's AP beside them."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for loss in LOSSES:
-        found = [over_seeds(generators, row_of(loss, e), "tune_iou") for e in EPOCHS]
-        means, errors = [v.mean() for v in found], [v.std(ddof=1) for v in found]
-        axes.errorbar(EPOCHS, means, errors, marker="o", capsize=3, label=loss)
-    axes.set(xlabel="epochs of warm-up", ylabel="generator's mask IoU, tune")
-    axes.legend(loc="upper left")
-    other = axes.twinx()
-    other.plot(EPOCHS, [*PAPER_AP.values()], "s--", color="grey", label="paper")
-    other.set_ylabel("paper: VOC AP")
-    other.legend(loc="lower right")
+    lines = {loss: by_epochs(generators, loss).values() for loss in LOSSES}
+    beside_paper(axes, EPOCHS, lines, PAPER_AP.values())
+    axes.set_xlabel("epochs of warm-up")
     return figure
 
 

@@ -26,11 +26,11 @@ from exits_jax.labelling.compete import compete
 from exits_jax.labelling.drawing import distinct_colour, paint_mask
 from exits_jax.labelling.label import label_from_logits
 from exits_jax.labelling.quality import Label
-from experiments.figures import write_figure
 from experiments.propagation_maps import Split, final_crops, labels_from, read_split
-from experiments.retrieval_measures import LARGE, Examples
-from experiments.supplement.page import FOLDER, Page
-from experiments.supplement.protocol import MARGIN, PAPER, RETRIEVAL_SIZE, arguments, scores_of
+from experiments.retrieval_measures import SMALLEST, Examples
+from experiments.supplement.kept import scores_of
+from experiments.supplement.page import Page
+from experiments.supplement.protocol import MARGIN, PAPER, RETRIEVAL_SIZE, arguments
 
 ROWS = 6
 VISIBLE = 96**2  # square pixels: smaller objects show nothing in a panel
@@ -77,8 +77,6 @@ def main() -> None:
         "a3": crowded(split.truth),
         "a4": failures(split.truth, masks),
     }
-    for name in ("a2", "a3"):
-        write_figure(FOLDER / f"fig_{name}.png", figure(chosen[name], masks))
     rows = {
         (name, instance.id): {
             "image": instance.image.file_name,
@@ -94,29 +92,24 @@ def main() -> None:
         "Fig. a2 to a4 analog: panels",
         [
             means(split.truth, masks),
-            *(
-                f"## Fig. {name}\n\n{RULES[name]}\n\n![{name}](fig_{name}.png)"
-                for name in ("a2", "a3")
-            ),
-            f"## Fig. a4\n\n{RULES['a4']}",
+            *(f"## Fig. {n}\n\n{rule}\n\n![fig_{n}](fig_{n}.png)" for n, rule in RULES.items()),
         ],
-        figure(chosen["a4"], masks),
-        {
-            "Config": "val2017 of coco-mini, DINOv2-S/14, labelling crops of"
-            f" {RETRIEVAL_SIZE} px, margin {MARGIN}",
-            "Ours": "`label.source=propagation` with the settings of `configs/coco_mini.py`,"
-            " nothing trained",
-            "Paper form": f"attention of layer 10, three hops, difference > 0 in the box,"
-            f" {RETRIEVAL_SIZE} px, nothing trained; the paper's own masks come from its trained"
-            " generator and are not to be had",
-        },
+        {f"fig_{name}": figure(groups, masks) for name, groups in chosen.items()},
+        Config=f"val2017 of coco-mini, DINOv2-S/14, labelling crops of {RETRIEVAL_SIZE} px, margin"
+        f" {MARGIN}",
+        Ours="`label.source=propagation` with the settings of `configs/coco_mini.py`, nothing"
+        " trained",
+        Paper_form=f"attention of layer 10, three hops, difference > 0 in the box,"
+        f" {RETRIEVAL_SIZE} px, nothing trained; the paper's own masks come from its trained"
+        " generator and are not to be had",
+        Spread="",
     )
 
 
 def both(split: Split, cache: str) -> Masks:
     """Masks of both methods; the paper form's of the instances that are shown or counted."""
     truth = split.truth
-    large = [i for i in (crop.instance for crop in split.crops) if i.area >= LARGE]
+    large = [i for i in (crop.instance for crop in split.crops) if i.area >= SMALLEST]
     score = scores_of(cache, Examples(large, []), {"paper": PAPER}, RETRIEVAL_SIZE)["paper"].score
     grid = round(score.shape[1] ** 0.5)
     paper = {
@@ -151,7 +144,7 @@ def crowded(truth: GroundTruth) -> list[list[Instance]]:
     """By the rule of figure a3."""
     images: dict[int, list[Instance]] = {}
     for instance in truth.instances:
-        if instance.area >= LARGE:
+        if instance.area >= SMALLEST:
             images.setdefault(instance.image.id, []).append(instance)
     return sorted(images.values(), key=lambda group: (-len(group), group[0].image.id))[:ROWS]
 
@@ -169,7 +162,7 @@ def failures(truth: GroundTruth, masks: Masks) -> list[list[Instance]]:
 
 def means(truth: GroundTruth, masks: Masks) -> str:
     """Mean IoU of the groups the figures are drawn from."""
-    large = np.array([instance.area >= LARGE for instance in truth.instances])
+    large = np.array([instance.area >= SMALLEST for instance in truth.instances])
     iou = np.array([masks.iou[instance.id] for instance in truth.instances])
     crowds = {instance.id for group in crowded(truth) for instance in group}
     groups = {

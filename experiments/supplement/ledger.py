@@ -8,8 +8,11 @@ from typing import Any
 
 from exits_jax.files import write_bytes
 from exits_jax.progress import track
+from experiments.machine import machine
+from experiments.supplement.kept import digest_of
 
 Row = dict[str, str]
+SETTINGS, MACHINE = "settings", "machine"
 
 
 class Ledger:
@@ -17,22 +20,36 @@ class Ledger:
 
     Fields:
       path: of the file; it need not be there.
-      keys: columns that name a run; the other columns are what came out.
+      keys: columns that name a run; the others are what came out, the machine and the settings.
+      facts: what all runs depend on; rows of other facts are not seen, and dropped by the next run.
     """
 
-    def __init__(self, path: pathlib.Path, keys: tuple[str, ...]) -> None:
-        self._path, self._keys = path, keys
+    def __init__(self, path: pathlib.Path, keys: tuple[str, ...], facts: Any = ()) -> None:
+        self._path, self._keys, self._settings = path, keys, digest_of(facts)
         text = path.read_text() if path.exists() else ""
-        self._rows: list[Row] = list(csv.DictReader(io.StringIO(text)))
+        rows = csv.DictReader(io.StringIO(text))
+        self._rows: list[Row] = [row for row in rows if row[SETTINGS] == self._settings]
 
     def __getitem__(self, run: tuple[Any, ...]) -> Row:
-        """The row of a run."""
+        """The row of a run.
+
+        Raises:
+          KeyError: it is not finished.
+        """
         name = self._name(run)
-        return next(row for row in self._rows if self._name_of(row) == name)
+        for row in self._rows:
+            if self._name_of(row) == name:
+                return row
+        raise KeyError(f"{self._path}: no run {name}")
 
     def __contains__(self, run: tuple[Any, ...]) -> bool:
         """Whether a run is finished."""
         return any(self._name_of(row) == self._name(run) for row in self._rows)
+
+    @property
+    def machines(self) -> list[str]:
+        """What the runs ran on."""
+        return [*dict.fromkeys(row[MACHINE] for row in self._rows)]
 
     def fill(
         self,
@@ -57,11 +74,13 @@ class Ledger:
 
     def _row(self, run: tuple[Any, ...], values: Mapping[str, Any]) -> Row:
         named = dict(zip(self._keys, self._name(run), strict=True))
-        return named | {name: _written(value) for name, value in values.items()}
+        found = {name: _written(value) for name, value in values.items()}
+        return named | found | {SETTINGS: self._settings, MACHINE: machine()}
 
     def _write(self) -> None:
+        columns = dict.fromkeys(name for row in self._rows for name in row)
         buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, list(self._rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(buffer, [*columns], restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows)
         write_bytes(self._path, buffer.getvalue().encode())

@@ -1,0 +1,146 @@
+"""What is computed once and kept in a folder: propagation scores, crops with their features.
+
+A file is named after what it depends on, but for the code and the photographs: delete the folder
+when those change.
+"""
+
+import functools
+import hashlib
+import io
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from exits_jax.data.labelling import label_batches
+from exits_jax.files import write_bytes
+from exits_jax.models import ViT, normalise
+from exits_jax.models.backbones import BACKBONES, DEFAULT, backbone_vit, load_backbone
+from exits_jax.progress import track
+from exits_jax.retrieval import RetrievalSettings, Scores
+from exits_jax.training.state import Params
+from experiments.retrieval_measures import Examples, score_all
+from experiments.supplement.protocol import MARGIN, ids
+
+RANDOM = "random"
+
+
+class Extractor(NamedTuple):
+    """A similarity extractor.
+
+    Fields:
+      weights: a name of `backbones.BACKBONES`, or `RANDOM` (of the default's shape).
+      params: other parameters than the published ones.
+      digest: of those parameters (`networks.digest`).
+    """
+
+    weights: str = DEFAULT
+    params: Params | None = None
+    digest: str = ""
+
+    def load(self) -> tuple[ViT, Params, str]:
+        """Network, parameters and normalisation of its input."""
+        if self.weights == RANDOM:
+            vit = backbone_vit(DEFAULT)
+            image = jnp.zeros((1, 2 * vit.patch, 2 * vit.patch, 3))
+            return vit, jax.jit(vit.init)(jax.random.key(0), image)["params"], "imagenet"
+        vit, published = load_backbone(self.weights)
+        params = published if self.params is None else self.params
+        return vit, params, BACKBONES[self.weights].pixels
+
+
+PUBLISHED = Extractor()
+
+
+def scores_of(
+    folder: str,
+    chosen: Examples,
+    settings: Mapping[str, RetrievalSettings],
+    size: int,
+    extractor: Extractor = PUBLISHED,
+) -> dict[str, Scores]:
+    """`score_all` under every setting; what the folder lacks is computed in one pass.
+
+    Args:
+      folder: where scores are kept.
+      chosen: instances.
+      settings: by name.
+      size: side of a crop in pixels.
+      extractor: of the similarity.
+    """
+    facts = (ids(chosen), size, MARGIN, extractor.weights, extractor.digest)
+    paths = {name: path_of(folder, "scores", (*facts, one)) for name, one in settings.items()}
+    missing = {name: settings[name] for name, path in paths.items() if not path.exists()}
+    if missing:
+        vit, params, pixels = extractor.load()
+        found = score_all(
+            chosen.instances, missing, vit, params, size=size, margin=MARGIN, pixels=pixels
+        )
+        for name, scores in found.items():
+            _save(paths[name], scores._asdict())
+    return {name: Scores(**_load(path)) for name, path in paths.items()}
+
+
+class Crops(NamedTuple):
+    """Labelling crops with the features of the frozen encoder, one row per instance."""
+
+    features: Float[np.ndarray, "n N N D"]  # float16
+    batch: dict[str, np.ndarray]  # the keys of `exits_jax.data.batches`
+
+
+def crops_of(folder: str, chosen: Examples, size: int) -> Crops:
+    """The crops of these instances and their features."""
+    path = path_of(folder, "crops", (ids(chosen), size, MARGIN))
+    if not path.exists():
+        _save(path, _crops(chosen, size))
+    return _read_crops(path)
+
+
+@functools.cache
+def _read_crops(path: pathlib.Path) -> Crops:
+    """Kept in memory: every run of a sweep reads the same crops."""
+    batch = _load(path)
+    return Crops(batch.pop("features"), batch)
+
+
+def _crops(chosen: Examples, size: int) -> dict[str, np.ndarray]:
+    """Rows of `Crops`, the features among them."""
+    vit, params = load_backbone(DEFAULT)
+
+    @jax.jit
+    def forward(image: jax.Array) -> jax.Array:
+        return vit.apply({"params": params}, normalise(image))[0]
+
+    parts: list[dict[str, np.ndarray]] = []
+    with track("features", len(chosen.instances)) as progress:
+        for batch in label_batches(chosen.instances, crop_size=size, margin=MARGIN, batch_size=4):
+            features = np.asarray(forward(batch["image"]), np.float16)
+            rows = batch | {"features": features}
+            parts.append({key: value[batch["valid"]] for key, value in rows.items()})
+            progress.advance(int(batch["valid"].sum()))
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def path_of(folder: str, name: str, facts: Any, suffix: str = "npz") -> pathlib.Path:
+    """Where something is kept that depends on `facts`."""
+    return pathlib.Path(folder) / f"{name}-{digest_of(facts)}.{suffix}"
+
+
+def digest_of(facts: Any) -> str:
+    """Changes with the representation of `facts`."""
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
+
+
+def _save(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        return dict(file)

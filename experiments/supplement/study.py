@@ -1,0 +1,110 @@
+"""The two measurements every table is made of: retrieval alone, and a generator trained on it."""
+
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from exits_jax.retrieval import RetrievalSettings, Scores, calibrate_thresholds
+from experiments.retrieval_measures import measure, object_shares
+from experiments.supplement import decoder
+from experiments.supplement.kept import PUBLISHED, Extractor, crops_of, scores_of
+from experiments.supplement.protocol import (
+    CALIBRATION,
+    EMPTY,
+    GENERATOR_SIZE,
+    MARGIN,
+    RETRIEVAL_SIZE,
+    Sets,
+    ids,
+    read_sets,
+)
+
+
+class Study(NamedTuple):
+    """Sets of instances, and the folder of what is computed once from them."""
+
+    cache: str
+    sets: Sets
+
+    @property
+    def facts(self) -> tuple:
+        """What all measurements depend on besides their own arguments."""
+        sizes = (MARGIN, CALIBRATION, EMPTY, RETRIEVAL_SIZE, GENERATOR_SIZE)
+        return (*map(ids, self.sets), *sizes, decoder.FACTS)
+
+    def retrieval(
+        self,
+        settings: Mapping[str, RetrievalSettings],
+        row: str,
+        name: str,
+        *,
+        extractor: Extractor = PUBLISHED,
+        size: int = RETRIEVAL_SIZE,
+    ) -> dict[str, float]:
+        """Retrieval of one setting on one set; thresholds from the first 300 of `train`.
+
+        Args:
+          settings: all of a table; what is not kept of them is computed together.
+          row: the one to measure.
+          name: "tune" or "val".
+          extractor: of the similarity.
+          size: side of the crops in pixels.
+        """
+        part = self.sets.train.take(range(min(CALIBRATION, len(self.sets.train.instances))))
+        chosen = getattr(self.sets, name)
+        known, scores = (
+            scores_of(self.cache, one, settings, size, extractor)[row] for one in (part, chosen)
+        )
+        grid = round(scores.score.shape[1] ** 0.5)
+        tau_fg, tau_bg = calibrated(known, settings[row])
+        shares = object_shares(chosen, grid, MARGIN)
+        found = measure(scores, chosen, shares, tau_fg=tau_fg, tau_bg=tau_bg, margin=MARGIN)
+        return found._asdict()
+
+    def generator(
+        self,
+        settings: Mapping[str, RetrievalSettings],
+        row: str,
+        seed: int,
+        *,
+        extractor: Extractor = PUBLISHED,
+        factors: tuple[float, float] = (1.0, 1.0),
+        weights: Mapping[str, float] = decoder.WEIGHTS,
+        rate: float = decoder.RATE,
+    ) -> dict[str, float]:
+        """Trains a generator on `train`; mean mask IoU and share above .75 on `tune` and `val`.
+
+        Args:
+          settings: all of a table; what is not kept of them is computed together.
+          row: the one to train with; its thresholds are calibrated on `train`.
+          seed: of the run.
+          extractor: of the similarity.
+          factors: on the calibrated tau_FG and tau_BG.
+          weights: of the losses.
+          rate: the highest learning rate.
+        """
+        train = self.sets.train
+        kept = scores_of(self.cache, train, settings, GENERATOR_SIZE, extractor)[row]
+        pairs = zip(factors, calibrated(kept, settings[row]), strict=True)
+        tau_fg, tau_bg = (factor * tau for factor, tau in pairs)
+        crops = crops_of(self.cache, train, GENERATOR_SIZE)
+        began = time.monotonic()
+        params = decoder.train(crops, kept, (tau_fg, tau_bg), weights=weights, seed=seed, rate=rate)
+        found = {"tau_fg": tau_fg, "tau_bg": tau_bg, "seconds": time.monotonic() - began}
+        for name in ("tune", "val"):
+            chosen = getattr(self.sets, name)
+            values = decoder.ious(params, crops_of(self.cache, chosen, GENERATOR_SIZE), chosen)
+            found[f"{name}_iou"] = float(values.mean())
+            found[f"{name}_iou_75"] = float((values > 0.75).mean())
+        return found
+
+
+def open_study(root: str, cache: str) -> Study:
+    """The study of a COCO folder."""
+    return Study(cache, read_sets(root))
+
+
+def calibrated(scores: Scores, settings: RetrievalSettings) -> tuple[float, float]:
+    """Thresholds that leave 7 % of the crops empty; no mask is read."""
+    ratio = (settings.tau_fg, settings.tau_bg)
+    return calibrate_thresholds(scores.score, scores.inside_box, EMPTY, ratio=ratio)
