@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 from experiments.framework_comparison.rows import COLUMNS, MATMUL_SIDE, ROWS
 
+SIZES = ("Ti", "S", "B", "L")  # the order of rows; others come last
+
 OTHERS = COLUMNS[1:]
 ABSENT = "n/a"
 RETRIEVAL = ("retrieval_applied", "any")
@@ -67,15 +69,21 @@ class Line(NamedTuple):
 
 
 def lines(measurements: Sequence[Mapping[str, Any]]) -> list[Line]:
-    """Records of single processes -> lines, in the order they were measured."""
+    """Records of single processes -> lines, in the order of `ROWS` and of the networks' sizes."""
     grouped: dict[tuple[str, str], dict[str, list[Mapping[str, Any]]]] = {}
     for record in measurements:
         columns = grouped.setdefault((record["row"], record["size"]), {c: [] for c in COLUMNS})
         columns[record["column"]].append(record)
     return [
         Line(row, size if ROWS[row].sized else "any", {c: _cell(r) for c, r in columns.items()})
-        for (row, size), columns in grouped.items()
+        for (row, size), columns in sorted(grouped.items(), key=_place)
     ]
+
+
+def _place(item: tuple[tuple[str, str], Any]) -> tuple[int, int]:
+    """Where a row and size stand in the tables."""
+    (row, size), _ = item
+    return [*ROWS].index(row), [*SIZES].index(size) if size in SIZES else len(SIZES)
 
 
 def _cell(records: Sequence[Mapping[str, Any]]) -> Cell:
