@@ -20,7 +20,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: backbone .venv-bench/.installed  ## forms of propagation timed; then JAX beside PyTorch: hours (BENCH=--quick: minutes)
+bench: backbone .venv-bench/.installed  ## forms of propagation timed; then JAX beside PyTorch: two hours (BENCH=--quick: minutes)
 	$(BIN)/python -m experiments.propagation_benchmark
 	$(BIN)/python -m experiments.framework_comparison.parity
 	$(BIN)/python -m experiments.framework_comparison.bench $(BENCH)
