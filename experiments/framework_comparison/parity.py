@@ -39,6 +39,7 @@ TEACHER = 2e-6
 # the decoder's 1.7 million of two 336-pixel crops there usually is one ("conv2 above 0"), and it
 # alone moves gradients by 5e-3, for PyTorch in float32 against itself in float64, too.
 KINK = 1e-2
+KINK_STEPS = 5e-2  # of what ten steps change: they meet more of such ReLUs, one after the other
 LARGE = "--crop=336"
 # Relative to the largest value of the array, which is taken as 1 at least where 1 is the unit: a
 # uniform walk scores 0 = 1 - 1, so its difference has the rounding of the two ones.
@@ -96,7 +97,9 @@ def bound_of(name: str, kinks: bool) -> float | None:
     if "/teacher's " in name and "SGD" in name and not kinks:
         return TEACHER
     bound = next((value for part, value in BOUNDS.items() if name.startswith(part)), FORWARD)
-    return max(bound, KINK) if kinks and name.startswith(("gradients:", "steps:")) else bound
+    if not kinks:
+        return bound
+    return {"gradients": KINK, "steps": KINK_STEPS}.get(name.partition(":")[0], bound)
 
 
 def difference(
