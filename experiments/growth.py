@@ -27,12 +27,11 @@ from exits_jax.files import write_bytes
 from exits_jax.labelling.label import label_from_logits
 from exits_jax.models import Generator, build_vit, jit_in_slices, normalise
 from exits_jax.models.backbones import DEFAULT, load_backbone
-from exits_jax.progress import track
 from exits_jax.retrieval import inside_box, score_inputs, seed_points
 from exits_jax.retrieval.decision import decide, mean_seed
 from experiments.figures import write_figure
 from experiments.machine import machine
-from experiments.retrieval_measures import Examples, examples, mask_iou
+from experiments.retrieval_measures import Examples, examples, in_batches, mask_iou
 from experiments.walks import (
     LAYERS,
     attention_walk,
@@ -105,19 +104,14 @@ def effect(root: str, count: int) -> str:
         found = {n: decide(r[..., 0], r[..., 1], "log_ratio") for n, r in reached.items()}
         return found, inside_box(*place, grid)
 
-    rows: dict[str, list] = {name: [] for name in walks}
-    inside = []
-    with track("masks", count) as progress:
-        batches = label_batches(chosen.instances, crop_size=SIZE, margin=MARGIN, batch_size=4)
-        for batch in batches:
-            found, box = jax.device_get(scores(score_inputs(batch)))
-            inside.append(box[batch["valid"]])
-            for name, score in found.items():
-                rows[name].append(score[batch["valid"]])
-            progress.advance(int(batch["valid"].sum()))
-    return _effect_table(
-        {n: np.concatenate(r) for n, r in rows.items()}, np.concatenate(inside), chosen
+    found, inside = in_batches(
+        "masks",
+        chosen.instances,
+        lambda batch: scores(score_inputs(batch)),
+        size=SIZE,
+        margin=MARGIN,
     )
+    return _effect_table(found, inside, chosen)
 
 
 def _effect_table(scores: dict[str, np.ndarray], inside: np.ndarray, chosen: Examples) -> str:

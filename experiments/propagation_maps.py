@@ -16,7 +16,6 @@ from configs import coco_mini
 from exits_jax import from_config, networks
 from exits_jax.annotations import Instance, read_annotations
 from exits_jax.data.crop import box_to_crop, to_crop, valid_in_crop
-from exits_jax.data.labelling import label_batches
 from exits_jax.data.source import by_image
 from exits_jax.evaluation.iou import GroundTruth, read_ground_truth
 from exits_jax.files import write_bytes
@@ -24,8 +23,8 @@ from exits_jax.labelling.compete import Crop, claim, compete, rivals
 from exits_jax.labelling.label import label_from_logits
 from exits_jax.labelling.predict import propagation_predictor
 from exits_jax.labelling.quality import Label
-from exits_jax.progress import track
 from exits_jax.retrieval import shape_offset
+from experiments.retrieval_measures import in_batches
 
 
 class Split(NamedTuple):
@@ -91,16 +90,15 @@ def _maps(name: str, instances: Sequence[Instance]) -> dict[str, np.ndarray]:
     params = networks.published_params(config.extractor, network, config.seed)
     scores = networks.scores_function(config, from_config.retrieval(config), config.crop.size)
     predict = propagation_predictor(scores, params, from_config.grid(config))
-    rows: dict[str, list[np.ndarray]] = {"logits": [], "windows": []}
-    cut = {"crop_size": config.crop.size, "margin": config.crop.label_margin}
-    with track(f"maps of {name}", len(instances)) as progress:
-        for batch in label_batches(instances, **cut, batch_size=config.label.device_batch):
-            valid, logits = batch["valid"], predict(batch)
-            rows["logits"].append(logits[valid])
-            rows["windows"].append(batch["window_xyxy"][valid])
-            progress.advance(int(valid.sum()))
+    kept = in_batches(
+        f"maps of {name}",
+        instances,
+        lambda batch: {"logits": predict(batch), "windows": batch["window_xyxy"]},
+        size=config.crop.size,
+        margin=config.crop.label_margin,
+        batch_size=config.label.device_batch,
+    )
     ids = np.array([instance.id for instance in instances])
-    kept = {key: np.concatenate(parts) for key, parts in rows.items()}
     return kept | {"ids": ids, "settings": np.array(settings_of_maps())}
 
 

@@ -5,7 +5,7 @@ Shared by `retrieval_quality`, `growth` and `supplement`.
 
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -133,13 +133,42 @@ def score_all(
         name: jax.jit(functools.partial(_score, vit=vit, size=size, settings=one))
         for name, one in settings.items()
     }
+
+    def scores(batch: dict[str, Any]) -> dict[str, Scores]:
+        inputs = score_inputs(batch)
+        out = forward(inputs["image"])
+        return {name: one(out, inputs) for name, one in score_of.items()}
+
+    return in_batches("scores", instances, scores, size=size, margin=margin, batch_size=batch_size)
+
+
+def in_batches(
+    label: str,
+    instances: Sequence[Instance],
+    function: Callable[[dict[str, Any]], Any],
+    *,
+    size: int,
+    margin: float,
+    batch_size: int = 4,
+) -> Any:
+    """Applies a function to the labelling crops of all instances, a batch at a time.
+
+    Args:
+      label: of the progress bar.
+      instances: those of an image together.
+      function: batch (`exits_jax.data.batches`) -> a tree of arrays with a row per crop.
+      size: side of a crop in pixels.
+      margin: of the crops.
+      batch_size: crops at a time.
+
+    Returns:
+      The same tree of numpy arrays with a row per instance; what filled the last batch is left out.
+    """
     parts = []
-    with track("scores", len(instances)) as progress:
+    with track(label, len(instances)) as progress:
         for batch in label_batches(instances, crop_size=size, margin=margin, batch_size=batch_size):
-            inputs, valid = score_inputs(batch), batch["valid"]
-            out = forward(inputs["image"])
-            scores = jax.device_get({name: one(out, inputs) for name, one in score_of.items()})
-            parts.append(jax.tree.map(lambda rows, valid=valid: rows[valid], scores))
+            valid, found = batch["valid"], jax.device_get(function(batch))
+            parts.append(jax.tree.map(lambda rows, valid=valid: rows[valid], found))
             progress.advance(int(valid.sum()))
     return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
 

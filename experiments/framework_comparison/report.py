@@ -83,7 +83,7 @@ def lines(measurements: Sequence[Mapping[str, Any]]) -> list[Line]:
 def _place(item: tuple[tuple[str, str], Any]) -> tuple[int, int]:
     """Where a row and size stand in the tables."""
     (row, size), _ = item
-    return [*ROWS].index(row), [*SIZES].index(size) if size in SIZES else len(SIZES)
+    return [*ROWS].index(row), SIZES.index(size) if size in SIZES else len(SIZES)
 
 
 def _cell(records: Sequence[Mapping[str, Any]]) -> Cell:

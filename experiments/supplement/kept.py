@@ -16,14 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from exits_jax.data.labelling import label_batches
 from exits_jax.files import write_bytes
 from exits_jax.models import ViT, normalise
 from exits_jax.models.backbones import BACKBONES, DEFAULT, backbone_vit, load_backbone
-from exits_jax.progress import track
 from exits_jax.retrieval import RetrievalSettings, Scores
 from exits_jax.training.state import Params
-from experiments.retrieval_measures import Examples, score_all
+from experiments.retrieval_measures import Examples, in_batches, score_all
 from experiments.supplement.protocol import MARGIN, ids
 
 RANDOM = "random"
@@ -115,14 +113,10 @@ def _crops(chosen: Examples, size: int) -> dict[str, np.ndarray]:
     def forward(image: jax.Array) -> jax.Array:
         return vit.apply({"params": params}, normalise(image))[0]
 
-    parts: list[dict[str, np.ndarray]] = []
-    with track("features", len(chosen.instances)) as progress:
-        for batch in label_batches(chosen.instances, crop_size=size, margin=MARGIN, batch_size=4):
-            features = np.asarray(forward(batch["image"]), np.float16)
-            rows = batch | {"features": features}
-            parts.append({key: value[batch["valid"]] for key, value in rows.items()})
-            progress.advance(int(batch["valid"].sum()))
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    def rows(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return batch | {"features": np.asarray(forward(batch["image"]), np.float16)}
+
+    return in_batches("features", chosen.instances, rows, size=size, margin=MARGIN)
 
 
 def path_of(folder: str, name: str, facts: Any, suffix: str = "npz") -> pathlib.Path:

@@ -1,8 +1,12 @@
 """The two measurements every table is made of: retrieval alone, and a generator trained on it."""
 
+import dataclasses
+import functools
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
 
 from exits_jax.retrieval import RetrievalSettings, Scores, calibrate_thresholds
 from experiments.retrieval_measures import measure, object_shares
@@ -20,7 +24,8 @@ from experiments.supplement.protocol import (
 )
 
 
-class Study(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: `_shares` is kept
+class Study:
     """Sets of instances, and the folder of what is computed once from them."""
 
     cache: str
@@ -57,9 +62,14 @@ class Study(NamedTuple):
         )
         grid = round(scores.score.shape[1] ** 0.5)
         tau_fg, tau_bg = calibrated(known, settings[row])
-        shares = object_shares(chosen, grid, MARGIN)
+        shares = self._shares(name, grid)
         found = measure(scores, chosen, shares, tau_fg=tau_fg, tau_bg=tau_bg, margin=MARGIN)
         return found._asdict()
+
+    @functools.cache  # noqa: B019 -- a study lives as long as its script
+    def _shares(self, name: str, grid: int) -> Float[np.ndarray, "n p"]:
+        """`object_shares` of a set, the same for all rows of a table."""
+        return object_shares(getattr(self.sets, name), grid, MARGIN)
 
     def generator(
         self,
