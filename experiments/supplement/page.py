@@ -163,6 +163,7 @@ def beside_paper(
         rows = [*rows]
         means, errors = [row.mean() for row in rows], [deviation(row) for row in rows]
         axes.errorbar(at, means, errors, marker="o", capsize=3, label=label)
+    axes.margins(y=0.25)  # room for the legends
     axes.set_ylabel("generator's mask IoU, tune")
     axes.legend(loc="upper left")
     other = axes.twinx()
