@@ -81,7 +81,7 @@ def thresholds(run: Run, extractor: Params, data: DataSet) -> RetrievalSettings:
         count = min(len(data.instances), CALIBRATION_SAMPLE)
         size, margin = _retrieval_crop(config)
         sample = np.linspace(0, len(data.instances) - 1, count).round().astype(int)
-        scores, inside = score_sample(
+        scores, retrievable = score_sample(
             networks.scores_function(config, settings, size),
             extractor,
             data.source.take(sample),
@@ -91,7 +91,9 @@ def thresholds(run: Run, extractor: Params, data: DataSet) -> RetrievalSettings:
         )
         ratio = (settings.tau_fg, settings.tau_bg)
         try:
-            pair = calibrate_thresholds(scores, inside, config.retrieval.target_empty, ratio=ratio)
+            pair = calibrate_thresholds(
+                scores, retrievable, config.retrieval.target_empty, ratio=ratio
+            )
         except ValueError as error:
             raise UserError(f"retrieval.target_empty: {error}; set it to 0") from error
         found = {"tau_fg": pair[0], "tau_bg": pair[1], "made_with": made_with}

@@ -77,7 +77,7 @@ def measured(name: str, scores: Scores, chosen: Examples, shares: Float[np.ndarr
     tau_fg, tau_bg = settings.tau_fg, settings.tau_bg
     if not settings.rounds:
         tau_fg, tau_bg = calibrate_thresholds(
-            scores.score[:half], scores.inside_box[:half], ratio=(tau_fg, tau_bg)
+            scores.score[:half], scores.retrievable[:half], ratio=(tau_fg, tau_bg)
         )
     rest = jax.tree.map(lambda rows: rows[half:], scores)
     second = chosen.take(range(half, len(shares)))

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from exits_jax.retrieval import calibrate_thresholds, retrieve_points
+from exits_jax.retrieval import (
+    RetrievalSettings,
+    calibrate_thresholds,
+    propagation_score,
+    retrieve_points,
+)
 
 
 def _scores(crops: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -43,6 +48,29 @@ def test_scores_outside_the_box_do_not_count() -> None:
     scores, inside = _scores(100)
     wild = np.where(inside, scores, 1e6)
     assert calibrate_thresholds(wild, inside) == calibrate_thresholds(scores, inside)
+
+
+@pytest.mark.parametrize("form", ["applied", "absorbing"])
+def test_a_walk_that_can_stay_is_calibrated_on_what_it_finds(form: str) -> None:
+    """An absorbing walk is mostly where it began: the seeds' own scores are no measure."""
+    rng = np.random.default_rng(0)
+    similarity = rng.uniform(0.1, 1.0, (50, 36, 36)).astype(np.float32)
+    points = np.tile(np.float32([[0.5, 0.2], [0.2, 0.5], [0.5, 0.8], [0.8, 0.5]]), (50, 1, 1))
+    box, valid = (np.tile(np.float32(one), (50, 1)) for one in ([0.2, 0.2, 0.8, 0.8], [0, 0, 1, 1]))
+    scores = propagation_score(
+        similarity,
+        points,
+        np.ones(50, bool),
+        box,
+        valid,
+        grid=6,
+        settings=RetrievalSettings(form=form, delta=0),
+    )
+    tau_fg, tau_bg = calibrate_thresholds(scores.score, scores.retrievable, 0.1)
+    cells = (scores.score, scores.inside_box, scores.foreground, scores.background)
+    labels, weights, empty = retrieve_points(*cells, tau_fg=tau_fg, tau_bg=tau_bg)
+    assert np.asarray(empty).sum() == 5
+    assert np.any(weights > labels) and np.any(labels > scores.foreground)
 
 
 def test_nothing_to_calibrate_on_is_an_error() -> None:

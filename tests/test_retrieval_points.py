@@ -183,6 +183,11 @@ def test_empty_is_judged_before_the_seeds_are_added() -> None:
     assert (labels, weights, empty) == ([1, 0, 0], [1, 0, 1], True)
 
 
+def test_a_seed_does_not_retrieve_itself() -> None:
+    labels, weights, empty = _retrieve([0.9, 0.1, -0.9], [1, 1, 0], [1, 0, 0], [0, 0, 1])
+    assert (labels, weights, empty) == ([1, 0, 0], [1, 0, 1], True)
+
+
 def _windows(count: int) -> tuple[np.ndarray, np.ndarray]:
     """A canonical window and crops inside it that keep clear of its outermost half cell."""
     rng = np.random.default_rng(5)

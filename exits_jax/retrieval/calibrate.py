@@ -7,7 +7,7 @@ from jaxtyping import Float, Shaped
 
 def calibrate_thresholds(
     scores: Float[ArrayLike, "n p"],
-    inside_box: Shaped[ArrayLike, "n p"],
+    retrievable: Shaped[ArrayLike, "n p"],
     target_empty: float = 0.07,
     *,
     ratio: tuple[float, float] = (0.4, 0.15),
@@ -16,13 +16,14 @@ def calibrate_thresholds(
 
     The paper's thresholds are not published; that about 7 % of its images retrieve nothing is
     (EXITS supplement, B). One number cannot fix two thresholds, so their ratio is given and their
-    scale is found: a crop is empty from the scale on at which its strongest point in the box falls
+    scale is found: a crop is empty from the scale on at which its strongest retrievable point falls
     short, and the scale sought is a quantile of those over the crops. No mask is read.
 
     Args:
       scores: of training crops; one row per crop.
-      inside_box: cells in the box.
-      target_empty: share of crops to leave empty, 0 to 1. Crops whose score is 0 all over the box
+      retrievable: cells in the box that are no seeds: a seed's own score says nothing of what is
+        found, and an absorbing walk's is a hundred times the others.
+      target_empty: share of crops to leave empty, 0 to 1. Crops whose score is 0 in all these cells
         (box only: no threshold can fill them) are left out of the count.
       ratio: tau_fg to tau_bg, up to scale; not given in the paper.
 
@@ -37,7 +38,7 @@ def calibrate_thresholds(
         raise ValueError(f"target_empty {target_empty} or ratio {ratio} is out of range")
     scores = np.asarray(scores, np.float64)
     strength = np.maximum(scores / tau_fg, -scores / tau_bg)
-    strongest = np.max(np.where(np.asarray(inside_box) != 0, strength, 0.0), axis=1)
+    strongest = np.max(np.where(np.asarray(retrievable) != 0, strength, 0.0), axis=1)
     strongest = np.sort(strongest[strongest > 0.0])
     if not strongest.size:
         raise ValueError("no crop has a score other than 0 in its box; nothing to calibrate on")

@@ -114,7 +114,8 @@ def retrieve_points(
     """Cuts the propagation score into supervision (supplement, B and D).
 
     Foreground is retrieved where the score exceeds `tau_fg` in the box, background where it lies
-    below -`tau_bg` in the box. Seeds join the retrieved points and overrule them.
+    below -`tau_bg` in the box. Seeds join the retrieved points and overrule them; they are known,
+    so their own scores, which are the highest of all in a walk that can stay, retrieve nothing.
 
     Args:
       score: positive speaks for the object.
@@ -127,7 +128,7 @@ def retrieve_points(
     Returns:
       labels: float32 [b, p], 1 foreground, 0 anything else.
       weights: float32 [b, p], 1 where there is a label to learn, 0 elsewhere.
-      empty: bool [b], nothing was retrieved; judged before the seeds are added.
+      empty: bool [b], nothing was retrieved; judged without the seeds.
     """
     score = jnp.asarray(score, jnp.float32)
     inside, foreground, background = (
@@ -135,7 +136,7 @@ def retrieve_points(
     )
     found_object = inside & (score > tau_fg)
     found_rest = inside & (score < -tau_bg) & ~found_object
-    empty = ~jnp.any(found_object | found_rest, axis=-1)
+    empty = ~jnp.any((found_object | found_rest) & ~foreground, axis=-1)
     labels = foreground | (found_object & ~background)
     weights = labels | background | found_rest
     return labels.astype(jnp.float32), weights.astype(jnp.float32), empty

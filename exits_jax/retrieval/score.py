@@ -32,6 +32,11 @@ class Scores(NamedTuple):
     background: Float[Array, "b p"]  # seeds, 0 or 1
     inside_box: Bool[Array, "b p"]
 
+    @property
+    def retrievable(self) -> Bool[Array, "b p"]:
+        """Cells that thresholds are calibrated on: in the box (no background is) and no seed."""
+        return self.inside_box & (self.foreground == 0)
+
 
 def similarity_matrix(
     out: dict[str, dict[int, Any]], *, class_token: bool, settings: RetrievalSettings

@@ -100,14 +100,15 @@ def score_sample(
     margin: float,
     batch_size: int,
 ) -> tuple[Float[np.ndarray, "n p"], np.ndarray]:
-    """Scores and in-box cells of some instances, to calibrate the thresholds on.
+    """Scores and retrievable cells of some instances, to calibrate the thresholds on.
 
     Returns:
-      score [n,p] float32 and inside [n,p] bool, of the instances that have extreme points.
+      score [n,p] float32 and retrievable [n,p] bool (in the box and no seed), of the instances
+      that have extreme points.
     """
     forward = jit_in_slices(scores_of)
     rows: list[np.ndarray] = []
-    inside: list[np.ndarray] = []
+    retrievable: list[np.ndarray] = []
     with track("calibrate thresholds", len(source)) as progress:
         for batch in label_batches(
             source, crop_size=crop_size, margin=margin, batch_size=batch_size
@@ -115,9 +116,9 @@ def score_sample(
             result = forward(params, score_inputs(batch))
             keep = batch["valid"] & batch["has_points"]
             rows.append(np.asarray(result.score)[keep])
-            inside.append(np.asarray(result.inside_box)[keep])
+            retrievable.append(np.asarray(result.retrievable)[keep])
             progress.advance(int(batch["valid"].sum()))
-    return np.concatenate(rows), np.concatenate(inside)
+    return np.concatenate(rows), np.concatenate(retrievable)
 
 
 def _save(path: pathlib.Path, array: np.ndarray) -> None:

@@ -292,7 +292,7 @@ def retrieve_points(
     inside, foreground, background = scores.inside_box, scores.foreground > 0, scores.background > 0
     found_object = inside & (scores.score > tau_fg)
     found_rest = inside & (scores.score < -tau_bg) & ~found_object
-    empty = ~(found_object | found_rest).any(dim=-1)
+    empty = ~((found_object | found_rest) & ~foreground).any(dim=-1)
     labels = foreground | (found_object & ~background)
     weights = labels | background | found_rest
     return labels.float(), weights.float(), empty

@@ -2,16 +2,18 @@
 
 import dataclasses
 import functools
+import json
 import time
 from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
 
+from exits_jax.files import write_json
 from exits_jax.retrieval import RetrievalSettings, Scores, calibrate_thresholds
 from experiments.retrieval_measures import measure, object_shares
 from experiments.supplement import decoder
-from experiments.supplement.kept import PUBLISHED, Extractor, crops_of, scores_of
+from experiments.supplement.kept import PUBLISHED, Extractor, crops_of, path_of, scores_of
 from experiments.supplement.protocol import (
     CALIBRATION,
     EMPTY,
@@ -81,8 +83,11 @@ class Study:
         factors: tuple[float, float] = (1.0, 1.0),
         weights: Mapping[str, float] = decoder.WEIGHTS,
         rate: float = decoder.RATE,
+        epochs: float = decoder.EPOCHS,
     ) -> dict[str, float]:
         """Trains a generator on `train`; mean mask IoU and share above .75 on `tune` and `val`.
+
+        What it finds is kept: the tables share rows.
 
         Args:
           settings: all of a table; what is not kept of them is computed together.
@@ -92,20 +97,35 @@ class Study:
           factors: on the calibrated tau_FG and tau_BG.
           weights: of the losses.
           rate: the highest learning rate.
+          epochs: passes over `train`.
         """
         train = self.sets.train
         kept = scores_of(self.cache, train, settings, GENERATOR_SIZE, extractor)[row]
         pairs = zip(factors, calibrated(kept, settings[row]), strict=True)
         tau_fg, tau_bg = (factor * tau for factor, tau in pairs)
+        run = {"weights": dict(weights), "seed": seed, "rate": rate, "epochs": epochs}
+        facts = (
+            self.facts,
+            settings[row],
+            extractor.weights,
+            extractor.digest,
+            tau_fg,
+            tau_bg,
+            run,
+        )
+        path = path_of(self.cache, "generator", facts, "json")
+        if path.exists():
+            return json.loads(path.read_text())
         crops = crops_of(self.cache, train, GENERATOR_SIZE)
         began = time.monotonic()
-        params = decoder.train(crops, kept, (tau_fg, tau_bg), weights=weights, seed=seed, rate=rate)
+        params = decoder.train(crops, kept, (tau_fg, tau_bg), **run)
         found = {"tau_fg": tau_fg, "tau_bg": tau_bg, "seconds": time.monotonic() - began}
         for name in ("tune", "val"):
             chosen = getattr(self.sets, name)
             values = decoder.ious(params, crops_of(self.cache, chosen, GENERATOR_SIZE), chosen)
             found[f"{name}_iou"] = float(values.mean())
             found[f"{name}_iou_75"] = float((values > 0.75).mean())
+        write_json(path, found)
         return found
 
 
@@ -117,4 +137,4 @@ def open_study(root: str, cache: str) -> Study:
 def calibrated(scores: Scores, settings: RetrievalSettings) -> tuple[float, float]:
     """Thresholds that leave 7 % of the crops empty; no mask is read."""
     ratio = (settings.tau_fg, settings.tau_bg)
-    return calibrate_thresholds(scores.score, scores.inside_box, EMPTY, ratio=ratio)
+    return calibrate_thresholds(scores.score, scores.retrievable, EMPTY, ratio=ratio)
