@@ -70,7 +70,8 @@ def test_a_walk_that_can_stay_is_calibrated_on_what_it_finds(form: str) -> None:
     cells = (scores.score, scores.inside_box, scores.foreground, scores.background)
     labels, weights, empty = retrieve_points(*cells, tau_fg=tau_fg, tau_bg=tau_bg)
     assert np.asarray(empty).sum() == 5
-    assert np.any(weights > labels) and np.any(labels > scores.foreground)
+    assert np.any(weights > labels)
+    assert np.any(labels > scores.foreground)
 
 
 def test_nothing_to_calibrate_on_is_an_error() -> None:

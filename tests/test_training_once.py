@@ -11,8 +11,8 @@ from exits_jax.annotations import read_annotations
 from exits_jax.data.pipeline import Augment, train_batches
 from exits_jax.data.source import file_source
 from exits_jax.models import backbones, normalise
-from exits_jax.retrieval import RESEEDED_KEYS, crop_scores
-from exits_jax.training.once import canonical_scores, with_canonical
+from exits_jax.retrieval import RESEEDED_KEYS, Scores, crop_scores
+from exits_jax.training.once import canonical_scores, score_sample, with_canonical
 from exits_jax.training.supervision import supervise_once, supervise_online
 from tests.real_backbone import require_backbone
 
@@ -20,10 +20,25 @@ DEMO = pathlib.Path(__file__).parent.parent / "demo" / "annotations.json"
 SIZE, GRID, MARGIN, COUNT = 224, 16, 0.6, 16
 
 
+def demo_source():
+    annotations = read_annotations(DEMO, pathlib.Path(skimage.data.__file__).parent)
+    return file_source(annotations.instances).take(range(0, 56, 56 // COUNT)[:COUNT])
+
+
+def test_thresholds_are_calibrated_on_cells_of_the_box_that_are_no_seeds():
+    def scores_of(params, batch):
+        cells = ([8.0, 2, 1, 0], [1.0, 0, 0, 0], [0.0, 0, 0, 1], [True, True, True, False])
+        return Scores(*(jnp.tile(jnp.array(one), (len(batch["box_xyxy"]), 1)) for one in cells))
+
+    options = {"crop_size": 32, "margin": MARGIN, "batch_size": 5}
+    score, retrievable = score_sample(scores_of, {}, demo_source(), **options)
+    np.testing.assert_array_equal(score, [[8, 2, 1, 0]] * COUNT)
+    np.testing.assert_array_equal(retrievable, [[False, True, True, False]] * COUNT)
+
+
 def test_once_and_online_mostly_agree(tmp_path):
     require_backbone()
-    annotations = read_annotations(DEMO, pathlib.Path(skimage.data.__file__).parent)
-    source = file_source(annotations.instances).take(range(0, 56, 56 // COUNT)[:COUNT])
+    source = demo_source()
     network, params = backbones.load_backbone(backbones.DEFAULT)
 
     def attend(params, image, **asked):
