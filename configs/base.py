@@ -135,6 +135,8 @@ def _retrieval() -> ml_collections.ConfigDict:
     # "online": in every training step, as in the paper. "once": one pass over the instances before
     # training, on a crop `canonical_size` pixels wide; 0: as wide as a training crop. Its scores
     # are resampled into each training crop; what lies outside it is outside the box, too.
+    # Not for form "absorbing": its seeds' own scores, far above all others, would spread into the
+    # cells beside them.
     retrieval.when = "online"
     retrieval.canonical_size = 0
     retrieval.canonical_margin = 0.3  # of the canonical crop, share of the half-size per side

@@ -252,10 +252,10 @@ def measure(
       margin: of the crops.
     """
     score, inside = scores.score, scores.inside_box
-    nothing = np.zeros_like(inside)
+    nothing, cells = np.zeros_like(inside), scores.retrievable  # seeds are no find
     labels, weights, empty = map(
         np.asarray,
-        retrieve_points(score, inside, nothing, nothing, tau_fg=tau_fg, tau_bg=tau_bg),
+        retrieve_points(score, cells, nothing, nothing, tau_fg=tau_fg, tau_bg=tau_bg),
     )
     truth = shares > 0.5
     found, rest = labels == 1, (weights == 1) & (labels == 0)

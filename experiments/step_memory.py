@@ -104,8 +104,7 @@ HEAD = """# Memory of a training step
 ViT-{size}/{patch} as generator, teacher and extractor, the paper's step in float32, by XLA's own
 account (`python -m experiments.step_memory`; `--size=B` for the paper's network). "Stays": state,
 frozen parameters and batch; "takes": everything else a step needs at once, the new state included.
-Remat computes a fifth more and is for accelerators: XLA for CPUs orders the work so that nothing is
-saved.
+Remat is for accelerators: XLA for CPUs orders the work so that it saves nothing.
 
 | crop, px | batch | remat | stays, MB | takes, MB |
 |---:|---:|---|---:|---:|"""

@@ -178,7 +178,7 @@ def test_seeds_join_and_overrule() -> None:
     assert not empty
 
 
-def test_empty_is_judged_before_the_seeds_are_added() -> None:
+def test_empty_is_judged_without_the_seeds() -> None:
     labels, weights, empty = _retrieve([0.1, -0.1, 0.9], [1, 1, 0], [1, 0, 0], [0, 0, 1])
     assert (labels, weights, empty) == ([1, 0, 0], [1, 0, 1], True)
 

@@ -40,6 +40,12 @@ def test_a_stopped_driver_goes_on_where_it_was(tmp_path):
     assert (8, 0) not in Ledger(path, ("layer", "seed"), facts="other settings")
 
 
+def test_a_result_may_not_have_the_name_of_a_key(tmp_path):
+    ledger = Ledger(tmp_path / "runs.csv", ("tau_fg", "seed"))
+    with pytest.raises(ValueError, match="tau_fg"):
+        ledger.fill("runs", [(0.5, 0)], lambda tau_fg, seed: {"tau_fg": 0.2, "iou": 0.5})
+
+
 @pytest.mark.parametrize(
     ("ours", "word"),
     [

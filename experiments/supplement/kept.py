@@ -1,4 +1,4 @@
-"""What is computed once and kept in a folder: propagation scores, crops with their features.
+"""What is computed once and kept in a folder: scores, crops with their features, generators' IoU.
 
 A file is named after what it depends on, but for the code and the photographs: delete the folder
 when those change.

@@ -75,6 +75,8 @@ class Ledger:
     def _row(self, run: tuple[Any, ...], values: Mapping[str, Any]) -> Row:
         named = dict(zip(self._keys, self._name(run), strict=True))
         found = {name: _written(value) for name, value in values.items()}
+        if both := named.keys() & found.keys():
+            raise ValueError(f"{self._path}: {sorted(both)} name a run and are results of it")
         return named | found | {SETTINGS: self._settings, MACHINE: machine()}
 
     def _write(self) -> None:

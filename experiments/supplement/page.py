@@ -91,7 +91,7 @@ class Page:
             "Spread": SPREAD,
             **facts,
             "Time": f"{(time.monotonic() - self._began) / 60:.1f} min for this call, which measures"
-            " only what the CSV does not hold",
+            " only what neither the CSV nor the cache holds",
             "Machine": "; ".join(dict.fromkeys(machines)) or machine(),
         }
         shown = {name.replace("_", " "): value for name, value in lines.items() if value}

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -84,8 +84,9 @@ class Study:
         weights: Mapping[str, float] = decoder.WEIGHTS,
         rate: float = decoder.RATE,
         epochs: float = decoder.EPOCHS,
+        judged_on: Sequence[str] = ("tune", "val"),
     ) -> dict[str, float]:
-        """Trains a generator on `train`; mean mask IoU and share above .75 on `tune` and `val`.
+        """Trains a generator on `train`; mean mask IoU and share above .75 on some sets.
 
         What it finds is kept: the tables share rows.
 
@@ -98,6 +99,7 @@ class Study:
           weights: of the losses.
           rate: the highest learning rate.
           epochs: passes over `train`.
+          judged_on: names of the sets.
         """
         train = self.sets.train
         kept = scores_of(self.cache, train, settings, GENERATOR_SIZE, extractor)[row]
@@ -114,13 +116,14 @@ class Study:
             run,
         )
         path = path_of(self.cache, "generator", facts, "json")
-        if path.exists():
-            return json.loads(path.read_text())
+        known = json.loads(path.read_text()) if path.exists() else {}
+        if all(f"{name}_iou" in known for name in judged_on):
+            return known
         crops = crops_of(self.cache, train, GENERATOR_SIZE)
         began = time.monotonic()
         params = decoder.train(crops, kept, (tau_fg, tau_bg), **run)
         found = {"tau_fg": tau_fg, "tau_bg": tau_bg, "seconds": time.monotonic() - began}
-        for name in ("tune", "val"):
+        for name in judged_on:
             chosen = getattr(self.sets, name)
             values = decoder.ious(params, crops_of(self.cache, chosen, GENERATOR_SIZE), chosen)
             found[f"{name}_iou"] = float(values.mean())
