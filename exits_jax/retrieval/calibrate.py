@@ -24,7 +24,8 @@ def calibrate_thresholds(
       retrievable: cells in the box that are no seeds: a seed's own score says nothing of what is
         found, and an absorbing walk's is a hundred times the others (at the paper's beta).
       target_empty: share of crops to leave empty, 0 to 1. Crops whose score is 0 in all these cells
-        (box only, or a box that is all seeds) no threshold can fill: they are left out of the count.
+        (box only, or a box that is all seeds) no threshold can fill; they are left out of the
+        count.
       ratio: tau_fg to tau_bg, up to scale; not given in the paper.
 
     Returns:
