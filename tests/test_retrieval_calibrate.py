@@ -64,7 +64,7 @@ def test_a_walk_that_can_stay_is_calibrated_on_what_it_finds(form: str) -> None:
         box,
         valid,
         grid=6,
-        settings=RetrievalSettings(form=form, delta=0),
+        settings=RetrievalSettings(form=form, delta=0.0),
     )
     tau_fg, tau_bg = calibrate_thresholds(scores.score, scores.retrievable, 0.1)
     cells = (scores.score, scores.inside_box, scores.foreground, scores.background)
