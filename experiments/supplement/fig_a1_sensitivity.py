@@ -106,6 +106,8 @@ def plot(ledger: Ledger) -> Figure:
         axes.errorbar(values, means, errors, marker="o", capsize=3)
         axes.axvline(DEFAULTS[name], color="grey", linestyle=":")
         axes.set(xscale="log", xlabel=LABELS[name])
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.minorticks_off()
     panels[0].set_ylabel("mask IoU, tune")
     return figure
 
