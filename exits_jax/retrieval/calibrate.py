@@ -42,7 +42,7 @@ def calibrate_thresholds(
     strongest = np.max(np.where(np.asarray(retrievable) != 0, strength, 0.0), axis=1)
     strongest = np.sort(strongest[strongest > 0.0])
     if not strongest.size:
-        raise ValueError("no crop has a score other than 0 beside its seeds; nothing to calibrate on")
+        raise ValueError("no crop has a score other than 0 beside its seeds to calibrate on")
     # Halfway between two crops, so that rounding in the scores cannot move one across.
     edges = np.concatenate([[0.0], strongest, [2.0 * strongest[-1]]])
     empty = round(target_empty * strongest.size)

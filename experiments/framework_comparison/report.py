@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from exits_jax.models.vit import SIZES
 from experiments.framework_comparison.rows import COLUMNS, MATMUL_SIDE, ROWS
-
-SIZES = ("Ti", "S", "B", "L")  # the order of rows; others come last
 
 OTHERS = COLUMNS[1:]
 ABSENT = "n/a"
@@ -83,7 +82,8 @@ def lines(measurements: Sequence[Mapping[str, Any]]) -> list[Line]:
 def _place(item: tuple[tuple[str, str], Any]) -> tuple[int, int]:
     """Where a row and size stand in the tables."""
     (row, size), _ = item
-    return [*ROWS].index(row), SIZES.index(size) if size in SIZES else len(SIZES)
+    sizes = [*SIZES]
+    return [*ROWS].index(row), sizes.index(size) if size in sizes else len(sizes)
 
 
 def _cell(records: Sequence[Mapping[str, Any]]) -> Cell:
