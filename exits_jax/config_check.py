@@ -8,10 +8,9 @@ from ml_collections import ConfigDict
 
 from exits_jax import from_config
 from exits_jax.errors import UserError
+from exits_jax.labelling.formats import FORMATS
 from exits_jax.models import SIZES
 from exits_jax.models.vit import PIXEL_STATISTICS
-
-FORMATS = ("polygons", "png", "yolo")
 
 
 def one_of(*allowed: str) -> tuple[Callable[[Any], bool], str]:

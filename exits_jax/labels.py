@@ -12,8 +12,8 @@ from rich.console import Console
 from exits_jax import from_config, networks
 from exits_jax.annotations import Annotations, Instance, Problem
 from exits_jax.errors import UserError
-from exits_jax.evaluation.tables import rich_table, shown
-from exits_jax.files import write_json, write_json_rows
+from exits_jax.evaluation.tables import rich_table
+from exits_jax.files import write_json_rows
 from exits_jax.fitting import saved_thresholds
 from exits_jax.interruption import stop_between_steps
 from exits_jax.labelling import predicted_iou
@@ -24,7 +24,7 @@ from exits_jax.labelling.export import (
     results,
     review_queue,
 )
-from exits_jax.labelling.formats import with_polygons, write_index_pngs, write_yolo
+from exits_jax.labelling.formats import write_format
 from exits_jax.labelling.label import Labeller, label_in_parts
 from exits_jax.labelling.parts import Share, StoredLabels, part_positions
 from exits_jax.labelling.predict import (
@@ -181,17 +181,7 @@ def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]
         document = pseudo_labels(annotations.document, labels, kept)
     for name in run.config.label.formats:
         shutil.rmtree(folder / name, ignore_errors=True)  # what an earlier min_score kept
-        if name == "polygons":
-            polygons, loss = with_polygons(document)
-            write_json(folder / "pseudo_labels.polygons.json", polygons)
-            print(
-                f"polygons: {loss.n}, {loss.with_holes} with holes that polygons cannot show, "
-                f"IoU with the masks {shown(loss.mean_iou)}, lowest {shown(loss.lowest_iou)}"
-            )
-        elif name == "png":
-            print(f"png: {write_index_pngs(folder / 'png', document, annotations.images)} images")
-        else:
-            print(f"yolo: {write_yolo(folder / 'yolo', document, annotations.images)} files")
+        print(f"{name}: {write_format(name, folder, document, annotations.images)}")
     counts = flag_counts(labels[instance.id] for instance in kept)
     table = [["every mask was checked", ""], *([name, str(n)] for name, n in counts.items())]
     Console().print(rich_table(table))

@@ -109,6 +109,8 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
         boxes=data.boxes if role == "label" else None,
     )
     if report:
+        for note in annotations.notes:
+            print(f"note: {problem_line(file, note)}")
         report_problems(run, role, annotations.problems)
     return annotations
 

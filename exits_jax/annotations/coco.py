@@ -1,6 +1,5 @@
 """A COCO-style document -> instances. Every file kind ends here, once it is such a document."""
 
-import pathlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,8 @@ from jaxtyping import Float
 
 from exits_jax.annotations.extreme import jitter_points
 from exits_jax.annotations.fields import is_crowd, locate, stated_area
-from exits_jax.annotations.image_files import check_file_name, find_image, stated_size
+from exits_jax.annotations.image_files import check_file_name, stated_size
+from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.lvis import image_file_names
 from exits_jax.annotations.numbers import shown, small_id, whole_id
 from exits_jax.annotations.records import BadItem, ImageRecord, Instance, Problem
@@ -81,7 +81,7 @@ def _category_name(name: Any) -> str:
 
 
 def image_records(
-    document: dict[str, Any], images: pathlib.Path | None, report: Report
+    document: dict[str, Any], images: ImageFolder | None, report: Report
 ) -> dict[int, ImageRecord]:
     """The images by id; a second image of an id is reported and left out."""
     records: dict[int, ImageRecord] = {}
@@ -100,7 +100,7 @@ def image_records(
     return records
 
 
-def image_record(image: dict[str, Any], images: pathlib.Path | None) -> ImageRecord:
+def image_record(image: dict[str, Any], images: ImageFolder | None) -> ImageRecord:
     """One entry of `images`, with its file looked up in the image folder.
 
     Raises:
@@ -112,7 +112,7 @@ def image_record(image: dict[str, Any], images: pathlib.Path | None) -> ImageRec
         raise BadItem("no_file_name", f"file_name is {shown(image.get('file_name'))}")
     for name in names:
         check_file_name(name)
-    path = find_image(names, images) if images else None
+    path = images.find(names) if images else None
     return ImageRecord(image["id"], names[0], width, height, path)
 
 

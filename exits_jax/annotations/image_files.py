@@ -58,19 +58,6 @@ def check_file_name(name: str) -> None:
         raise BadItem("unsafe_file_name", f"file_name {shown(name)} is no file name")
 
 
-def find_image(names: list[str], images: pathlib.Path) -> pathlib.Path:
-    """The first of the names that exists in the folder, with or without its own folders.
-
-    Where none exists, the path of the first name: whoever opens it can say what is missing.
-    """
-    candidates = [*names, *(os.path.basename(name) for name in names)]
-    for name in candidates:
-        path = os.path.join(images, name)
-        if os.path.isfile(path):
-            return pathlib.Path(path)
-    return images / names[0]
-
-
 def size_on_disk(path: pathlib.Path) -> tuple[int, int]:
     """Width and height of an image file from its header, with the EXIF orientation applied.
 

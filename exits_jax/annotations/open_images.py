@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.image_files import check_file_name, find_image, size_on_disk
+from exits_jax.annotations.image_files import check_file_name, size_on_disk
+from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
 
@@ -24,7 +25,7 @@ FLAG_COLUMNS = ("IsOccluded", "IsTruncated", "IsDepiction", "IsInside")
 
 
 def open_images_document(
-    file: pathlib.Path, images: pathlib.Path | None, report: Report
+    file: pathlib.Path, images: ImageFolder | None, report: Report
 ) -> dict[str, Any]:
     """Reads an Open Images box file into a COCO-style document; ids are made from the order.
 
@@ -89,13 +90,13 @@ def _rows(file: pathlib.Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _image_entry(
-    name: str, image_id: int, images: pathlib.Path, report: Report
+    name: str, image_id: int, images: ImageFolder, report: Report
 ) -> dict[str, Any] | None:
     """The `images` entry of an ImageID, its size read from the file; None if that fails."""
     file_name = f"{name}.jpg"
     try:
         check_file_name(file_name)
-        width, height = size_on_disk(find_image([file_name], images))
+        width, height = size_on_disk(images.find([file_name]))
     except BadItem as bad:
         report(Problem(bad.code, bad.text, image_id=image_id))
         return None

@@ -8,6 +8,7 @@ import pathlib
 from typing import Any
 
 from exits_jax.annotations import coco, lvis, open_images, voc
+from exits_jax.annotations.image_folder import ImageFolder, image_folder
 from exits_jax.annotations.records import Annotations, BadItem, Problem, problem_line
 from exits_jax.annotations.results import boxes_document
 from exits_jax.errors import UserError
@@ -50,11 +51,15 @@ def read_annotations(
     file = pathlib.Path(file)
     folder = image_folder(images)
     problems: list[Problem] = []
+    notes: list[Problem] = []
 
     def report(problem: Problem) -> None:
-        if on_error == "stop":
+        if problem.note:
+            notes.append(problem)
+        elif on_error == "stop":
             raise UserError(problem_line(file, problem))
-        problems.append(problem)
+        else:
+            problems.append(problem)
 
     try:
         document = read_document(file, folder, kind, report)
@@ -70,7 +75,7 @@ def read_annotations(
     instances = coco.read_instances(document, records, categories, rule, report)
     if not instances:
         raise UserError(_nothing_left(file, len(document["annotations"]), problems))
-    return Annotations(file, document, records, categories, instances, problems)
+    return Annotations(file, document, records, categories, instances, problems, notes)
 
 
 def _with_boxes(document: Any, boxes: pathlib.Path, on_error: str, problems: list[Problem]) -> Any:
@@ -94,21 +99,8 @@ def _with_boxes(document: Any, boxes: pathlib.Path, on_error: str, problems: lis
         raise UserError(problem_line(boxes, Problem(bad.code, bad.text))) from bad
 
 
-def image_folder(images: str | os.PathLike | None) -> pathlib.Path | None:
-    """The image folder as a path.
-
-    Raises:
-      UserError: it is not a folder.
-    """
-    if images is None or not os.fspath(images):
-        return None
-    if not os.path.isdir(images):
-        raise UserError(f"{os.fspath(images)}: there is no such folder of images")
-    return pathlib.Path(images)
-
-
 def read_document(
-    file: pathlib.Path, images: pathlib.Path | None, kind: str, report: coco.Report
+    file: pathlib.Path, images: ImageFolder | None, kind: str, report: coco.Report
 ) -> Any:
     """The COCO-style document in a file, converted where the file is of another kind.
 

@@ -1,7 +1,7 @@
 """What the readers return: a record per image, an instance per object, a problem per mistake."""
 
 import pathlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -64,12 +64,17 @@ class Instance:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong in a file: a short code for programs, a sentence for people."""
+    """Something wrong in a file: a short code for programs, a sentence for people.
+
+    Attributes:
+      note: nothing is refused or left out for it; it is said, and no finding of the checker.
+    """
 
     code: str
     text: str
     annotation_id: int | None = None
     image_id: int | None = None
+    note: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +89,7 @@ class Annotations:
       categories: name by category id.
       instances: the non-crowd annotations in document order.
       problems: what `on_error="skip"` left out.
+      notes: what was read otherwise than it stands there, or passed over, each said once.
     """
 
     file: pathlib.Path
@@ -92,6 +98,7 @@ class Annotations:
     categories: dict[int, str]
     instances: list[Instance]
     problems: list[Problem]
+    notes: list[Problem] = field(default_factory=list)
 
 
 class BadItem(UserError):

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Num
 
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.image_files import check_file_name, find_image, index_image, size_on_disk
+from exits_jax.annotations.image_files import check_file_name, index_image, size_on_disk
+from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.masks import encode_rle
 from exits_jax.annotations.numbers import finite_number, shown
 from exits_jax.annotations.records import BadItem, Problem
@@ -31,7 +32,7 @@ SIDES = ("xmin", "ymin", "xmax", "ymax")
 SHARE_IN_BOX = 0.5  # of a mask's pixels; fewer means the PNG's numbers are not this XML's objects
 
 
-def voc_document(file: pathlib.Path, images: pathlib.Path | None, report: Report) -> dict[str, Any]:
+def voc_document(file: pathlib.Path, images: ImageFolder | None, report: Report) -> dict[str, Any]:
     """Reads VOC annotations into a COCO-style document; ids are made from the sorted order.
 
     Args:
@@ -96,7 +97,7 @@ def _parse(path: pathlib.Path) -> ElementTree.Element:
 
 
 def _image_entry(
-    root: ElementTree.Element, path: pathlib.Path, images: pathlib.Path | None
+    root: ElementTree.Element, path: pathlib.Path, images: ImageFolder | None
 ) -> dict[str, Any]:
     """File name and size of an XML's image; the size from the image file where the XML has none."""
     name = (root.findtext("filename") or "").strip() or f"{path.stem}.jpg"
@@ -105,7 +106,7 @@ def _image_entry(
     if width <= 0 or height <= 0:
         if images is None:
             raise BadItem("bad_size", "no <size>; give the image folder to take it from there")
-        width, height = size_on_disk(find_image([name], images))
+        width, height = size_on_disk(images.find([name]))
     return {"file_name": name, "width": width, "height": height}
 
 

@@ -18,12 +18,48 @@ from exits_jax.annotations.coco import category_names
 from exits_jax.annotations.masks import decode_segmentation, mask_to_polygons
 from exits_jax.annotations.records import BadItem, ImageRecord
 from exits_jax.errors import UserError
+from exits_jax.evaluation.tables import shown
 from exits_jax.files import write_bytes, write_json
 
 INDEX_NOTE = (
     "Pixel value k of an image is the k-th annotation id of its list; 0 is background; the highest"
     " value (255, or 65535 in 16-bit images) is a crowd region."
 )
+
+
+FORMATS = ("polygons", "png", "yolo")  # `label.formats`
+
+
+def write_format(
+    name: str,
+    folder: pathlib.Path,
+    document: Mapping[str, Any],
+    images: Mapping[int, ImageRecord],
+) -> str:
+    """Writes the labels in one further format into a run's folder.
+
+    Args:
+      name: one of `FORMATS`.
+      folder: the run's; the format gets a file or a folder of its own in it.
+      document: from `export.pseudo_labels`.
+      images: `Annotations.images`.
+
+    Returns:
+      What was written, in words.
+
+    Raises:
+      UserError: a file cannot be written, or the format cannot hold these labels.
+    """
+    if name == "polygons":
+        polygons, loss = with_polygons(document)
+        write_json(folder / "pseudo_labels.polygons.json", polygons)
+        return (
+            f"{loss.n}, {loss.with_holes} with holes that polygons cannot show, "
+            f"IoU with the masks {shown(loss.mean_iou)}, lowest {shown(loss.lowest_iou)}"
+        )
+    if name == "png":
+        return f"{write_index_pngs(folder / 'png', document, images)} images"
+    return f"{write_yolo(folder / 'yolo', document, images)} files"
 
 
 class PolygonLoss(NamedTuple):
