@@ -43,6 +43,13 @@ def _data() -> ml_collections.ConfigDict:
     data.kind = "auto"
     # How extreme points are read off a mask where a file has no points: exact, extremenet.
     data.points = "exact"
+    # How boxes are written: "auto" is COCO's [x, y, width, height] in pixels, and a file whose
+    # boxes as a whole say otherwise is refused; or xywh, xyxy, cxcywh, xywh_from_below (y counts
+    # from the lower border), xywh_percent, xywh_shares, xyxy_shares, cxcywh_shares (of the image)
+    # [?].
+    data.box_form = "auto"
+    # Annotations with iscrowd 1: "pass" hands them on unlabelled, "label" takes each for an object.
+    data.crowds = "pass"
     # Standard deviation of noise added to every point, pixels: for studies of careless clicks.
     data.click_noise = 0.0
     # Where examples are read from: "files" (annotations + images) or "tfds" (`--mode=prepare`).

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from exits_jax import networks
-from exits_jax.annotations import ImageRecord, Instance, Problem, coco, problem_line
+from exits_jax.annotations import ImageRecord, Instance, Problem, problem_line
+from exits_jax.annotations.instances import PointRule, read_instances
 from exits_jax.annotations.masks import decode_segmentation
 from exits_jax.cpu import prefer_eigen
 from exits_jax.data.images import decode_image
@@ -119,7 +120,7 @@ def _instances(
     records = {0: ImageRecord(0, "image", width, height, pathlib.Path("image"))}
     rows = [row | {"category_id": 0} for row in rows]
     document = {"annotations": rows}
-    return coco.read_instances(document, records, {0: "object"}, coco.PointRule(), _refuse)
+    return read_instances(document, records, {0: "object"}, PointRule(), _refuse)
 
 
 def _box_rows(boxes: ArrayLike, count: int) -> list[list[float]]:
@@ -134,7 +135,8 @@ def _box_rows(boxes: ArrayLike, count: int) -> list[list[float]]:
 
 
 def _refuse(problem: Problem) -> None:
-    raise UserError(problem_line("label_image", problem))
+    if not problem.note:
+        raise UserError(problem_line("label_image", problem))
 
 
 def _check_backbone(name: str) -> None:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from exits_jax.annotations import check_file, problem_line
+from exits_jax.annotations import problem_line
+from exits_jax.annotations.check import checked_files, inspect_file
+from exits_jax.annotations.summary import SHORT, counted, problem_lines, sum_by_code
 from exits_jax.cpu import prefer_eigen
 from exits_jax.errors import UserError
 
@@ -16,7 +18,7 @@ HELP = """\
 exits_jax: extreme points in, instance masks out.
 
   python main.py --config=configs/X.py[:variant] --workdir=DIR [--mode=M] [--config.a.b=value ...]
-  python main.py --mode=check FILE [--images=DIR]
+  python main.py --mode=check FILE ... [--images=DIR] [--all]
 
 Modes
   run       every phase below that is not done yet, in order (default)
@@ -25,7 +27,8 @@ Modes
   label     write the masks -> pseudo_labels.json, pseudo_labels.results.json, review.json
   evaluate  compare with ground truth, draw, report -> evaluation.json, report.html, figures/
   prepare   write the data as ArrayRecord -> prepared/ (for --config.data.source=tfds)
-  check     lint an annotation or label file; exit status 0 clean, 1 findings; no config needed
+  check     lint annotation or label files, or a folder of them; exit status 0 clean, 1 findings;
+            of many findings the first of each kind, --all lists every one; no config needed
 
   --dry_run says what would be done (counts, time, disk) and does nothing.
 
@@ -80,14 +83,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def check(file: str, images: str | None) -> int:
-    """Lints an annotation or label file; prints one line a finding; 1 if there is any."""
-    problems = check_file(file, images)
-    for problem in problems:
-        print(problem_line(file, problem))
-    if not problems:
-        print(f"{file}: no findings", file=sys.stderr)
-    return 1 if problems else 0
+def check(files: Sequence[str], images: str | None, everything: bool = False) -> int:
+    """Lints annotation or label files.
+
+    Findings and notes go to standard output, a line each, of many the first of each code and a
+    count; what was read and the sum go to standard error.
+
+    Args:
+      files: files, or folders of them.
+      images: the image folder, for the looks at images.
+      everything: print every line.
+
+    Returns:
+      1 if there is any finding, else 0.
+    """
+    found = [check_one(file, images, everything) for file in checked_files(files)]
+    return max(found)
+
+
+def check_one(file: str, images: str | None, everything: bool) -> int:
+    """Lints one file, as `check`."""
+    result = inspect_file(file, images)
+    for line in problem_lines(file, result.problems, everything=everything):
+        print(line)
+    for note in result.notes:
+        print(f"note: {problem_line(file, note)}")
+    read = result.read or "nothing could be read"
+    total = f"{counted(len(result.problems), 'finding')}: {sum_by_code(result.problems)}"
+    print(f"{file}: {read}; {total if result.problems else 'no findings'}", file=sys.stderr)
+    if result.problems and not everything and len(result.problems) > SHORT:
+        print(f"{file}: --all lists every finding", file=sys.stderr)
+    return 1 if result.problems else 0
 
 
 def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, ConfigDict | None, list[str]]:
@@ -96,6 +122,7 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, ConfigDict | None, li
     flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
     flags.DEFINE_enum("mode", "run", MODES, "what to do", flag_values=values)
     flags.DEFINE_string("images", None, "image folder, for --mode=check", flag_values=values)
+    flags.DEFINE_bool("all", False, "list every finding, for --mode=check", flag_values=values)
     flags.DEFINE_bool("dry_run", False, "say what would be done", flag_values=values)
     flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, or auto", flag_values=values)
     flags.DEFINE_integer("num_processes", None, "processes of the run", flag_values=values)
@@ -132,9 +159,11 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, ConfigDict | None, li
 
 def _dispatch(values: flags.FlagValues, config: ConfigDict | None, rest: list[str]) -> int:
     if values.mode == "check":
-        if len(rest) != 1:
-            raise UserError(f"--mode=check takes one file, found {rest or 'none'}")
-        return check(rest[0], values.images)
+        if not rest:
+            raise UserError(
+                "--mode=check needs a file: python main.py --mode=check FILE; see --help"
+            )
+        return check(rest, values.images, values.all)
     if rest:
         raise UserError(f"not understood: {' '.join(rest)}; see --help")
     if config is None:

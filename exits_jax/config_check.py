@@ -7,6 +7,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from exits_jax import from_config
+from exits_jax.annotations.box_forms import FORMS
+from exits_jax.annotations.read import CROWDS
 from exits_jax.errors import UserError
 from exits_jax.labelling.formats import FORMATS
 from exits_jax.models import SIZES
@@ -31,6 +33,8 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": at_least(0),
     "data.kind": one_of("auto", "coco", "lvis", "voc", "open_images"),
     "data.points": one_of("exact", "extremenet"),
+    "data.box_form": one_of("auto", *FORMS),
+    "data.crowds": one_of(*CROWDS),
     "data.source": one_of("files", "tfds"),
     "data.on_error": one_of("stop", "skip"),
     "data.workers": at_least(0),

@@ -11,6 +11,8 @@ from exits_jax.errors import UserError
 NAN, INFINITY = float("nan"), float("inf")
 POINTS = [[20, 4], [10, 10], [22, 20], [30, 12]]
 
+RLE_OF_ANOTHER = {"size": [1, 2], "counts": "x"}
+
 
 def refuse(file, **options) -> str:
     """The one line with which a file is refused."""
@@ -36,7 +38,7 @@ def refuse(file, **options) -> str:
         ({"bbox": [5, NAN, 3, 3]}, "bad_box", "nan"),
         ({"bbox": [5, 5, INFINITY, 3]}, "bad_box", "inf"),
         ({"bbox": [5, 5, 3]}, "bad_box", "[5, 5, 3]"),
-        ({"bbox": ["5", 5, 3, 3]}, "bad_box", "'5'"),
+        ({"bbox": ["5x", 5, 3, 3]}, "bad_box", "'5x'"),
         ({"bbox": 7}, "bad_box", "7"),
         ({"bbox": [10**400, 5, 3, 3]}, "bad_box", "1000"),
         ({"bbox": [100, 5, 3, 3]}, "box_outside_image", f"{WIDTH} x {HEIGHT}"),
@@ -48,11 +50,12 @@ def refuse(file, **options) -> str:
         ({"extreme_points": "here"}, "bad_points", "'here'"),
         ({"extreme_points": [[20, -1.5], *POINTS[1:]]}, "point_outside_image", "[20.0, -1.5]"),
         ({"extreme_points": [[WIDTH + 2, 5], *POINTS[1:]]}, "point_outside_image", "42.0"),
-        ({"extreme_points": None, "keypoints": [5, 5, 0] * 4}, "bad_points", "labelled"),
-        ({"segmentation": [[1, 2, 3, 4]]}, "bad_polygon", "[1, 2, 3, 4]"),
-        ({"segmentation": {"size": [1, 2], "counts": "x"}}, "rle_size", "[1, 2]"),
+        ({"bbox": None, "keypoints": [5, 5, 0] * 4}, "bad_points", "labelled"),
+        ({"bbox": None, "segmentation": [[1, 2, 3, 4]]}, "nothing_given", "no pixel"),
+        ({"bbox": None, "segmentation": [[1, 2, 3, 4, 5]]}, "bad_polygon", "[1, 2, 3, 4, 5]"),
+        ({"bbox": None, "segmentation": RLE_OF_ANOTHER}, "rle_size", "[1, 2]"),
         ({"bbox": None}, "nothing_given", "no extreme points"),
-        ({"area": NAN}, "bad_area", "nan"),
+        ({"area": INFINITY}, "bad_area", "inf"),
         ({"area": "much"}, "bad_area", "'much'"),
         ({"iscrowd": 2}, "bad_crowd", "2"),
         ({"id": 2**31}, "id_range", "2147483648"),
@@ -93,7 +96,7 @@ def test_a_bad_annotation_stops_or_is_skipped(tmp_path, change, code, found):
         ({"file_name": "\ud800.png"}, "unsafe_file_name"),
         ({"file_name": "a.png", "coco_url": "http://x/../.."}, "unsafe_file_name"),
         ({"id": 2**40}, "id_range"),
-        ({"id": "2"}, "bad_id"),
+        ({"id": "2b"}, "bad_id"),
         ({"id": 1}, "duplicate_id"),
     ],
     ids=lambda value: value if isinstance(value, str) else str(value),

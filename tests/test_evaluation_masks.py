@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from exits_jax.annotations import ImageRecord
-from exits_jax.annotations.masks import encode_rle
+from exits_jax.annotations.masks import encode_rle, mask_to_polygons
 from exits_jax.annotations.read import read_annotations
 from exits_jax.errors import UserError
 from exits_jax.evaluation.coco_ap import DETECTION_FIGURES, box_conditioned_ap, detection_ap
@@ -33,6 +33,13 @@ def rectangle(x0, y0, x1, y1):
     return mask
 
 
+def outlines(mask):
+    """The mask's polygons with a corner more on the first side: four corners would be a box's."""
+    return [
+        [*p[:2], (p[0] + p[2]) / 2, (p[1] + p[3]) / 2, *p[2:]] for p in mask_to_polygons(mask)[0]
+    ]
+
+
 def annotation(number, mask, image_id=1, category_id=1, **more):
     rows, columns = np.nonzero(mask)
     x, y = int(columns.min()), int(rows.min())
@@ -41,7 +48,7 @@ def annotation(number, mask, image_id=1, category_id=1, **more):
         "id": number,
         "image_id": image_id,
         "category_id": category_id,
-        "segmentation": encode_rle(mask),
+        "segmentation": outlines(mask),
         "area": float(mask.sum()),
         "bbox": box,
         "iscrowd": 0,
@@ -268,10 +275,8 @@ def test_real_photographs_perfect_labels_have_ap_one(photographs):
 
 
 def detection(mask, image_id=1, score=0.5, category_id=1):
-    entry = annotation(1, mask, image_id, category_id)
-    return {key: entry[key] for key in ("image_id", "category_id", "segmentation")} | {
-        "score": score
-    }
+    entry = annotation(1, mask, image_id, category_id, segmentation=encode_rle(mask), score=score)
+    return {key: entry[key] for key in ("image_id", "category_id", "segmentation", "score")}
 
 
 def test_detections_on_an_image_without_objects_are_mistakes(tmp_path):

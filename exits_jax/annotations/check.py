@@ -1,25 +1,70 @@
 """The checker: what is wrong with an annotation file or a label file, all of it at once."""
 
+import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from exits_jax.annotations import coco
+from exits_jax.annotations.coco import Report
 from exits_jax.annotations.findings import annotation_findings
 from exits_jax.annotations.image_files import check_decodes, size_on_disk
 from exits_jax.annotations.image_folder import image_folder
-from exits_jax.annotations.read import read_document
+from exits_jax.annotations.instances import PointRule, annotation_problem, read_instances
+from exits_jax.annotations.read import Opened, open_document, read_document
 from exits_jax.annotations.records import BadItem, ImageRecord, Problem
 from exits_jax.annotations.results import result_problems
+from exits_jax.annotations.summary import Notes, counted
+
+# What labelling only says, and goes on, but a person wants to know of a file.
+WRONG = frozenset(
+    (
+        *("box_over_border", "box_off_mask", "point_off_box", "tiny_box", "near_duplicate"),
+        *("bad_polygon", "bad_segmentation", "bad_rle", "rle_size", "not_json", "id_zero"),
+    )
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """What the checker has to say of a file.
+
+    Attributes:
+      problems: what is wrong.
+      notes: what is read otherwise than it stands there, or passed over.
+      read: how much was read, in words; empty where it could not be.
+    """
+
+    problems: list[Problem]
+    notes: list[Problem]
+    read: str
+
+
+def checked_files(paths: Sequence[str]) -> list[str]:
+    """The files meant by paths: a folder that is no data set itself stands for its JSON files."""
+    files: list[str] = []
+    for path in paths:
+        folder = pathlib.Path(os.path.expanduser(path))
+        inside = sorted(map(str, folder.glob("*.json"))) if folder.is_dir() else []
+        files += inside or [str(folder)]
+    return files
 
 
 def check_file(file: str | os.PathLike, images: str | os.PathLike | None = None) -> list[Problem]:
     """Everything wrong with an annotation file or label file; empty for a clean one.
 
-    Beyond what `read_annotations` refuses it finds what would go wrong later: masks on every
-    annotation, areas that are not the mask's, points off their box, labels marked as crowds, images
-    that do not open or have another size. Results files (a list with scores) are checked, too.
+    The `problems` of `inspect_file`.
+    """
+    return inspect_file(file, images).problems
+
+
+def inspect_file(file: str | os.PathLike, images: str | os.PathLike | None = None) -> Checked:
+    """Reads a file as labelling does, and looks at it more closely.
+
+    Whatever `read_annotations` refuses or leaves out is a problem, as is whatever looks wrong about
+    a place (`geometry`). Beyond that it finds what would go wrong later: areas that are not the
+    mask's, labels marked as crowds, masks that do not fit their boxes, images that do not open or
+    have another size. Results files (a list with scores) are checked, too.
 
     Args:
       file: of any kind that `read_annotations` takes, or a COCO results list.
@@ -29,25 +74,54 @@ def check_file(file: str | os.PathLike, images: str | os.PathLike | None = None)
       UserError: the file or the image folder cannot be read at all.
     """
     file = pathlib.Path(file)
-    folder = image_folder(images)
     problems: list[Problem] = []
+    notes = Notes()
+
+    def report(problem: Problem) -> None:
+        said = problem.note and problem.code not in WRONG
+        (notes.add if said else problems.append)(problem)
+
     try:
-        document = read_document(file, folder, "auto", problems.append)
+        folder = image_folder(images)
+        document = read_document(file, folder, "auto", report)
         if isinstance(document, list):
-            return list(result_problems(document))
-        coco.check_structure(document)
+            return Checked(list(result_problems(document)), [], counted(len(document), "result"))
+        absent = list(_absent_ids(document))
+        opened = open_document(document, folder, report)
     except BadItem as bad:
-        return [*problems, Problem(bad.code, bad.text)]
-    problems.extend(_absent_ids(document["annotations"]))
-    coco.number_annotations(document["annotations"])
-    categories = coco.category_names(document, problems.append)
-    records = coco.image_records(document, folder, problems.append)
+        return Checked([*problems, Problem(bad.code, bad.text)], notes.said(), "")
+    problems.extend(absent)
+    _judge(opened, problems, report)
+    return Checked(problems, notes.said(), _counts(opened))
+
+
+def _counts(opened: Opened) -> str:
+    """How much a document holds, in words."""
+    return ", ".join(
+        (
+            counted(len(opened.images), "image"),
+            counted(len(opened.document["annotations"]), "annotation"),
+            counted(len(opened.categories), "category", "categories"),
+        )
+    )
+
+
+def _judge(opened: Opened, problems: list[Problem], report: Report) -> None:
+    """Finds what is wrong with the annotations and the images of a document."""
+    document, records, categories = opened
     crowded = _mostly_crowds(document["annotations"])
-    for _, annotation in coco.identified_annotations(document, problems.append):
-        for bad in annotation_findings(annotation, records, categories, crowded):
-            problems.append(coco.annotation_problem(bad, annotation, records))
+    try:
+        read_instances(document, records, categories, PointRule(), report)
+    except BadItem as bad:  # the boxes as a whole: more than any one of them
+        problems.insert(0, Problem(bad.code, bad.text))
+    known = {(problem.annotation_id, problem.code) for problem in problems}
+    for annotation in document["annotations"]:
+        if isinstance(annotation, dict) and type(annotation.get("id")) is int:
+            for bad in annotation_findings(annotation, records, crowded):
+                if (annotation["id"], bad.code) not in known:
+                    problems.append(annotation_problem(bad, annotation, records))
+    _in_file_order(problems, document["annotations"])
     problems.extend(image_problems(records))
-    return problems
 
 
 def image_problems(records: dict[int, ImageRecord]) -> Iterator[Problem]:
@@ -68,13 +142,21 @@ def image_problems(records: dict[int, ImageRecord]) -> Iterator[Problem]:
             yield Problem(bad.code, bad.text, image_id=record.id)
 
 
-def _absent_ids(annotations: list[Any]) -> list[Problem]:
+def _in_file_order(problems: list[Problem], annotations: list[Any]) -> None:
+    """Puts problems of an annotation together; those of none come first."""
+    ids = [entry.get("id") for entry in annotations if isinstance(entry, dict)]
+    order = {found: place for place, found in enumerate(ids) if type(found) is int}
+    problems.sort(key=lambda problem: order.get(problem.annotation_id, -1))
+
+
+def _absent_ids(document: Any) -> Iterator[Problem]:
     """One finding for all annotations without an id."""
-    count = sum(isinstance(entry, dict) and entry.get("id") is None for entry in annotations)
-    if not count:
-        return []
-    text = f"{count} annotations have no id; they are read as numbered in the file's order"
-    return [Problem("absent_id", text)]
+    entries = document.get("annotations") if isinstance(document, dict) else None
+    rows = entries if isinstance(entries, list) else []
+    count = sum(isinstance(entry, dict) and entry.get("id") is None for entry in rows)
+    if count:
+        text = f"{counted(count, 'annotation')} without an id, numbered in the file's order"
+        yield Problem("absent_id", text)
 
 
 def _mostly_crowds(annotations: list[Any]) -> bool:

@@ -1,40 +1,20 @@
-"""A COCO-style document -> instances. Every file kind ends here, once it is such a document."""
+"""A COCO-style document: its lists, ids, categories and images. Every file kind becomes one."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float
-
-from exits_jax.annotations.extreme import jitter_points
-from exits_jax.annotations.fields import is_crowd, locate, stated_area
+from exits_jax.annotations.fields import is_crowd
 from exits_jax.annotations.image_files import check_file_name, stated_size
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.lvis import image_file_names
 from exits_jax.annotations.numbers import shown, small_id, whole_id
-from exits_jax.annotations.records import BadItem, ImageRecord, Instance, Problem
+from exits_jax.annotations.records import BadItem, ImageRecord, Problem
 from exits_jax.progress import track
 
 LONG = 20_000  # annotations that take more than a few seconds to read ...
 STRIDE = 1_000  # ... and how many the progress bar takes at a time
 
 Report = Callable[[Problem], None]  # raises (stop) or lists (skip)
-
-
-@dataclass(frozen=True)
-class PointRule:
-    """How points come to be where a file has only masks.
-
-    Attributes:
-      rule: "exact" or "extremenet", see `extreme.extreme_points`.
-      click_noise: standard deviation in pixels of noise on every point, 0 for none.
-      seed: of that noise, together with the annotation's id.
-    """
-
-    rule: str = "exact"
-    click_noise: float = 0.0
-    seed: int = 0
 
 
 def check_structure(document: Any) -> None:
@@ -167,83 +147,6 @@ def _shown(annotations: list[Any]) -> Iterator[Any]:
             part = annotations[first : first + STRIDE]
             yield from part
             progress.advance(len(part))
-
-
-def read_instances(
-    document: dict[str, Any],
-    images: dict[int, ImageRecord],
-    categories: dict[int, str],
-    rule: PointRule,
-    report: Report,
-) -> list[Instance]:
-    """The non-crowd annotations as instances, in document order; mistakes go to `report`."""
-    instances: list[Instance] = []
-    for index, annotation in identified_annotations(document, report):
-        if is_crowd(annotation):
-            continue
-        try:
-            image = image_of(annotation, images)
-            category_id = category_of(annotation, categories)
-            box, points, source = locate(annotation, image.width, image.height, rule.rule)
-            area = stated_area(annotation, box)
-        except BadItem as bad:
-            report(annotation_problem(bad, annotation, images))
-            continue
-        if points is not None:
-            points = _with_noise(points, annotation["id"], image, rule)
-        category = categories[category_id]
-        # A number of its own: sharing the row's would pin the memory that `PackedRows` gives back.
-        instance_id = annotation["id"] + 0
-        instances.append(
-            Instance(instance_id, index, image, category_id, category, box, points, source, area)
-        )
-    return instances
-
-
-def image_of(annotation: dict[str, Any], images: dict[int, ImageRecord]) -> ImageRecord:
-    """The image an annotation is on.
-
-    Raises:
-      UserError: there is no such image, or it was left out for a mistake of its own.
-    """
-    image_id = annotation.get("image_id")
-    if type(image_id) is not int or image_id not in images:
-        raise BadItem("absent_image", f"image_id {shown(image_id)} is not among the usable images")
-    return images[image_id]
-
-
-def category_of(annotation: dict[str, Any], categories: dict[int, str]) -> int:
-    """The category id of an annotation.
-
-    Raises:
-      UserError: there is no such category.
-    """
-    category_id = annotation.get("category_id")
-    if type(category_id) is not int or category_id not in categories:
-        raise BadItem("absent_category", f"category_id {shown(category_id)} is not in categories")
-    return category_id
-
-
-def annotation_problem(
-    bad: BadItem, annotation: dict[str, Any], images: dict[int, ImageRecord]
-) -> Problem:
-    """A mistake in an annotation as a problem that names the annotation and its image."""
-    image_id = annotation.get("image_id")
-    if type(image_id) is not int or image_id not in images:
-        return Problem(bad.code, bad.text, annotation["id"])
-    text = f"{bad.text} (image {images[image_id].file_name})"
-    return Problem(bad.code, text, annotation["id"], image_id)
-
-
-def _with_noise(
-    points_xy: Float[np.ndarray, "4 2"], annotation_id: int, image: ImageRecord, rule: PointRule
-) -> Float[np.ndarray, "4 2"]:
-    """Points with the rule's click noise, the same whatever else is in the file."""
-    if rule.click_noise == 0:
-        return points_xy
-    rng = np.random.default_rng([rule.seed % 2**32, annotation_id % 2**32])
-    bounds = np.array([0.0, 0.0, image.width, image.height])
-    return jitter_points(points_xy, bounds, rule.click_noise, rng)
 
 
 def _kind_of(value: Any) -> str:

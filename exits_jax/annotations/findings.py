@@ -7,15 +7,14 @@ import numpy as np
 from jaxtyping import Float
 from pycocotools import mask as coco_masks
 
-from exits_jax.annotations import coco, fields
+from exits_jax.annotations import fields
 from exits_jax.annotations.certificate import fit_flags
+from exits_jax.annotations.geometry import ROLES
+from exits_jax.annotations.instances import image_of
 from exits_jax.annotations.masks import decode_segmentation, run_lengths
 from exits_jax.annotations.numbers import finite_number, finite_numbers, shown
 from exits_jax.annotations.records import BadItem, ImageRecord
 
-BOX_TOLERANCE_PX = 1.0  # how far a box may reach over the image's border
-POINT_TOLERANCE_PX = 3.0  # how far a click may be off its side of the box ...
-POINT_TOLERANCE = 0.05  # ... or this share of the side, whichever is more
 # A polygon's area and the pixels it covers differ along its outline. Over 4,534 official COCO
 # instances the difference stayed below 0.44 of width + height of the box.
 AREA_TOLERANCE_PER_SIDE = 0.5
@@ -23,44 +22,38 @@ AREA_TOLERANCE = 0.02
 
 
 def annotation_findings(
-    annotation: dict[str, Any],
-    records: dict[int, ImageRecord],
-    categories: dict[int, str],
-    crowded: bool,
+    annotation: dict[str, Any], records: dict[int, ImageRecord], crowded: bool
 ) -> list[BadItem]:
-    """All that is wrong with one annotation.
+    """What is wrong with one annotation beyond what reading it finds.
 
     Args:
-      annotation: a dict with an id.
+      annotation: a dict with an id, as `read_instances` left it.
       records: the usable images.
-      categories: the known categories.
       crowded: whether most annotations of the file are marked as crowds.
     """
     found: list[BadItem] = []
     attempt = _collector(found)
-    attempt(coco.category_of, annotation, categories)
-    image = attempt(coco.image_of, annotation, records)
     attempt(_crowd_trap, annotation, crowded)
     attempt(_extras, annotation)
-    if image is None:
+    try:
+        image = image_of(annotation, records)
+    except BadItem:
         return found
     size = image.width, image.height
     box = attempt(fields.stated_box, annotation, *size)
     points = attempt(fields.given_points, annotation, box)
+    attempt(_role_names, annotation)
     runs = None
     if annotation.get("segmentation"):
         runs = attempt(run_lengths, annotation["segmentation"], image.height, image.width)
-    if not found and box is None and points is None and runs is None:
-        found.append(BadItem("nothing_given", "found no extreme points, segmentation or bbox"))
     if box is not None:
-        attempt(_box_inside, annotation, *size)
         area = attempt(fields.stated_area, annotation, box)
         if runs is not None and area is not None:
             attempt(_area_matches, annotation, runs, box)
             if not found and _is_label(annotation):
                 found.extend(_misfits(annotation, runs, box, points))
-    if points is not None and attempt(fields.inside_image, points, *size) is not None:
-        attempt(_points_match, annotation, points, box)
+    if points is not None:
+        attempt(fields.inside_image, points, *size)
     return found
 
 
@@ -122,18 +115,6 @@ def _in_role_order(points: Any, name: str) -> None:
         )
 
 
-def _box_inside(annotation: dict[str, Any], width: int, height: int) -> None:
-    """A box that reaches over the image's border; readers clip it, other programs may not."""
-    x, y, box_width, box_height = annotation["bbox"]
-    over = max(-x, -y, x + box_width - width, y + box_height - height)
-    if over > BOX_TOLERANCE_PX:
-        raise BadItem(
-            "box_over_border",
-            f"bbox {shown(annotation['bbox'])} reaches {over:g} pixels over the border of the"
-            f" image of {width} x {height} pixels",
-        )
-
-
 def _area_matches(
     annotation: dict[str, Any], runs: dict[str, Any], box_xyxy: Float[np.ndarray, "4"]
 ) -> None:
@@ -192,25 +173,8 @@ def _outlined(polygons: list[list[float | int]]) -> float:
     return float(total)
 
 
-def _points_match(
-    annotation: dict[str, Any],
-    points_xy: Float[np.ndarray, "4 2"],
-    box_xyxy: Float[np.ndarray, "4"] | None,
-) -> None:
-    """Given points are on their sides of the box and, where they are named, named rightly."""
+def _role_names(annotation: dict[str, Any]) -> None:
+    """Points that are named top, left, bottom and right are named rightly."""
     given = annotation.get("extreme_points")
-    if isinstance(given, dict) and all(given.get(role) is not None for role in fields.ROLES):
-        _in_role_order([given[role] for role in fields.ROLES], "extreme_points")
-    if box_xyxy is None:
-        return
-    off = np.abs(points_xy[[0, 1, 2, 3], [1, 0, 1, 0]] - box_xyxy[[1, 0, 3, 2]])
-    width, height = box_xyxy[2:] - box_xyxy[:2]
-    sides = np.array([height, width, height, width])
-    beyond = off - np.maximum(POINT_TOLERANCE_PX, POINT_TOLERANCE * sides)
-    worst = int(np.argmax(beyond))
-    if beyond[worst] > 0:
-        raise BadItem(
-            "point_off_box",
-            f"the {fields.ROLES[worst]} point {points_xy[worst].tolist()} is {off[worst]:.1f}"
-            f" pixels off its side of the box {np.round(box_xyxy, 2).tolist()}",
-        )
+    if isinstance(given, dict) and all(given.get(role) is not None for role in ROLES):
+        _in_role_order([given[role] for role in ROLES], "extreme_points")

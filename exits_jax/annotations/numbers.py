@@ -1,6 +1,11 @@
-"""Numbers out of files that may hold anything."""
+"""Numbers out of files that may hold anything: the one place where they are read.
+
+Files write numbers in many ways: 1 as 1.0 (pandas, MATLAB) or "1" (CSV, XML), a missing value as
+NaN. `whole_number` and `plain_number` read what can have one meaning only.
+"""
 
 import math
+import re
 import reprlib
 from typing import Any
 
@@ -10,11 +15,40 @@ from jaxtyping import Float
 from exits_jax.annotations.records import BadItem
 
 INT32_MAX = 2**31 - 1
+LONGEST = 40  # letters of a number; what is longer is none that anybody meant
+DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def shown(value: Any) -> str:
     """A value from a file as it appears in a message: one line and short."""
     return reprlib.repr(value)
+
+
+def whole_number(value: Any) -> int | None:
+    """A whole number as it is (1) or in other clothes (1.0, "1", "1.0"); None for all else."""
+    if type(value) is int:
+        return value
+    number = plain_number(value)
+    if number is None or number != int(number):
+        return None
+    # Text of more digits than a float holds keeps all of them.
+    digits = isinstance(value, str) and value.strip().lstrip("+-").isdecimal()
+    return int(value) if digits else int(number)
+
+
+def plain_number(value: Any) -> int | float | None:
+    """A finite number, also one written as text in decimal digits; None for all else."""
+    if type(value) in (int, float):
+        return value if finite_number(value) is not None else None
+    if not isinstance(value, str) or len(value) > LONGEST:
+        return None
+    text = value.strip()
+    return finite_number(float(text)) if DECIMAL.fullmatch(text) else None
+
+
+def is_nan(value: Any) -> bool:
+    """Whether a value is NaN, which pandas writes for a missing one."""
+    return type(value) is float and math.isnan(value)
 
 
 def finite_number(value: Any) -> float | None:

@@ -5,15 +5,29 @@ import json
 import math
 import os
 import pathlib
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 from exits_jax.annotations import coco, lvis, open_images, voc
+from exits_jax.annotations.box_forms import FORMS
+from exits_jax.annotations.fields import is_marked
 from exits_jax.annotations.image_folder import ImageFolder, image_folder
-from exits_jax.annotations.records import Annotations, BadItem, Problem, problem_line
+from exits_jax.annotations.instances import PointRule, read_instances
+from exits_jax.annotations.plain import plain_document, without_nan
+from exits_jax.annotations.records import (
+    Annotations,
+    BadItem,
+    ImageRecord,
+    Problem,
+    problem_line,
+)
 from exits_jax.annotations.results import boxes_document
+from exits_jax.annotations.summary import Notes, counted, sum_by_code
 from exits_jax.errors import UserError
 
 KINDS = ("auto", "coco", "lvis", "voc", "open_images")
+CROWDS = ("pass", "label")
+HUGE = re.compile(rb"[eE]\+?\d{3}")
 
 
 def read_annotations(
@@ -26,6 +40,8 @@ def read_annotations(
     seed: int = 0,
     click_noise: float = 0.0,
     boxes: str | os.PathLike | None = None,
+    box_form: str = "auto",
+    crowds: str = "pass",
 ) -> Annotations:
     """Reads an annotation file.
 
@@ -36,67 +52,111 @@ def read_annotations(
       kind: "coco", "lvis", "voc", "open_images", or "auto" to tell from the content.
       points: rule for extracting extreme points where a file has only masks, "exact" or
         "extremenet".
-      on_error: "stop" raises on the first mistake in an item, "skip" leaves the item out and lists
-        it in `problems`. A mistake in the file as a whole always stops.
+      on_error: "stop" raises if there is a mistake in any item, "skip" leaves the item out and
+        lists it in `problems`. A mistake in the file as a whole always stops.
       seed: of the click noise.
       click_noise: standard deviation in pixels of noise added to all points; 0 for none.
       boxes: a detector's boxes, in COCO's results form: they are the instances, and the file gives
         images and categories alone.
+      box_form: how `bbox` is written, a key of `box_forms.FORMS`; "auto" is [x, y, width, height],
+        and refuses a file whose boxes as a whole say otherwise.
+      crowds: "pass" hands annotations with iscrowd 1 on, "label" reads them as objects.
 
     Raises:
       UserError: the file, or with on_error="stop" an item in it, cannot be used; one line that
         names the file, the annotation, what was found and what was expected.
     """
-    _check_options(kind, points, on_error, click_noise)
+    _check_options(kind, points, on_error, click_noise, box_form, crowds)
     file = pathlib.Path(file)
-    folder = image_folder(images)
     problems: list[Problem] = []
-    notes: list[Problem] = []
+    notes = Notes()
 
     def report(problem: Problem) -> None:
-        if problem.note:
-            notes.append(problem)
-        elif on_error == "stop":
-            raise UserError(problem_line(file, problem))
-        else:
-            problems.append(problem)
+        (notes.add if problem.note else problems.append)(problem)
 
     try:
+        folder = image_folder(images)
         document = read_document(file, folder, kind, report)
         if boxes:
-            document = _with_boxes(document, pathlib.Path(boxes), on_error, problems)
-        coco.check_structure(document)
+            document = _with_boxes(document, pathlib.Path(boxes), report)
+        opened = open_document(document, folder, report, crowds)
+    except BadItem as bad:
+        # With no object left, what went wrong before is why.
+        first = problems[0] if problems and on_error == "stop" else Problem(bad.code, bad.text)
+        raise UserError(problem_line(file, first)) from bad
+    try:
+        rule = PointRule(points, click_noise, seed)
+        instances = read_instances(*opened, rule, report, box_form=box_form)
     except BadItem as bad:
         raise UserError(problem_line(file, Problem(bad.code, bad.text))) from bad
-    coco.number_annotations(document["annotations"])
-    categories = coco.category_names(document, report)
-    records = coco.image_records(document, folder, report)
-    rule = coco.PointRule(points, click_noise, seed)
-    instances = coco.read_instances(document, records, categories, rule, report)
+    total = len(opened.document["annotations"])
+    if problems and on_error == "stop":
+        raise UserError(_stopped(file, total, problems))
     if not instances:
-        raise UserError(_nothing_left(file, len(document["annotations"]), problems))
-    return Annotations(file, document, records, categories, instances, problems, notes)
+        raise UserError(_nothing_left(file, total, problems))
+    return Annotations(file, *opened, instances, problems, notes.said())
 
 
-def _with_boxes(document: Any, boxes: pathlib.Path, on_error: str, problems: list[Problem]) -> Any:
+class Opened(NamedTuple):
+    """A document that is ready to be read: its images and categories are known."""
+
+    document: dict[str, Any]
+    images: dict[int, ImageRecord]
+    categories: dict[int, str]
+
+
+def open_document(
+    document: Any, folder: ImageFolder | None, report: coco.Report, crowds: str = "pass"
+) -> Opened:
+    """What labelling and the checker both start from; arguments as `read_annotations`.
+
+    Raises:
+      UserError: the file as a whole cannot be used.
+    """
+    coco.check_structure(document)
+    for note in plain_document(document):
+        report(note)
+    coco.number_annotations(document["annotations"])
+    _judge_crowds(document["annotations"], crowds, report)
+    categories = coco.category_names(document, report)
+    return Opened(document, coco.image_records(document, folder, report), categories)
+
+
+def _with_boxes(document: Any, boxes: pathlib.Path, report: coco.Report) -> Any:
     """The document with a detector's boxes as its annotations; what is wrong with them names them.
 
     Raises:
-      UserError: the file of boxes, or with on_error="stop" one of them, cannot be used.
+      UserError: the file of boxes cannot be used.
     """
     if not isinstance(document, dict):
         return document  # refused with the reason that any such file is refused with
 
-    def report(problem: Problem) -> None:
-        if on_error == "stop":
-            raise UserError(problem_line(boxes, problem))
+    def report_boxes(problem: Problem) -> None:
         # Listed with the annotation file's own problems, so it has to say where it is.
-        problems.append(dataclasses.replace(problem, text=f"in {boxes}: {problem.text}"))
+        report(dataclasses.replace(problem, text=f"in {boxes}: {problem.text}"))
 
     try:
-        return boxes_document(document, load_json(boxes), report)
+        return boxes_document(document, load_json(boxes, report_boxes), report_boxes)
     except BadItem as bad:
         raise UserError(problem_line(boxes, Problem(bad.code, bad.text))) from bad
+
+
+def _judge_crowds(annotations: list[Any], crowds: str, report: coco.Report) -> None:
+    """Says how many annotations are crowds; makes objects of them where that is asked for."""
+    marked = [entry for entry in annotations if isinstance(entry, dict) and is_marked(entry)]
+    if not marked:
+        return
+    count = f"{len(marked):,} of {counted(len(annotations), 'annotation')} with iscrowd 1"
+    if crowds == "label":
+        for entry in marked:
+            entry["iscrowd"] = 0
+        text = f"{count} read as objects (data.crowds=label)"
+    else:
+        text = (
+            f"{count} passed through and not labelled; if each is one object,"
+            " --config.data.crowds=label labels them"
+        )
+    report(Problem("crowds", text, note=True))
 
 
 def read_document(
@@ -115,7 +175,7 @@ def read_document(
         return voc.voc_document(file, images, report)
     if kind == "open_images":
         return open_images.open_images_document(file, images, report)
-    document = load_json(file)
+    document = load_json(file, report)
     if kind == "lvis" and isinstance(document, dict) and not lvis.is_lvis(document):
         raise BadItem("bad_document", "its images have no neg_category_ids: this is not LVIS")
     return document
@@ -143,21 +203,32 @@ def detect_kind(file: pathlib.Path) -> str:
     )
 
 
-def load_json(file: pathlib.Path) -> Any:
-    """What a JSON file holds.
+def load_json(file: pathlib.Path, report: coco.Report) -> Any:
+    """What a JSON file holds; NaN in what nobody here reads becomes null, and is reported.
 
     Raises:
       UserError: the file is missing or not JSON, for instance cut short.
     """
     text = _read_bytes(file)
+    constants: list[float] = []
+
+    def constant(name: str) -> float:
+        constants.append(float(name))
+        return constants[-1]
+
     try:
-        return json.loads(text)
+        document = json.loads(text, parse_constant=constant)
     except (ValueError, RecursionError) as error:
         raise BadItem(
             "bad_json",
             f"not valid JSON ({error}; {len(text)} bytes in all); if the file was cut short, copy"
             " it again",
         ) from error
+    # A number like 1e999 becomes infinity without being called so.
+    if isinstance(document, dict) and (constants or HUGE.search(text)):
+        for note in without_nan(document):
+            report(note)
+    return document
 
 
 def _read_bytes(file: pathlib.Path, limit: int = -1) -> bytes:
@@ -169,11 +240,15 @@ def _read_bytes(file: pathlib.Path, limit: int = -1) -> bytes:
         raise UserError(f"{file}: cannot be read: {reason}") from error
 
 
-def _check_options(kind: str, points: str, on_error: str, click_noise: float) -> None:
+def _check_options(
+    kind: str, points: str, on_error: str, click_noise: float, box_form: str, crowds: str
+) -> None:
     for name, value, allowed in (
         ("kind", kind, KINDS),
         ("points", points, ("exact", "extremenet")),
         ("on_error", on_error, ("stop", "skip")),
+        ("box_form", box_form, ("auto", *FORMS)),
+        ("crowds", crowds, CROWDS),
     ):
         if value not in allowed:
             raise UserError(f"{name} is {value!r}; expected one of {', '.join(allowed)}")
@@ -181,10 +256,24 @@ def _check_options(kind: str, points: str, on_error: str, click_noise: float) ->
         raise UserError(f"click_noise is {click_noise}; expected pixels, 0 or more")
 
 
+def _stopped(file: pathlib.Path, count: int, problems: list[Problem]) -> str:
+    """The first mistake and the sum of all."""
+    line = problem_line(file, problems[0])
+    if len(problems) == 1:
+        return line
+    return (
+        f"{line}; {len(problems):,} problems in all with {count:,} annotations:"
+        f" {sum_by_code(problems)} (--mode=check lists them, data.on_error=skip leaves them out)"
+    )
+
+
 def _nothing_left(file: pathlib.Path, count: int, problems: list[Problem]) -> str:
     if not problems:
-        return f"{file}: nothing to label: all {count} annotations are crowd regions"
+        return (
+            f"{file}: nothing to label: all {count} annotations are crowd regions (iscrowd 1); if"
+            " each is one object, --config.data.crowds=label labels them"
+        )
     return (
-        f"{file}: nothing to label: none of the {count} annotations can be used;"
-        f" the first of {len(problems)} problems: {problem_line(file, problems[0])}"
+        f"{file}: nothing to label: none of the {count} annotations can be used:"
+        f" {sum_by_code(problems)}; the first: {problem_line(file, problems[0])}"
     )

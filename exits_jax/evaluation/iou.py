@@ -8,8 +8,8 @@ import numpy as np
 import pycocotools.mask
 from jaxtyping import Bool, Float
 
-from exits_jax.annotations.coco import category_of, image_of
 from exits_jax.annotations.fields import is_crowd
+from exits_jax.annotations.instances import category_of, image_of
 from exits_jax.annotations.masks import decode_segmentation, parts_and_holes, run_lengths
 from exits_jax.annotations.records import Annotations, Instance
 from exits_jax.annotations.regions import filled_box

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from pycocotools import mask as coco_masks
 
 from exits_jax.annotations.certificate import fit_flags, shape_flags
+from exits_jax.annotations.geometry import under_a_pixel
 from exits_jax.annotations.masks import decode_segmentation
 from exits_jax.annotations.records import Instance
 from exits_jax.annotations.regions import Region, box_pixels, encode_in_image, filled_box
@@ -25,9 +26,10 @@ class Label:
       score: 0..1, four decimals: the mean probability inside the mask, or the IoU predicted of it
         (`predicted_iou`).
       flags: any of, in this order: what the caller knew (`item_error`: the mask could not be made
-        and is the box); `box_only`: no extreme points; `empty_mask`: nothing was found and the mask
-        is the box; `repaired_outside_box`: what reached over the box by more than a pixel was cut
-        away; `outside_box`: it could not be, nothing lies inside; `misses_<side>`: it stays away
+        and is the box); `box_only`: no extreme points; `tiny_box`: less than a pixel wide or high,
+        score 0; `empty_mask`: nothing was found and the mask is the box, score 0;
+        `repaired_outside_box`: what reached over the box by more than a pixel was cut away;
+        `outside_box`: it could not be, nothing lies inside; `misses_<side>`: it stays away
         from that side of the box, `misses_point_<side>`: from that extreme point, by more than 2
         pixels and 5 % of the
         box's width or height; `parts:N`: N > 1 8-connected parts of at least 2 % of the mask;
@@ -70,8 +72,12 @@ def make_label(
     flags = [*known]
     if instance.points_xy is None:
         flags.append("box_only")
+    if under_a_pixel(instance.box_xyxy):
+        flags.append("tiny_box")
     if empty:
         flags.append("empty_mask")
+    if empty or "tiny_box" in flags:
+        score = 0.0  # whatever the map says: the mask shows nothing of an object
     if not mask.any():
         raise ValueError(f"the mask of annotation {instance.id} has no pixel")
     place = instance.box_xyxy, instance.points_xy, (height, width)

@@ -1,0 +1,177 @@
+"""Geometry that nobody can mean: what an annotation says in two ways that do not agree.
+
+Labelling and the checker ask the same functions. A *severe* doubt means that a mask made from it
+would be of something else: labelling refuses the annotation or leaves it out. The others are said.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from exits_jax.annotations.records import Instance
+
+ROLES = ("top", "left", "bottom", "right")
+BORDER_PX = 1.0  # how far a box may reach over the image's border
+SIDE_PX = 3.0  # how far a click or a mask may stay off a side of its box ...
+SIDE_SHARE = 0.05  # ... or this share of the side, whichever is more
+FAR_PX, FAR_SHARE = 10.0, 0.25  # the same, where it is a severe doubt
+# Of box and mask. Two boxes of a few pixels may differ by that much and mean the same, so one of
+# their sides has to be more than SIDE_PX off as well.
+LEAST_IOU = 0.5
+# Two boxes of one category that are the same object twice. In coco-mini no two boxes have an IoU
+# between .70 and .87, and one pair has more.
+TWICE_IOU = 0.75
+
+
+class Doubt(NamedTuple):
+    """One thing about an annotation that cannot be meant."""
+
+    code: str
+    text: str
+    severe: bool = False
+
+
+class Geometry(NamedTuple):
+    """What an annotation says of its place, image coordinates.
+
+    Attributes:
+      bbox: the four numbers of `bbox` as they stand in the file; None without one.
+      box_xyxy: the box that is labelled.
+      points_xy: given extreme points in role order; None where none are given.
+      mask_xyxy: the box around the mask; None without a mask.
+      size_wh: of the image.
+    """
+
+    bbox: Float[np.ndarray, "4"] | None
+    box_xyxy: Float[np.ndarray, "4"]
+    points_xy: Float[np.ndarray, "4 2"] | None
+    mask_xyxy: Float[np.ndarray, "4"] | None
+    size_wh: tuple[int, int]
+
+
+def doubts(place: Geometry, *, made: bool = False) -> Iterator[Doubt]:
+    """What cannot be meant of one annotation.
+
+    Args:
+      place: what it says.
+      made: a program made the mask: it need not reach the sides of its box.
+    """
+    if place.bbox is not None:
+        yield from _over_border(place.bbox, place.size_wh)
+        if place.mask_xyxy is not None:
+            between = _box_and_mask(place.box_xyxy, place.mask_xyxy)
+            yield from (doubt for doubt in between if doubt.severe or not made)
+        if place.points_xy is not None:
+            yield from _points_and_box(place.points_xy, place.box_xyxy)
+    if under_a_pixel(place.box_xyxy):
+        yield Doubt(
+            "tiny_box", f"the box {_rounded(place.box_xyxy)} is less than a pixel wide or high"
+        )
+
+
+def under_a_pixel(box_xyxy: Float[np.ndarray, "4"]) -> bool:
+    """Whether a box is less than a pixel wide or high: whatever its mask is, it shows nothing."""
+    return bool((box_xyxy[2:] - box_xyxy[:2]).min() < 1 - 1e-6)
+
+
+def box_iou(first_xyxy: Float[np.ndarray, "*#n 4"], second_xyxy: Float[np.ndarray, "*#n 4"]) -> Any:
+    """The IoU of boxes, by numpy's rules for arrays of two shapes; 0 where both are empty."""
+    low = np.maximum(first_xyxy[..., :2], second_xyxy[..., :2])
+    high = np.minimum(first_xyxy[..., 2:], second_xyxy[..., 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=-1)
+    union = _area(first_xyxy) + _area(second_xyxy) - shared
+    return np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
+
+
+def _area(box_xyxy: Float[np.ndarray, "*n 4"]) -> Any:
+    return np.prod(np.clip(box_xyxy[..., 2:] - box_xyxy[..., :2], 0, None), axis=-1)
+
+
+def near_duplicates(instances: Sequence[Instance]) -> Iterator[tuple[Instance, Instance]]:
+    """Pairs of one category in one image whose boxes are nearly the same, the later one second."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for position, instance in enumerate(instances):
+        groups.setdefault((instance.image.id, instance.category_id), []).append(position)
+    for members in groups.values():
+        if len(members) > 1:
+            boxes = np.array([instances[position].box_xyxy for position in members])
+            for later, earlier in _twins(boxes):
+                yield instances[members[earlier]], instances[members[later]]
+
+
+def same_object(first: Instance, second: Instance) -> bool:
+    """Whether two annotations of one category and image seem to be of one object."""
+    return bool(box_iou(first.box_xyxy, second.box_xyxy) >= TWICE_IOU)
+
+
+def _twins(boxes_xyxy: Float[np.ndarray, "n 4"]) -> Iterator[tuple[int, int]]:
+    """For each box the first before it that is nearly the same, if any, row by row."""
+    for later in range(1, len(boxes_xyxy)):
+        same = box_iou(boxes_xyxy[later], boxes_xyxy[:later]) >= TWICE_IOU
+        if same.any():
+            yield later, int(same.argmax())
+
+
+def _over_border(bbox: Float[np.ndarray, "4"], size_wh: tuple[int, int]) -> Iterator[Doubt]:
+    """A box that reaches over the image's border: it is clipped, other programs may not."""
+    x, y, box_width, box_height = bbox.tolist()
+    width, height = size_wh
+    over = max(-x, -y, x + box_width - width, y + box_height - height)
+    if over > BORDER_PX:
+        yield Doubt(
+            "box_over_border",
+            f"bbox {_rounded(bbox)} reaches {over:g} pixels over the"
+            f" border of the image of {width} x {height} pixels",
+        )
+
+
+def _box_and_mask(
+    box_xyxy: Float[np.ndarray, "4"], mask_xyxy: Float[np.ndarray, "4"]
+) -> Iterator[Doubt]:
+    off = np.abs(box_xyxy - mask_xyxy)
+    iou = float(box_iou(box_xyxy, mask_xyxy))
+    if (off <= _tolerance(mask_xyxy, SIDE_PX, SIDE_SHARE)[[1, 0, 1, 0]]).all():
+        return
+    text = f"the box {_rounded(box_xyxy)} and the mask, which lies in {_rounded(mask_xyxy)}, differ"
+    yield Doubt("box_off_mask", f"{text} (IoU of the two boxes {iou:.2f})", iou < LEAST_IOU)
+
+
+def _points_and_box(
+    points_xy: Float[np.ndarray, "4 2"], box_xyxy: Float[np.ndarray, "4"]
+) -> Iterator[Doubt]:
+    """The extreme point that is furthest off its side of the box."""
+    off = points_off(points_xy, box_xyxy)
+    beyond = off - _tolerance(box_xyxy, SIDE_PX, SIDE_SHARE)
+    worst = int(np.argmax(beyond))
+    if beyond[worst] > 0:
+        far = bool((off > _tolerance(box_xyxy, FAR_PX, FAR_SHARE)).any())
+        yield Doubt(
+            "point_off_box",
+            f"the {ROLES[worst]} point {points_xy[worst].tolist()} is {off[worst]:.1f}"
+            f" pixels off its side of the box {_rounded(box_xyxy)}",
+            far,
+        )
+
+
+def points_off(
+    points_xy: Float[np.ndarray, "4 2"], box_xyxy: Float[np.ndarray, "4"]
+) -> Float[np.ndarray, "4"]:
+    """How far each extreme point is off its side of a box, in pixels; roles in order."""
+    return np.abs(points_xy[[0, 1, 2, 3], [1, 0, 1, 0]] - box_xyxy[[1, 0, 3, 2]])
+
+
+def points_fit(points_xy: Float[np.ndarray, "4 2"], box_xyxy: Float[np.ndarray, "4"]) -> bool:
+    """Whether four points can be the extreme points of what is in a box."""
+    return bool((points_off(points_xy, box_xyxy) <= _tolerance(box_xyxy, FAR_PX, FAR_SHARE)).all())
+
+
+def _tolerance(box_xyxy: Float[np.ndarray, "4"], px: float, share: float) -> Float[np.ndarray, "4"]:
+    """For top, left, bottom and right: so many pixels, or a share of the box across that side."""
+    width, height = box_xyxy[2:] - box_xyxy[:2]
+    return np.maximum(px, share * np.array([height, width, height, width]))
+
+
+def _rounded(box_xyxy: Float[np.ndarray, "4"]) -> list[float]:
+    return np.round(box_xyxy, 2).tolist()

@@ -1,0 +1,272 @@
+"""The annotations of a COCO-style document -> instances, and what is doubtful about them."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from exits_jax.annotations.box_forms import BoxTable, find_mixup, to_xywh
+from exits_jax.annotations.coco import Report, identified_annotations
+from exits_jax.annotations.extreme import jitter_points
+from exits_jax.annotations.fields import Located, is_crowd, locate, stated_area
+from exits_jax.annotations.geometry import doubts, near_duplicates
+from exits_jax.annotations.numbers import finite_numbers, shown
+from exits_jax.annotations.records import BadItem, ImageRecord, Instance, Problem
+
+ID_ZERO = (
+    "pycocotools' COCOeval takes a ground-truth id of 0 for no match, so its AP comes out too low;"
+    " number annotations from 1"
+)
+SOLID_SHARE = 0.5  # of a file's run lengths: when so many fill their boxes, they are boxes
+
+
+@dataclasses.dataclass(frozen=True)
+class PointRule:
+    """How points come to be where a file has only masks.
+
+    Attributes:
+      rule: "exact" or "extremenet", see `extreme.extreme_points`.
+      click_noise: standard deviation in pixels of noise on every point, 0 for none.
+      seed: of that noise, together with the annotation's id.
+    """
+
+    rule: str = "exact"
+    click_noise: float = 0.0
+    seed: int = 0
+
+
+def read_instances(
+    document: dict[str, Any],
+    images: dict[int, ImageRecord],
+    categories: dict[int, str],
+    rule: PointRule,
+    report: Report,
+    *,
+    box_form: str = "auto",
+) -> list[Instance]:
+    """The non-crowd annotations as instances, in document order; mistakes go to `report`.
+
+    Segmentations in the document are put into COCO's own form, and taken out where they are no
+    masks; boxes of another form become [x, y, width, height].
+
+    Args:
+      document: its ids are there (`coco.number_annotations`) and plain (`plain.plain_document`).
+      images: the usable ones.
+      categories: the known ones.
+      rule: for masks.
+      report: takes mistakes and notes.
+      box_form: a key of `box_forms.FORMS`, or "auto": COCO's, unless all boxes say otherwise.
+
+    Raises:
+      BadItem: the boxes of the whole file are meant in another form.
+    """
+    reader = _Reader(images, categories, rule, report, box_form)
+    instances = [
+        instance
+        for index, annotation in identified_annotations(document, report)
+        if (instance := reader.instance(index, annotation)) is not None
+    ]
+    if box_form == "auto":
+        _refuse_mixup(reader.boxes, instances)
+    instances = _without_solid(document, instances, reader.solid, report)
+    _note_twins(instances, report)
+    return instances
+
+
+def image_of(annotation: dict[str, Any], images: dict[int, ImageRecord]) -> ImageRecord:
+    """The image an annotation is on.
+
+    Raises:
+      UserError: there is no such image, or it was left out for a mistake of its own.
+    """
+    image_id = annotation.get("image_id")
+    if type(image_id) is not int or image_id not in images:
+        raise BadItem("absent_image", f"image_id {shown(image_id)} is not among the usable images")
+    return images[image_id]
+
+
+def category_of(annotation: dict[str, Any], categories: dict[int, str]) -> int:
+    """The category id of an annotation.
+
+    Raises:
+      UserError: there is no such category.
+    """
+    category_id = annotation.get("category_id")
+    if type(category_id) is not int or category_id not in categories:
+        known = ", ".join(map(str, list(categories)[:5])) + ", ..." * (len(categories) > 5)
+        raise BadItem(
+            "absent_category",
+            f"category_id {shown(category_id)} is not in categories ({known or 'there are none'})",
+        )
+    return category_id
+
+
+def annotation_problem(
+    bad: BadItem, annotation: dict[str, Any], images: dict[int, ImageRecord], note: bool = False
+) -> Problem:
+    """A mistake in an annotation as a problem that names the annotation and its image."""
+    image_id = annotation.get("image_id")
+    if type(image_id) is not int or image_id not in images:
+        return Problem(bad.code, bad.text, annotation["id"], note=note)
+    text = f"{bad.text} (image {images[image_id].file_name})"
+    return Problem(bad.code, text, annotation["id"], image_id, note)
+
+
+class _Reader:
+    """Reads one annotation after the other; keeps what is judged over the whole file."""
+
+    def __init__(
+        self,
+        images: dict[int, ImageRecord],
+        categories: dict[int, str],
+        rule: PointRule,
+        report: Report,
+        box_form: str,
+    ) -> None:
+        self._images, self._categories, self._rule = images, categories, rule
+        self._report, self._box_form = report, box_form
+        self.boxes = BoxTable()
+        self.solid: dict[int, bool] = {}  # of run lengths: by annotation id, if they fill their box
+
+    def instance(self, index: int, annotation: dict[str, Any]) -> Instance | None:
+        """The annotation as an instance; None for a crowd, or one that was reported."""
+        if is_crowd(annotation):
+            return None
+        try:
+            image = image_of(annotation, self._images)
+            category_id = category_of(annotation, self._categories)
+            found = self._located(annotation, image)
+            area = stated_area(annotation, found.box_xyxy)
+        except BadItem as bad:
+            self._report(annotation_problem(bad, annotation, self._images))
+            return None
+        if isinstance(annotation.get("segmentation"), dict):
+            self.solid[annotation["id"]] = found.solid
+        return Instance(
+            # A number of its own: sharing the row's would pin the memory `PackedRows` gives back.
+            id=annotation["id"] + 0,
+            index=index,
+            image=image,
+            category_id=category_id,
+            category=self._categories[category_id],
+            box_xyxy=found.box_xyxy,
+            points_xy=_with_noise(found.points_xy, annotation["id"], image, self._rule),
+            points_source=found.points_source,
+            area=area,
+        )
+
+    def _located(self, annotation: dict[str, Any], image: ImageRecord) -> Located:
+        """Where the object is.
+
+        Raises:
+          BadItem: it cannot be told, or what is said of it cannot be meant.
+        """
+        size = image.width, image.height
+        bbox = finite_numbers(annotation.get("bbox"))
+        if bbox is not None and bbox.size == 4:
+            if self._box_form not in ("auto", "xywh"):
+                annotation["bbox"] = to_xywh(self._box_form, bbox, size)
+        else:
+            bbox = None
+        try:
+            found = locate(annotation, *size, self._rule.rule)
+        except BadItem:
+            if bbox is not None:
+                self.boxes.add(bbox, size, None)
+            raise
+        if bbox is not None:
+            given = found.place.points_xy
+            known = found.place.mask_xyxy if given is None else _around(given)
+            self.boxes.add(bbox, size, known)
+        self._doubt(annotation, found)
+        return found
+
+    def _doubt(self, annotation: dict[str, Any], found: Located) -> None:
+        """Says what is odd about an annotation.
+
+        Raises:
+          BadItem: it cannot be meant.
+        """
+        if annotation["id"] == 0:
+            found.lost.append(BadItem("id_zero", ID_ZERO))
+        for bad in found.lost:
+            self._report(annotation_problem(bad, annotation, self._images, note=True))
+        place = found.place
+        if "exits" in annotation:  # says itself where its mask does not fit
+            place = place._replace(mask_xyxy=None)
+        made = isinstance(annotation.get("segmentation"), dict)
+        for doubt in doubts(place, made=made):
+            bad = BadItem(doubt.code, doubt.text)
+            if doubt.severe:
+                raise bad
+            self._report(annotation_problem(bad, annotation, self._images, note=True))
+
+
+def _around(points_xy: Float[np.ndarray, "4 2"]) -> Float[np.ndarray, "4"]:
+    return np.concatenate([points_xy.min(axis=0), points_xy.max(axis=0)])
+
+
+def _refuse_mixup(boxes: BoxTable, instances: list[Instance]) -> None:
+    """Refuses a file whose coordinates as a whole are meant otherwise than COCO's.
+
+    Raises:
+      BadItem: they are.
+    """
+    mixup = find_mixup(boxes)
+    if mixup is not None:
+        raise BadItem(f"boxes_{mixup.form or 'scaled'}", mixup.text)
+    large = any(min(i.image.width, i.image.height) > 4 for i in instances)
+    if large and all(map(_like_shares, instances)):
+        raise BadItem(
+            "shares_for_pixels",
+            f"all {len(instances)} objects lie within the first pixel of their images: points and"
+            " masks are read as pixels, not as shares of the image; multiply them",
+        )
+
+
+def _like_shares(instance: Instance) -> bool:
+    """Whether an object lies in its image's first pixel, and not as a click on that pixel would."""
+    spread = instance.points_xy is None or bool((np.ptp(instance.points_xy, axis=0) > 0).all())
+    return spread and bool(instance.box_xyxy.max() <= 1 + 1e-6)
+
+
+def _without_solid(
+    document: dict[str, Any], instances: list[Instance], solid: dict[int, bool], report: Report
+) -> list[Instance]:
+    """The instances, those whose run lengths are boxes with nothing but the box.
+
+    One object may fill its box; when most of a file do, a program wrote boxes as masks.
+    """
+    if not any(solid.values()) or sum(solid.values()) < SOLID_SHARE * len(solid):
+        return instances
+    boxes = []
+    for instance in instances:
+        if solid.get(instance.id):
+            document["annotations"][instance.index]["segmentation"] = None
+            text = "the segmentation fills its box, as most in this file do: it is read as a box"
+            report(Problem("box_as_mask", text, instance.id, instance.image.id, note=True))
+            instance = dataclasses.replace(instance, points_xy=None, points_source="box")
+        boxes.append(instance)
+    return boxes
+
+
+def _note_twins(instances: list[Instance], report: Report) -> None:
+    """Says which annotations seem to be one object twice."""
+    for first, second in near_duplicates(instances):
+        text = f"its box is nearly that of annotation {first.id}, of the same category"
+        report(Problem("near_duplicate", text, second.id, second.image.id, note=True))
+
+
+def _with_noise(
+    points_xy: Float[np.ndarray, "4 2"] | None,
+    annotation_id: int,
+    image: ImageRecord,
+    rule: PointRule,
+) -> Float[np.ndarray, "4 2"] | None:
+    """Points with the rule's click noise, the same whatever else is in the file."""
+    if points_xy is None or rule.click_noise == 0:
+        return points_xy
+    rng = np.random.default_rng([rule.seed % 2**32, annotation_id % 2**32])
+    bounds = np.array([0.0, 0.0, image.width, image.height])
+    return jitter_points(points_xy, bounds, rule.click_noise, rng)

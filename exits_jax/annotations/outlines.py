@@ -1,0 +1,160 @@
+"""A COCO `segmentation` in whatever form it is written -> polygons or run lengths, or nothing.
+
+Forms that tools write beside [[x, y, x, y, ...]]: one flat list, lists of pairs, objects with x and
+y, any of these as text; empty lists, and parts of one or two corners, which have no area.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from exits_jax.annotations.numbers import finite_number, finite_numbers, whole_number
+
+CORNERS = 3  # the fewest of a polygon
+LONGEST_TEXT = 2_000_000  # letters of a segmentation written as text
+SAME_PX = 0.01  # corners this close are one
+
+
+class Outline(NamedTuple):
+    """What a segmentation says.
+
+    Attributes:
+      segmentation: polygons [x, y, ...] or run lengths, both still unchecked; None where it says
+        nothing at all.
+      rewritten: whether it stood there in another form.
+      without_area: parts of fewer than three corners, which are left out.
+    """
+
+    segmentation: Any
+    rewritten: bool = False
+    without_area: int = 0
+
+
+def plain_outline(segmentation: Any) -> Outline:
+    """A segmentation in COCO's own form, as far as its meaning is certain; else as it stands."""
+    if isinstance(segmentation, str):
+        segmentation, rewritten = _from_text(segmentation), True
+    else:
+        rewritten = False
+    if isinstance(segmentation, Mapping):
+        runs = _plain_runs(segmentation)
+        return Outline(runs, rewritten or runs is not segmentation)
+    if segmentation is None or segmentation == []:
+        return Outline(None)
+    if not isinstance(segmentation, list):
+        return Outline(segmentation)
+    polygons = _polygons(segmentation)
+    rewritten = rewritten or polygons is not segmentation
+    whole = [polygon for polygon in polygons if not _lacks_area(polygon)]
+    lost = sum(polygon != [] for polygon in polygons) - len(whole)
+    if len(whole) == len(polygons):
+        whole = polygons
+    return Outline(whole or None, rewritten, lost)
+
+
+def is_rectangle(polygons: Any) -> bool:
+    """Whether polygons are one upright rectangle: four corners, as converters write a box.
+
+    Not one of 4,534 instances of COCO, which people drew, is written like that.
+    """
+    if not isinstance(polygons, list) or len(polygons) != 1:
+        return False
+    numbers = finite_numbers(polygons[0])
+    if numbers is None or numbers.size not in (8, 10):
+        return False
+    corners = numbers.reshape(-1, 2)
+    if len(corners) == 5:
+        if np.abs(corners[0] - corners[4]).max() > SAME_PX:
+            return False
+        corners = corners[:4]
+    return _upright(corners)
+
+
+def polygons_box(polygons: Any, width: int, height: int) -> Float[np.ndarray, "4"] | None:
+    """The box around the corners of polygons, clipped to the image; None where they are malformed.
+
+    Not drawn, so it costs next to nothing.
+    """
+    if not isinstance(polygons, list):
+        return None
+    rows = [finite_numbers(polygon) for polygon in polygons]
+    if not rows or any(row is None or row.size < 2 * CORNERS or row.size % 2 for row in rows):
+        return None
+    corners = np.concatenate(rows).reshape(-1, 2)
+    return np.clip(
+        np.concatenate([corners.min(axis=0), corners.max(axis=0)]), 0, [width, height] * 2
+    )
+
+
+def _upright(corners: Float[np.ndarray, "4 2"]) -> bool:
+    """Whether four corners, in order around, lie on the corners of the box around them."""
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    if (high - low).min() <= SAME_PX:
+        return False
+    at_low, at_high = np.abs(corners - low) <= SAME_PX, np.abs(corners - high) <= SAME_PX
+    if not (at_low | at_high).all():
+        return False
+    steps = (at_high != np.roll(at_high, 1, axis=0)).sum(axis=1)
+    return bool((steps == 1).all())  # around the box, not across it
+
+
+def _from_text(text: str) -> Any:
+    """A segmentation written as text: JSON in a JSON string, as tables of pandas have it."""
+    if not text.strip():
+        return None
+    try:
+        return json.loads(text) if len(text) <= LONGEST_TEXT else text
+    except (ValueError, RecursionError):
+        return text
+
+
+def _plain_runs(runs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Run lengths with whole numbers; None where they are an empty object."""
+    if not runs:
+        return None
+    changed = {}
+    for key in ("size", "counts"):
+        values = runs.get(key)
+        if isinstance(values, list) and any(type(value) is not int for value in values):
+            numbers = [whole_number(value) for value in values]
+            if None not in numbers:
+                changed[key] = numbers
+    return {**runs, **changed} if changed else runs
+
+
+def _polygons(values: list[Any]) -> list[Any]:
+    """A list of polygons [x, y, ...]: `values` itself where it is that already."""
+    if _is_point(values[0]) and all(_is_point(value) for value in values):
+        return [_flat(values)]  # [[x, y], [x, y], ...]: polygons of one corner mean nothing
+    if finite_number(values[0]) is not None:
+        return [values]  # [x, y, x, y, ...]
+    flat = [_flat(part) if _is_pairs(part) else part for part in values]
+    same = all(new is old for new, old in zip(flat, values, strict=True))
+    return values if same else flat
+
+
+def _is_pairs(part: Any) -> bool:
+    return isinstance(part, list) and bool(part) and all(_is_point(point) for point in part)
+
+
+def _is_point(value: Any) -> bool:
+    """Whether a value is one corner: [x, y] or {"x": x, "y": y}."""
+    if isinstance(value, Mapping):
+        return {"x", "y"} <= value.keys()
+    return isinstance(value, list) and len(value) == 2 and finite_number(value[0]) is not None
+
+
+def _flat(points: list[Any]) -> list[Any]:
+    """Corners as [x, y, x, y, ...]."""
+    pairs = [[p["x"], p["y"]] if isinstance(p, Mapping) else p for p in points]
+    return [coordinate for pair in pairs for coordinate in pair]
+
+
+def _lacks_area(polygon: Any) -> bool:
+    """Whether a polygon is empty or has one or two corners: a point or a line."""
+    if not isinstance(polygon, list) or len(polygon) % 2 or len(polygon) >= 2 * CORNERS:
+        return False
+    return finite_numbers(polygon) is not None

@@ -1,0 +1,65 @@
+"""Many problems told in few lines: a sum by code, and the first of each."""
+
+import collections
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+
+from exits_jax.annotations.records import Problem, problem_line
+
+FIRST = 3  # problems of a code that are shown where not all are
+SHORT = 20  # so many problems in all are shown one by one
+
+
+class Notes:
+    """Notes put together by code, so that each is said once; only the first is kept whole."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, Problem] = {}
+        self._counts: collections.Counter[str] = collections.Counter()
+
+    def add(self, note: Problem) -> None:
+        """Another note."""
+        self._first.setdefault(note.code, note)
+        self._counts[note.code] += 1
+
+    def said(self) -> list[Problem]:
+        """A note for each code, with how many there were."""
+        return [
+            first
+            if self._counts[code] == 1
+            else dataclasses.replace(first, text=f"{first.text}; {self._counts[code] - 1:,} more")
+            for code, first in self._first.items()
+        ]
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """ "1 image", "2,000 images"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def sum_by_code(problems: Iterable[Problem]) -> str:
+    """ "12 bad_box, 3 absent_image": the most frequent first."""
+    counts = collections.Counter(problem.code for problem in problems)
+    return ", ".join(f"{count:,} {code}" for code, count in counts.most_common())
+
+
+def problem_lines(
+    file: str | pathlib.Path, problems: Sequence[Problem], *, everything: bool = False
+) -> Iterator[str]:
+    """A line a problem; of many, the first of each code and how many more there are.
+
+    Args:
+      file: where they are.
+      problems: in the order in which they are told.
+      everything: leave none out.
+    """
+    seen: collections.Counter[str] = collections.Counter()
+    limit = len(problems) if everything or len(problems) <= SHORT else FIRST
+    for problem in problems:
+        seen[problem.code] += 1
+        if seen[problem.code] <= limit:
+            yield problem_line(file, problem)
+    for code, count in seen.most_common():
+        if count > limit:
+            yield f"{file}: {code}: {count - limit:,} more like these"
