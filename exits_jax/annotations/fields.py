@@ -1,159 +1,17 @@
 """What one annotation says: its box, its extreme points, its area, whether it is a crowd."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
-from pycocotools import mask as coco_masks
+from jaxtyping import Float
 
-from exits_jax.annotations.extreme import (
-    complete_points,
-    extreme_points,
-    order_points,
-    tight_box,
-)
-from exits_jax.annotations.geometry import ROLES, Geometry, points_fit
-from exits_jax.annotations.masks import decode_segmentation, run_lengths
+from exits_jax.annotations.extreme import complete_points, order_points
+from exits_jax.annotations.geometry import ROLES, points_fit
 from exits_jax.annotations.numbers import finite_number, finite_numbers, shown
-from exits_jax.annotations.outlines import is_rectangle, plain_outline, polygons_box
 from exits_jax.annotations.records import BadItem
-from exits_jax.annotations.summary import counted
 
 NO_BOX = [0, 0, 0, 0]
-SOLID_PX = 4  # filled boxes narrower than that come about by chance
 EDGE_TOLERANCE_PX = 1.0  # a click this far outside the image still means its edge
-
-
-class Located(NamedTuple):
-    """Where an annotation's object is.
-
-    Attributes:
-      box_xyxy: the box, clipped to the image.
-      points_xy: extreme points top, left, bottom, right; None where only a box is known.
-      points_source: "given", "mask" or "box".
-      place: what the annotation says of its geometry, for `geometry.doubts`.
-      lost: what it says and cannot be used, though the object can.
-      solid: whether its run lengths fill their whole box, as those of a box do.
-    """
-
-    box_xyxy: Float[np.ndarray, "4"]
-    points_xy: Float[np.ndarray, "4 2"] | None
-    points_source: str
-    place: Geometry
-    lost: list[BadItem]
-    solid: bool = False
-
-
-def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Located:
-    """Box and extreme points of an annotation.
-
-    A stated box wins over the points' bounding box. A mask is only drawn where no points are given.
-    One that cannot be read, or is but the box written as a polygon, costs the mask and not the
-    object: it is taken out of the annotation.
-
-    Raises:
-      UserError: there is nothing to go by, or it is malformed.
-    """
-    lost = [*_passed_over(annotation)]
-    outline = _outline(annotation, lost)
-    stated = box = stated_box(annotation, width, height)
-    if is_rectangle(outline):
-        if box is None:
-            box = polygons_box(outline, width, height)
-        lost.append(BadItem("box_as_mask", "the segmentation is a box: it is read as one"))
-        outline = annotation["segmentation"] = None
-    around = _mask_box(outline, width, height) if box is None else box
-    points, mask_box, solid = given_points(annotation, around), None, False
-    source = "given" if points is not None else "box"
-    if points is not None:
-        points = inside_image(points, width, height)
-        box = points_box(points, width, height) if box is None else box
-        mask_box = _mask_box(outline, width, height)
-    elif outline is not None:
-        mask = _drawn(annotation, outline, width, height, box, lost)
-        if mask is not None:
-            points, source, tight = extreme_points(mask, rule), "mask", tight_box(mask)
-            box = tight if box is None else box
-            solid = isinstance(outline, dict) and _fills(mask, tight)
-            # By a polygon's corners: its thin ends cover no pixel, and are no mistake.
-            mask_box = _mask_box(outline, width, height)
-    if box is None:
-        raise BadItem(
-            "nothing_given", "found no extreme points, no pixel in a segmentation and no bbox"
-        )
-    if source != "given" and _is_four_keypoints(annotation.get("keypoints")):
-        text = "its four keypoints are hidden or off its sides: no extreme points"
-        lost.append(BadItem("keypoints_unused", text))
-    bbox = None if stated is None else finite_numbers(annotation["bbox"])
-    given = points if source == "given" else None
-    place = Geometry(bbox, box, given, mask_box, (width, height))
-    return Located(box, points, source, place, lost, solid)
-
-
-def _passed_over(annotation: dict[str, Any]) -> Iterator[BadItem]:
-    """What looks like a box, and is not read as one."""
-    if annotation.get("bbox") == NO_BOX:
-        yield BadItem("zero_box", "bbox [0, 0, 0, 0] is taken for an absent one")
-
-
-def _outline(annotation: dict[str, Any], lost: list[BadItem]) -> Any:
-    """The segmentation in COCO's own form, which is put in place of what stands there."""
-    found = annotation.get("segmentation")
-    outline = plain_outline(found)
-    if found is not None:
-        annotation["segmentation"] = outline.segmentation
-    if outline.rewritten:
-        lost.append(BadItem("other_form", f"the segmentation {shown(found)} is read as polygons"))
-    if outline.without_area:
-        lost.append(
-            BadItem(
-                "part_without_area",
-                f"{counted(outline.without_area, 'part')} of the segmentation left out: fewer than"
-                " three corners",
-            )
-        )
-    return outline.segmentation
-
-
-def _drawn(
-    annotation: dict[str, Any],
-    outline: Any,
-    width: int,
-    height: int,
-    box_xyxy: Float[np.ndarray, "4"] | None,
-    lost: list[BadItem],
-) -> Bool[np.ndarray, "h w"] | None:
-    """The mask; None where it has no pixel or, beside a box, cannot be read."""
-    try:
-        mask = decode_segmentation(outline, height, width)
-    except BadItem as bad:
-        if box_xyxy is None:
-            raise
-        lost.append(BadItem(bad.code, f"{bad.text}; the bbox is used instead"))
-        annotation["segmentation"] = None
-        return None
-    return mask if mask.any() else None
-
-
-def _mask_box(outline: Any, width: int, height: int) -> Float[np.ndarray, "4"] | None:
-    """The box around a mask without drawing it; None without a mask, or one that is malformed."""
-    if isinstance(outline, list):
-        return polygons_box(outline, width, height)
-    if not isinstance(outline, dict):
-        return None
-    try:
-        runs = run_lengths(outline, height, width)
-    except BadItem:
-        return None
-    x, y, wide, high = coco_masks.toBbox(runs).tolist()
-    return np.array([x, y, x + wide, y + high]) if wide and high else None
-
-
-def _fills(mask: Bool[np.ndarray, "h w"], box_xyxy: Float[np.ndarray, "4"]) -> bool:
-    """Whether a mask is a filled box, of a size that does not come about by chance."""
-    sides = box_xyxy[2:] - box_xyxy[:2]
-    return bool(sides.min() >= SOLID_PX and mask.sum() == np.prod(sides))
 
 
 def given_points(
@@ -297,7 +155,7 @@ def _four_keypoints(
     Raises:
       UserError: they are not four labelled points, and there is no box to go by.
     """
-    if not _is_four_keypoints(keypoints):
+    if not is_four_keypoints(keypoints):
         return None
     if isinstance(keypoints[0], list):
         keypoints = [value for row in keypoints for value in row]
@@ -313,7 +171,7 @@ def _four_keypoints(
     )
 
 
-def _is_four_keypoints(keypoints: Any) -> bool:
+def is_four_keypoints(keypoints: Any) -> bool:
     """Whether a value is four triplets, flat or not, that are not all zero."""
     if not isinstance(keypoints, list) or not keypoints:
         return False

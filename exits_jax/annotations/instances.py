@@ -9,8 +9,9 @@ from jaxtyping import Float
 from exits_jax.annotations.box_forms import BoxTable, find_mixup, to_xywh
 from exits_jax.annotations.coco import Report, identified_annotations
 from exits_jax.annotations.extreme import jitter_points
-from exits_jax.annotations.fields import Located, is_crowd, locate, stated_area
+from exits_jax.annotations.fields import is_crowd, stated_area
 from exits_jax.annotations.geometry import doubts, near_duplicates
+from exits_jax.annotations.locate import Located, locate
 from exits_jax.annotations.numbers import finite_numbers, shown
 from exits_jax.annotations.records import BadItem, ImageRecord, Instance, Problem
 
@@ -227,8 +228,10 @@ def _refuse_mixup(boxes: BoxTable, instances: list[Instance]) -> None:
 
 def _like_shares(instance: Instance) -> bool:
     """Whether an object lies in its image's first pixel, and not as a click on that pixel would."""
-    spread = instance.points_xy is None or bool((np.ptp(instance.points_xy, axis=0) > 0).all())
-    return spread and bool(instance.box_xyxy.max() <= 1 + 1e-6)
+    points = instance.points_xy
+    if points is None:
+        return bool(instance.box_xyxy.max() <= 1 + 1e-6)
+    return bool((np.ptp(points, axis=0) > 0).all() and points.max() <= 1 + 1e-6)
 
 
 def _without_solid(

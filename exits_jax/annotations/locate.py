@@ -1,0 +1,196 @@
+"""Where an annotation's object is: box, extreme points, mask, whichever of them it states."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from pycocotools import mask as coco_masks
+
+from exits_jax.annotations.extreme import extreme_points, tight_box
+from exits_jax.annotations.fields import (
+    NO_BOX,
+    given_points,
+    inside_image,
+    is_four_keypoints,
+    points_box,
+    stated_box,
+)
+from exits_jax.annotations.geometry import Geometry
+from exits_jax.annotations.masks import decode_segmentation, run_lengths
+from exits_jax.annotations.numbers import finite_numbers, shown
+from exits_jax.annotations.outlines import is_rectangle, plain_outline, polygons_box
+from exits_jax.annotations.records import BadItem
+from exits_jax.annotations.summary import counted
+
+SOLID_PX = 4  # filled boxes narrower than that come about by chance
+Box = Float[np.ndarray, "4"]
+
+
+class Located(NamedTuple):
+    """Where an annotation's object is.
+
+    Attributes:
+      box_xyxy: the box, clipped to the image.
+      points_xy: extreme points top, left, bottom, right; None where only a box is known.
+      points_source: "given", "mask" or "box".
+      place: what the annotation says of its geometry, for `geometry.doubts`.
+      lost: what it says and cannot be used, though the object can.
+      solid: whether its run lengths fill their whole box, as those of a box do.
+    """
+
+    box_xyxy: Box
+    points_xy: Float[np.ndarray, "4 2"] | None
+    points_source: str
+    place: Geometry
+    lost: list[BadItem]
+    solid: bool = False
+
+
+def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Located:
+    """Box and extreme points of an annotation; its segmentation is put into COCO's own form.
+
+    A stated box wins over the points' bounding box. A mask is only drawn where no points are given.
+    One that cannot be read, or is but the box written as a polygon, costs the mask and not the
+    object: it is taken out of the annotation.
+
+    Args:
+      annotation: with plain numbers; only its `segmentation` is changed.
+      width, height: of its image.
+      rule: how points are read off a mask, see `extreme_points`.
+
+    Raises:
+      UserError: there is nothing to go by, or it is malformed.
+    """
+    lost = [*_lost_fields(annotation)]
+    stated = stated_box(annotation, width, height)
+    outline = _outline(annotation, lost)
+    box = stated
+    if is_rectangle(outline):
+        box = polygons_box(outline, width, height) if stated is None else stated
+        lost.append(BadItem("box_as_mask", "the segmentation is a box: it is read as one"))
+        outline = annotation["segmentation"] = None
+    outlined = _mask_box(outline, width, height)
+    points = given_points(annotation, outlined if box is None else box)
+    if points is not None:
+        points = inside_image(points, width, height)
+        box = points_box(points, width, height) if box is None else box
+        place = _place(annotation, stated, box, points, outlined, (width, height))
+        return Located(box, points, "given", place, lost)
+    lost += _unused_keypoints(annotation)
+    mask = _drawn(annotation, outline, width, height, box, lost)
+    if mask is None:
+        box = _needed(box, outlined)
+        place = _place(annotation, stated, box, None, None, (width, height))
+        return Located(box, None, "box", place, lost)
+    tight = tight_box(mask)
+    box = tight if box is None else box
+    # By a polygon's corners: its thin ends cover no pixel, and are no mistake.
+    place = _place(annotation, stated, box, None, outlined, (width, height))
+    solid = isinstance(outline, dict) and _fills(mask, tight)
+    return Located(box, extreme_points(mask, rule), "mask", place, lost, solid)
+
+
+def _place(
+    annotation: dict[str, Any],
+    stated: Box | None,
+    box_xyxy: Box,
+    points_xy: Float[np.ndarray, "4 2"] | None,
+    mask_xyxy: Box | None,
+    size_wh: tuple[int, int],
+) -> Geometry:
+    bbox = None if stated is None else finite_numbers(annotation["bbox"])
+    return Geometry(bbox, box_xyxy, points_xy, mask_xyxy, size_wh)
+
+
+def _needed(box_xyxy: Box | None, outlined: Box | None) -> Box:
+    """The box, which is all that is left to go by.
+
+    Raises:
+      BadItem: there is none.
+    """
+    if box_xyxy is not None:
+        return box_xyxy
+    text = "found no extreme points, no pixel in a segmentation and no bbox"
+    if outlined is not None and outlined.max() <= 1 + 1e-6:
+        text += "; are the segmentation's corners shares of the image? multiply them"
+    raise BadItem("nothing_given", text)
+
+
+def _lost_fields(annotation: dict[str, Any]) -> Iterator[BadItem]:
+    """A box that is none."""
+    if annotation.get("bbox") == NO_BOX:
+        yield BadItem("zero_box", "bbox [0, 0, 0, 0] is taken for an absent one")
+
+
+def _unused_keypoints(annotation: dict[str, Any]) -> Iterator[BadItem]:
+    """Four keypoints that were not taken for extreme points."""
+    if is_four_keypoints(annotation.get("keypoints")):
+        yield BadItem(
+            "keypoints_unused", "its four keypoints are hidden or off its sides: no extreme points"
+        )
+
+
+def _outline(annotation: dict[str, Any], lost: list[BadItem]) -> Any:
+    """The segmentation in COCO's own form, which is put in place of what stands there."""
+    found = annotation.get("segmentation")
+    outline = plain_outline(found)
+    if found is not None:
+        annotation["segmentation"] = outline.segmentation
+    if outline.rewritten:
+        lost.append(BadItem("other_form", f"the segmentation {shown(found)} is read as polygons"))
+    if outline.without_area:
+        parts = counted(outline.without_area, "part")
+        lost.append(
+            BadItem(
+                "part_without_area",
+                f"{parts} of the segmentation left out: fewer than three corners",
+            )
+        )
+    return outline.segmentation
+
+
+def _drawn(
+    annotation: dict[str, Any],
+    outline: Any,
+    width: int,
+    height: int,
+    box_xyxy: Box | None,
+    lost: list[BadItem],
+) -> Bool[np.ndarray, "h w"] | None:
+    """The mask; None without one, or where it has no pixel or, beside a box, cannot be read."""
+    if outline is None:
+        return None
+    try:
+        mask = decode_segmentation(outline, height, width)
+    except BadItem as bad:
+        if box_xyxy is None:
+            raise
+        lost.append(BadItem(bad.code, f"{bad.text}; the bbox is used instead"))
+        annotation["segmentation"] = None
+        return None
+    if mask.any():
+        return mask
+    if box_xyxy is not None:
+        lost.append(BadItem("no_pixel", "the segmentation covers no pixel; the bbox is used"))
+    return None
+
+
+def _mask_box(outline: Any, width: int, height: int) -> Box | None:
+    """The box around a mask without drawing it; None without a mask, or one that is malformed."""
+    if isinstance(outline, list):
+        return polygons_box(outline, width, height)
+    if not isinstance(outline, dict):
+        return None
+    try:
+        runs = run_lengths(outline, height, width)
+    except BadItem:
+        return None
+    x, y, wide, high = coco_masks.toBbox(runs).tolist()
+    return np.array([x, y, x + wide, y + high]) if wide and high else None
+
+
+def _fills(mask: Bool[np.ndarray, "h w"], box_xyxy: Box) -> bool:
+    """Whether a mask is a filled box, of a size that does not come about by chance."""
+    sides = box_xyxy[2:] - box_xyxy[:2]
+    return bool(sides.min() >= SOLID_PX and mask.sum() == np.prod(sides))

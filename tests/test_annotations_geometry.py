@@ -1,0 +1,237 @@
+"""Geometry nobody can mean: found by the check, refused or left out by reading, from one code."""
+
+import json
+
+import numpy as np
+import pytest
+from annotations_samples import save
+
+from exits_jax.annotations import check_file, read_annotations
+from exits_jax.annotations.geometry import box_iou, points_fit
+from exits_jax.errors import UserError
+
+WIDTH, HEIGHT = 640, 480
+RNG = np.random.default_rng(5)
+LOW = RNG.uniform(0, [400, 300], (16, 2)).round()
+SIZE = RNG.uniform([40, 40], [240, 180], (16, 2)).round()
+BOXES = np.concatenate([LOW, SIZE], axis=1)  # true [x, y, width, height]
+
+
+def star(box) -> list[float]:
+    """A polygon of eight corners that touches the four sides of a box."""
+    x, y, width, height = box
+    angle = np.arange(8) * np.pi / 4
+    radius = np.array([1, 0.4] * 4)
+    middle, half = np.array([x + width / 2, y + height / 2]), np.array([width, height]) / 2
+    rays = np.stack([np.cos(angle), np.sin(angle)], axis=1) * radius[:, None]
+    return (middle + rays * half).ravel().tolist()
+
+
+def points(box) -> list[list[float]]:
+    x, y, width, height = box
+    return [
+        [x + width * 0.4, y], [x, y + height * 0.7], [x + width * 0.6, y + height],
+        [x + width, y + height * 0.3],
+    ]  # fmt: skip
+
+
+def content_of(boxes, **extra) -> dict:
+    """A file of `boxes`; `extra` gives a value by annotation from the true box."""
+    return {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": WIDTH, "height": HEIGHT}],
+        "categories": [{"id": 1, "name": "a"}],
+        "annotations": [
+            {"id": k + 1, "image_id": 1, "category_id": 1, "bbox": list(map(float, box))}
+            | {key: make(BOXES[k]) for key, make in extra.items()}
+            for k, box in enumerate(boxes)
+        ],
+    }
+
+
+def forms() -> dict[str, np.ndarray]:
+    x, y, width, height = BOXES.T
+    size = np.array([WIDTH, HEIGHT] * 2)
+    xyxy = np.stack([x, y, x + width, y + height], axis=1)
+    centred = np.stack([x + width / 2, y + height / 2, width, height], axis=1)
+    return {
+        "xyxy": xyxy,
+        "cxcywh": centred,
+        "xywh_from_below": np.stack([x, HEIGHT - y - height, width, height], axis=1),
+        "xywh_percent": BOXES / size * 100,
+        "xywh_shares": BOXES / size,
+        "xyxy_shares": xyxy / size,
+        "cxcywh_shares": centred / size,
+    }
+
+
+EVIDENCE = {"segmentation": lambda box: [star(box)], "extreme_points": points}
+
+
+@pytest.mark.parametrize("form", forms())
+@pytest.mark.parametrize("beside", ["segmentation", "extreme_points"])
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_a_file_of_boxes_in_another_form_is_refused_and_read_by_the_setting(
+    tmp_path, form, beside, on_error
+):
+    file = save(tmp_path, content_of(forms()[form], **{beside: EVIDENCE[beside]}))
+    with pytest.raises(UserError, match=f"boxes_{form}: ") as caught:
+        read_annotations(file, on_error=on_error)
+    assert f"--config.data.box_form={form}" in str(caught.value)
+    assert check_file(file)[0].code == f"boxes_{form}"
+    found = read_annotations(file, box_form=form)
+    for instance, (x, y, width, height) in zip(found.instances, BOXES, strict=True):
+        np.testing.assert_allclose(instance.box_xyxy, [x, y, x + width, y + height])
+        assert found.document["annotations"][instance.index]["bbox"] == pytest.approx(
+            [x, y, width, height]
+        )
+
+
+@pytest.mark.parametrize("form", ["xyxy", "xywh_shares", "cxcywh_shares"])
+def test_boxes_alone_are_judged_by_their_images(tmp_path, form):
+    file = save(tmp_path, content_of(forms()[form]))
+    code = check_file(file)[0].code
+    assert code == f"boxes_{form}"
+    with pytest.raises(UserError, match=code):
+        read_annotations(file, on_error="skip")
+    assert len(read_annotations(file, box_form=form).instances) == 16
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.5, 2.0, 4.0])
+def test_boxes_of_a_resized_image_are_refused(tmp_path, scale):
+    file = save(tmp_path, content_of(BOXES / scale, segmentation=lambda box: [star(box)]))
+    with pytest.raises(UserError, match=rf"boxes_scaled: .*multiplied by {scale:g}"):
+        read_annotations(file, on_error="skip")
+
+
+def test_right_boxes_are_right_in_every_company(tmp_path):
+    for extra in ({}, {"segmentation": lambda box: [star(box)]}, {"extreme_points": points}):
+        file = save(tmp_path, content_of(BOXES, **extra))
+        assert check_file(file) == []
+        assert len(read_annotations(file).instances) == 16
+
+
+def test_a_single_box_off_its_mask_is_refused_or_left_out(tmp_path):
+    boxes = BOXES.copy()
+    boxes[3, :2] += boxes[3, 2:] * 0.8
+    file = save(tmp_path, content_of(boxes, segmentation=lambda box: [star(box)]))
+    assert [(p.code, p.annotation_id) for p in check_file(file)] == [("box_off_mask", 4)]
+    with pytest.raises(UserError, match=r"annotation 4: box_off_mask: .*IoU"):
+        read_annotations(file)
+    found = read_annotations(file, on_error="skip")
+    assert [instance.id for instance in found.instances] == [k for k in range(1, 17) if k != 4]
+
+
+def test_a_box_a_little_off_its_mask_is_said_and_labelled(tmp_path):
+    boxes = BOXES.copy()
+    boxes[3] += [0, 0, 0.2 * boxes[3, 2], 0]
+    file = save(tmp_path, content_of(boxes, segmentation=lambda box: [star(box)]))
+    assert [(p.code, p.annotation_id) for p in check_file(file)] == [("box_off_mask", 4)]
+    found = read_annotations(file)
+    assert len(found.instances) == 16
+    assert [note.code for note in found.notes] == ["box_off_mask"]
+
+
+@pytest.mark.parametrize(("off", "severe"), [(0.0, None), (0.12, False), (0.4, True)])
+def test_points_off_their_box(tmp_path, off, severe):
+    content = content_of(BOXES, extreme_points=points)
+    content["annotations"][2]["extreme_points"][3][0] -= off * BOXES[2, 2]
+    file = save(tmp_path, content)
+    assert [p.code for p in check_file(file)] == ([] if severe is None else ["point_off_box"])
+    left = read_annotations(file, on_error="skip").instances
+    assert len(left) == (15 if severe else 16)
+
+
+def test_points_with_x_and_y_exchanged_are_refused(tmp_path):
+    content = content_of(BOXES, extreme_points=lambda box: [p[::-1] for p in points(box)])
+    file = save(tmp_path, content)
+    assert read_refused(file).startswith(f"{file}: annotation")
+    assert {p.code for p in check_file(file)} <= {"point_off_box", "point_outside_image"}
+
+
+def read_refused(file) -> str:
+    with pytest.raises(UserError) as caught:
+        read_annotations(file)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"extreme_points": lambda box: (np.array(points(box)) / [WIDTH, HEIGHT]).tolist()},
+        {"segmentation": lambda box: [(np.array(star(box)) / ([WIDTH, HEIGHT] * 8)).tolist()]},
+    ],
+    ids=["points", "polygons"],
+)
+def test_shares_for_pixels_without_boxes(tmp_path, extra):
+    content = content_of(BOXES, **extra)
+    for annotation in content["annotations"]:
+        annotation["bbox"] = None
+    file = save(tmp_path, content)
+    if "extreme_points" in extra:
+        assert "shares_for_pixels" in read_refused(file)
+        assert check_file(file)[0].code == "shares_for_pixels"
+    else:
+        assert "shares of the image" in read_refused(file)  # such polygons cover no pixel
+        for annotation, box in zip(content["annotations"], BOXES.tolist(), strict=True):
+            annotation["bbox"] = box
+        found = read_annotations(save(tmp_path, content))
+        assert {instance.points_source for instance in found.instances} == {"box"}
+        assert found.notes[0].text.endswith("15 more")
+
+
+def test_the_refusal_sums_up_in_one_line(tmp_path):
+    content = content_of(BOXES)
+    for annotation in content["annotations"][:5]:
+        annotation["bbox"][0] += 1000
+    content["annotations"][9]["category_id"] = 8
+    line = read_refused(save(tmp_path, content))
+    assert "\n" not in line
+    assert "annotation 1: box_outside_image" in line
+    assert "6 problems in all with 16 annotations: 5 box_outside_image, 1 absent_category" in line
+    assert "data.on_error=skip" in line
+
+
+@pytest.mark.parametrize(("move", "found"), [(1.5, True), (0.0, True), (40.0, False)])
+def test_one_object_annotated_twice(tmp_path, move, found):
+    moved = BOXES[:4] + np.array([move, move / 2, 0, 0])
+    twice = np.concatenate([BOXES[:4], moved])
+    content = content_of(BOXES[:4])
+    content["annotations"] = [
+        {"id": k + 1, "image_id": 1, "category_id": 1, "bbox": box.tolist()}
+        for k, box in enumerate(twice)
+    ]
+    file = save(tmp_path, content)
+    problems = check_file(file)
+    assert [p.code for p in problems] == ["near_duplicate"] * 4 * found
+    if found:
+        assert problems[0].annotation_id == 5
+        assert "annotation 1," in problems[0].text
+    for annotation in content["annotations"][4:]:
+        annotation["category_id"] = 2
+    content["categories"].append({"id": 2, "name": "b"})
+    assert check_file(save(tmp_path, content)) == []
+    assert len(read_annotations(file).instances) == 8
+
+
+def test_box_iou_by_definition():
+    first = np.array([[0.0, 0, 10, 10], [0, 0, 1, 1], [2, 2, 2, 2]])
+    second = np.array([[5.0, 0, 15, 10], [5, 5, 6, 6], [2, 2, 2, 2]])
+    np.testing.assert_allclose(box_iou(first, second), [1 / 3, 0, 0])
+
+
+def test_points_that_fit_a_box():
+    box = np.array([100.0, 100, 200, 300])
+    right = np.array([[150.0, 100], [100, 200], [150, 300], [200, 200]])
+    assert points_fit(right, box)
+    assert points_fit(right + 9, box)
+    right[0, 1] = 160  # 60 px of 200 below the top
+    assert not points_fit(right, box)
+
+
+def test_nothing_is_said_of_real_photographs(coco_mini):
+    file = coco_mini / "annotations" / "instances_val2017.json"
+    content = json.loads(file.read_text())
+    for annotation in content["annotations"]:
+        annotation.pop("segmentation")
+        annotation["iscrowd"] = 0
+    assert check_file(file) == []

@@ -1,0 +1,176 @@
+"""Segmentations in every form that tools write: the mask is the same, or it is none."""
+
+import json
+
+import numpy as np
+import pytest
+from annotations_samples import HEIGHT, WIDTH, disc, document, save
+
+from exits_jax.annotations import check_file, decode_segmentation, encode_rle, read_annotations
+from exits_jax.annotations.check import inspect_file
+from exits_jax.errors import UserError
+
+PENTAGON = [5.0, 5.0, 15.0, 3.0, 25.0, 5.0, 25.0, 15.0, 5.0, 15.0]
+PAIRS = [PENTAGON[k : k + 2] for k in range(0, 10, 2)]
+MASK = decode_segmentation([PENTAGON], HEIGHT, WIDTH)
+RUNS = {"size": [HEIGHT, WIDTH], "counts": encode_rle(MASK)["counts"]}
+BOX = [5, 3, 20, 12]
+
+
+def content_of(segmentation, bbox=BOX) -> dict:
+    content = document()
+    content["annotations"] = content["annotations"][:1]
+    content["annotations"][0].update(segmentation=segmentation, bbox=bbox, area=None)
+    return content
+
+
+def read(tmp_path, segmentation, bbox=BOX, **options):
+    return read_annotations(save(tmp_path, content_of(segmentation, bbox)), **options)
+
+
+def uncompressed() -> list[float]:
+    column_major = MASK.T.ravel()
+    edges = np.flatnonzero(np.diff(column_major.astype(int))) + 1
+    return np.diff([0, *edges, column_major.size]).astype(float).tolist()
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [PENTAGON],
+        PENTAGON,
+        PAIRS,
+        [PAIRS],
+        [{"x": x, "y": y} for x, y in PAIRS],
+        [[{"x": x, "y": y} for x, y in PAIRS]],
+        [[str(number) for number in PENTAGON]],
+        [f"{number:.1f}" for number in PENTAGON],
+        json.dumps([PENTAGON]),
+        [PENTAGON, []],
+        [[7, 7], PENTAGON, [1, 2, 3, 4]],
+        RUNS,
+        RUNS | {"size": [float(HEIGHT), f"{WIDTH}"]},
+        {"size": [HEIGHT, WIDTH], "counts": uncompressed()},
+    ],
+    ids=lambda value: json.dumps(value)[:24],
+)
+def test_one_mask_in_every_form(tmp_path, segmentation):
+    found = read(tmp_path, segmentation)
+    (instance,) = found.instances
+    assert instance.points_source == "mask"
+    plain = found.document["annotations"][0]["segmentation"]
+    np.testing.assert_array_equal(decode_segmentation(plain, HEIGHT, WIDTH), MASK)
+    assert check_file(save(tmp_path, content_of(segmentation))) == []
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [None, [], [[]], [[], []], {}, "", "[]", float("nan"), [[1, 2, 3, 4]], [[7, 7]], [7, 7]],
+    ids=str,
+)
+def test_no_mask_in_every_form_means_the_box(tmp_path, segmentation):
+    found = read(tmp_path, segmentation)
+    assert found.instances[0].points_source == "box"
+    assert found.instances[0].box_xyxy.tolist() == [5, 3, 25, 15]
+    assert not found.document["annotations"][0]["segmentation"]
+    with pytest.raises(UserError, match="nothing_given"):
+        read(tmp_path, segmentation, bbox=None)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "code"),
+    [
+        ([[1, 2, 3, 4, 5]], "bad_polygon"),
+        ([[0, 0, 9, 9, 1e6, 3]], "bad_polygon"),
+        ([[1, 2, "x", 4, 5, 6]], "bad_polygon"),
+        ({"size": [1, 2], "counts": "x"}, "rle_size"),
+        ({"size": [HEIGHT, WIDTH], "counts": [5, 5]}, "bad_rle"),
+        ("a drawing", "bad_segmentation"),
+        (7, "bad_segmentation"),
+    ],
+    ids=str,
+)
+def test_a_bad_mask_beside_a_good_box_costs_the_mask(tmp_path, segmentation, code):
+    found = read(tmp_path, segmentation)
+    assert found.instances[0].points_source == "box"
+    assert [note.code for note in found.notes] == [code]
+    assert [problem.code for problem in check_file(save(tmp_path, content_of(segmentation)))] == [
+        code
+    ]
+    with pytest.raises(UserError, match=code):
+        read(tmp_path, segmentation, bbox=None)
+
+
+def corners(x0, y0, x1, y1):
+    return [x0, y0, x1, y0, x1, y1, x0, y1]
+
+
+@pytest.mark.parametrize(
+    "polygon",
+    [
+        corners(5, 3, 25, 15),
+        corners(25, 15, 5, 3),
+        [*corners(5, 3, 25, 15), 5, 3],  # closed
+        [5, 3, 5, 15, 25, 15, 25, 3],  # the other way round
+        corners(4.5, 2.25, 25.125, 15.5),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("with_box", [True, False])
+def test_a_box_written_as_a_polygon_is_a_box(tmp_path, polygon, with_box):
+    x, y = np.array(polygon).reshape(-1, 2).T
+    box = [float(side) for side in (x.min(), y.min(), np.ptp(x), np.ptp(y))]
+    found = read(tmp_path, [polygon], box if with_box else None)
+    assert found.instances[0].points_source == "box"
+    assert found.instances[0].points_xy is None
+    assert found.instances[0].box_xyxy.tolist() == [x.min(), y.min(), x.max(), y.max()]
+    assert [note.code for note in found.notes] == ["box_as_mask"]
+    notes = inspect_file(save(tmp_path, content_of([polygon], box))).notes
+    assert [note.code for note in notes] == ["box_as_mask"]
+
+
+@pytest.mark.parametrize(
+    "polygon",
+    [
+        [15, 3, 25, 9, 15, 15, 5, 9],  # a rhombus
+        [5, 3, 25, 3.5, 25, 15, 5, 15],  # a screen, drawn by hand
+        [5, 3, 25, 15, 25, 3, 5, 15],  # across: a bow tie
+    ],
+    ids=str,
+)
+def test_four_corners_that_are_no_box_are_a_mask(tmp_path, polygon):
+    assert read(tmp_path, [polygon]).instances[0].points_source == "mask"
+
+
+def filled(x0, y0, x1, y1):
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("masks", "sources"),
+    [
+        ([filled(5, 3, 25, 15), filled(1, 20, 30, 28)], ["box", "box"]),
+        ([filled(5, 3, 25, 15), disc(), disc(20, 15, 5)], ["mask"] * 3),  # one screen among discs
+        ([filled(5, 3, 25, 15), filled(0, 0, 9, 9), disc()], ["box", "box", "mask"]),
+        ([filled(5, 3, 8, 5), filled(9, 9, 10, 10)], ["mask"] * 2),  # specks fill their boxes
+    ],
+)
+def test_boxes_written_as_run_lengths_are_boxes_where_most_are(tmp_path, masks, sources):
+    content = document()
+    content["annotations"] = [
+        {"id": k, "image_id": 1, "category_id": 3, "segmentation": encode_rle(mask)}
+        for k, mask in enumerate(masks, start=1)
+    ]
+    found = read_annotations(save(tmp_path, content))
+    assert [instance.points_source for instance in found.instances] == sources
+    kept = [bool(a["segmentation"]) for a in found.document["annotations"]]
+    assert kept == [source == "mask" for source in sources]
+
+
+def test_no_real_mask_is_taken_for_a_box(coco_mini):
+    for name in ("val2017", "train2017"):
+        found = read_annotations(coco_mini / "annotations" / f"instances_{name}.json")
+        assert {instance.points_source for instance in found.instances} == {"mask"}
+        assert {note.code for note in found.notes} <= {"crowds", "near_duplicate"}
