@@ -169,3 +169,15 @@ def test_fewer_than_one_in_a_hundred_true_masks_is_flagged(coco_mini):
         flags = make_label(one, mask, mask.astype(np.float32), region).flags
         missing += any("miss" in flag or flag == "outside_box" for flag in flags)
     assert missing < 0.01 * len(instances)
+
+
+def test_an_empty_mask_and_one_of_less_than_a_pixel_have_score_0():
+    empty = label_of(rectangle(*BOX), empty=True, score=0.97)
+    assert (empty.score, empty.flags) == (0.0, ["empty_mask"])
+    for box in ((20.2, 10, 21, 70), (20, 10.4, 80, 10.9), (30.1, 30.1, 30.6, 30.6)):
+        tiny = instance(box, points=None)
+        x, y = int(box[0]), int(box[1])
+        label = label_of(rectangle(x, y, x + 1, y + 1), of=tiny, score=0.97)
+        assert label.score == 0.0
+        assert label.flags[:2] == ["box_only", "tiny_box"]
+    assert label_of(rectangle(20, 10, 21, 11), of=instance((20, 10, 21, 11)), score=0.97).score

@@ -16,7 +16,7 @@ ROLES = ("top", "left", "bottom", "right")
 BORDER_PX = 1.0  # how far a box may reach over the image's border
 SIDE_PX = 3.0  # how far a click or a mask may stay off a side of its box ...
 SIDE_SHARE = 0.05  # ... or this share of the side, whichever is more
-FAR_PX, FAR_SHARE = 10.0, 0.25  # the same, where it is a severe doubt
+FAR_PX, FAR_SHARE = 5.0, 0.25  # the same, where it is a severe doubt
 # Of box and mask. Two boxes of a few pixels may differ by that much and mean the same, so one of
 # their sides has to be more than SIDE_PX off as well.
 LEAST_IOU = 0.5
