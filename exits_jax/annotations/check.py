@@ -21,6 +21,7 @@ WRONG = frozenset(
     (
         *("box_over_border", "box_off_mask", "point_off_box", "tiny_box", "near_duplicate"),
         *("bad_polygon", "bad_segmentation", "bad_rle", "rle_size", "not_json", "id_zero"),
+        "image_twice",
     )
 )
 

@@ -4,11 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from exits_jax.annotations.fields import is_crowd
-from exits_jax.annotations.image_files import check_file_name, stated_size
-from exits_jax.annotations.image_folder import ImageFolder
-from exits_jax.annotations.lvis import image_file_names
 from exits_jax.annotations.numbers import shown, small_id, whole_id
-from exits_jax.annotations.records import BadItem, ImageRecord, Problem
+from exits_jax.annotations.records import BadItem, Problem
 from exits_jax.progress import track
 
 LONG = 20_000  # annotations that take more than a few seconds to read ...
@@ -58,42 +55,6 @@ def _category_name(name: Any) -> str:
     """A name as text that any file takes; lone surrogates become question marks."""
     text = name if isinstance(name, str) else shown(name)
     return text.encode("utf-8", "replace").decode()
-
-
-def image_records(
-    document: dict[str, Any], images: ImageFolder | None, report: Report
-) -> dict[int, ImageRecord]:
-    """The images by id; a second image of an id is reported and left out."""
-    records: dict[int, ImageRecord] = {}
-    for position, image in enumerate(document["images"]):
-        image_id = None
-        try:
-            if not isinstance(image, dict):
-                raise BadItem("bad_image", f"image {position} is {shown(image)}")
-            image_id = whole_id(image.get("id"), f"the id of image {position}")
-            small_id(image_id, "image id")
-            if image_id in records:
-                raise BadItem("duplicate_id", f"image id {image_id} appears twice")
-            records[image_id] = image_record(image, images)
-        except BadItem as bad:
-            report(Problem(bad.code, bad.text, image_id=image_id))
-    return records
-
-
-def image_record(image: dict[str, Any], images: ImageFolder | None) -> ImageRecord:
-    """One entry of `images`, with its file looked up in the image folder.
-
-    Raises:
-      UserError: size or file name is missing or cannot be.
-    """
-    width, height = stated_size(image)
-    names = image_file_names(image)
-    if not names:
-        raise BadItem("no_file_name", f"file_name is {shown(image.get('file_name'))}")
-    for name in names:
-        check_file_name(name)
-    path = images.find(names) if images else None
-    return ImageRecord(image["id"], names[0], width, height, path)
 
 
 def number_annotations(annotations: list[Any]) -> None:

@@ -1,9 +1,53 @@
-"""The folder of images: which of its files an entry of an annotation file means."""
+"""The folder of images: which of its files an entry of an annotation file means.
 
+Names in annotation files come from other machines: with drive letters, addresses, backslashes,
+longer or shorter folders, another case, Unicode form or ending. A file is taken for an entry only
+where there is no other choice, and no path out of the folder is ever opened.
+"""
+
+import difflib
 import os
 import pathlib
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
 
+from exits_jax.annotations.image_files import check_file_name
+from exits_jax.annotations.numbers import shown
+from exits_jax.annotations.records import BadItem
+from exits_jax.annotations.summary import counted
 from exits_jax.errors import UserError
+
+# What image files end in; any other file is found by its exact name alone.
+ENDINGS = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
+        *(".webp", ".avif", ".jp2", ".ppm", ".pgm", ".pbm"),
+    )
+)
+MOST_FILES = 5_000_000  # looked at in a folder
+MOST_COMPARED = 20_000  # names that the nearest one is searched among
+
+
+class Match(NamedTuple):
+    """A file that is meant by an entry.
+
+    Attributes:
+      path: the file.
+      way: what it was found by, in words; empty for the name as it stands there.
+    """
+
+    path: pathlib.Path
+    way: str
+
+
+class _File(NamedTuple):
+    """A file of the folder: its components below it, as they are and folded."""
+
+    parts: tuple[str, ...]
+    folded: tuple[str, ...]
 
 
 class ImageFolder:
@@ -18,18 +62,138 @@ class ImageFolder:
         if not os.path.isdir(path):
             raise UserError(f"{os.fspath(path)}: there is no such folder of images")
         self.path = pathlib.Path(path)
+        self._root = tuple(fold(part) for part in self.path.absolute().parts)
+        self._files: list[_File] | None = None
+        self._by_name: dict[str, list[_File]] = {}
+        self._by_stem: dict[str, list[_File]] = {}
 
     def find(self, names: list[str]) -> pathlib.Path:
-        """The first of the names that exists in the folder, with or without its own folders.
+        """The file that one of the names means.
 
-        Where none exists, the path of the first name: whoever opens it can say what is missing.
+        Raises:
+          BadItem: several files may be meant, or none, and the name leads out of the folder.
         """
-        candidates = [*names, *(os.path.basename(name) for name in names)]
-        for name in candidates:
-            path = os.path.join(self.path, name)
-            if os.path.isfile(path):
-                return pathlib.Path(path)
-        return self.path / names[0]
+        match = self.exact(names) or self.near(names)
+        return match.path if match else self.absent(names[0])
+
+    def absent(self, name: str) -> pathlib.Path:
+        """The path of a file that is not there: whoever opens it can say what is missing.
+
+        Raises:
+          BadItem: the name leads out of the folder.
+        """
+        if leads_out(name):
+            raise BadItem(
+                "unsafe_file_name",
+                f"file_name {shown(name)} leads out of the folder of images, in which no file is"
+                " called like that",
+            )
+        return self.path.joinpath(*name_parts(name))
+
+    def exact(self, names: list[str]) -> Match | None:
+        """The file of one of the names, each taken as a path below the folder or from above it."""
+        for name in names:
+            parts = name_parts(name)
+            plain = is_plain(name)
+            for skipped in range(len(parts)):
+                # The folder's own name may be in front: cam1/0001.jpg in .../cam1.
+                above = tuple(map(fold, parts[:skipped]))
+                if above and self._root[-skipped:] != above:
+                    continue
+                path = os.path.join(self.path, *parts[skipped:])
+                if os.path.isfile(path):
+                    return Match(pathlib.Path(path), "" if plain else "their last components")
+        return None
+
+    def near(self, names: list[str], same_folder: bool = False) -> Match | None:
+        """The only file that a name can mean: by its last components, case, decoding or ending.
+
+        Args:
+          names: the likeliest first.
+          same_folder: the file has to lie in the folder that the name says.
+
+        Raises:
+          BadItem: several files may be meant.
+        """
+        self._look()
+        for name in names:
+            parts = name_parts(name)
+            match = self._nearest_file(parts, same_folder)
+            if match is not None:
+                return match
+        return None
+
+    def alike(self, name: str) -> str:
+        """What to say of a name that is not there: the most similar one, and how many there are."""
+        files = self._look()
+        wanted = name_parts(name)[-1:] or (name,)
+        known = {file.folded[-1]: file for file in files[:MOST_COMPARED]}
+        close = difflib.get_close_matches(fold(wanted[0]), known, 1)
+        hint = f", the most similar is {'/'.join(known[close[0]].parts)}" if close else ""
+        return f"among the {counted(len(files), 'image')} in {self.path}{hint}"
+
+    def _nearest_file(self, parts: tuple[str, ...], same_folder: bool) -> Match | None:
+        if not parts:
+            return None
+        name, decoded = fold(parts[-1]), fold(unquote(parts[-1]))
+        # An image of another ending may be another picture, the mask of this one say: it has to
+        # lie where the name says.
+        for files, anywhere in (
+            (self._by_name.get(name, []), True),
+            (self._by_name.get(decoded, []), True),
+            (self._by_stem.get(stem(decoded), []), False),
+        ):
+            if same_folder or not anywhere:
+                files = [file for file in files if self._in_folder(file, parts)]
+            if files:
+                file = self._only(files, parts)
+                return Match(self.path.joinpath(*file.parts), _way(file.parts[-1], parts[-1]))
+        return None
+
+    def _in_folder(self, file: _File, parts: tuple[str, ...]) -> bool:
+        """Whether a file lies in the folder a name says, or in none where it says none."""
+        folders = tuple(fold(unquote(part)) for part in parts[:-1])
+        around = self._root + file.folded[:-1]
+        return file.folded[:-1] == folders or (bool(folders) and around[-len(folders) :] == folders)
+
+    def _only(self, files: list[_File], parts: tuple[str, ...]) -> _File:
+        """The one file whose last components agree the furthest.
+
+        Raises:
+          BadItem: there are several.
+        """
+        best = max(self._agreement(file, parts) for file in files)
+        chosen = [file for file in files if self._agreement(file, parts) == best]
+        to_the_letter = [file for file in chosen if file.parts[-1] == parts[-1]]
+        if len(chosen) > 1 and len(to_the_letter) == 1:
+            return to_the_letter[0]
+        if len(chosen) > 1:
+            first, second = ("/".join(file.parts) for file in chosen[:2])
+            raise BadItem(
+                "ambiguous_image",
+                f"{shown('/'.join(parts))} may be {first} or {second}; name it as in the folder",
+            )
+        return chosen[0]
+
+    def _agreement(self, file: _File, parts: tuple[str, ...]) -> int:
+        """How many folders in front of the name are the same."""
+        around = self._root + file.folded[:-1]
+        wanted = [fold(unquote(part)) for part in parts[:-1]]
+        count = 0
+        for one, other in zip(reversed(around), reversed(wanted), strict=False):
+            if one != other:
+                break
+            count += 1
+        return count
+
+    def _look(self) -> list[_File]:
+        """The image files below the folder, listed at the first call."""
+        if self._files is None:
+            self._files = [*_image_files(self.path)]
+            for file in self._files:
+                self._by_name.setdefault(file.folded[-1], []).append(file)
+                self._by_stem.setdefault(stem(file.folded[-1]), []).append(file)
+        return self._files
 
 
 def image_folder(images: str | os.PathLike | None) -> ImageFolder | None:
@@ -39,3 +203,82 @@ def image_folder(images: str | os.PathLike | None) -> ImageFolder | None:
       UserError: it is not a folder.
     """
     return ImageFolder(images) if images is not None and os.fspath(images) else None
+
+
+def name_parts(name: str) -> tuple[str, ...]:
+    """The components of a name that may be a path of any system or an address.
+
+    Nothing of them leads out of a folder: drive, host, roots and ".." are gone.
+
+    Raises:
+      BadItem: what is left is no file name.
+    """
+    path = _address_path(name) if "://" in name else name
+    path = re.sub(r"^[A-Za-z]:", "", path.replace("\\", "/"))
+    parts = tuple(part for part in path.split("/") if part not in ("", ".", ".."))
+    check_file_name("/".join(parts))
+    return parts
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name is a relative path with forward slashes, as COCO has it."""
+    return "/".join(name_parts(name)) == name
+
+
+def leads_out(name: str) -> bool:
+    """Whether a name is an absolute path, one that climbs, or an address."""
+    parts = name.replace("\\", "/").split("/")
+    return parts[0] == "" or ".." in parts or parts[0].endswith(":")
+
+
+def fold(part: str) -> str:
+    """A component as it is compared: in one Unicode form and case."""
+    return unicodedata.normalize("NFC", part).casefold()
+
+
+def stem(name: str) -> str:
+    """A name without the ending of an image file."""
+    root, ending = os.path.splitext(name)
+    return root if ending.lower() in ENDINGS else name
+
+
+def _way(found: str, wanted: str) -> str:
+    """How a file's name differs from the one it was found by."""
+    if found == wanted:
+        return "their last components"
+    if fold(found) == fold(wanted):
+        return "their names in other letters"
+    if fold(found) == fold(unquote(wanted)):
+        return "their decoded names"
+    return "their names with another ending"
+
+
+def _address_path(name: str) -> str:
+    """The path in an address; of Label Studio's local files the one in its query."""
+    try:
+        address = urlsplit(name)
+        inner = parse_qs(address.query).get("d")
+    except ValueError:
+        return name.split("://", 1)[1]
+    return inner[0] if inner and "local-files" in address.path else address.path
+
+
+def _image_files(root: pathlib.Path) -> Iterator[_File]:
+    """The image files below a folder; folders that are links are followed once."""
+    seen: set[tuple[int, int]] = set()
+    count = 0
+    for folder, folders, names in os.walk(root, followlinks=True):
+        state = os.stat(folder)
+        if (state.st_dev, state.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        folders.sort()
+        above = pathlib.Path(folder).relative_to(root).parts
+        for name in sorted(names):
+            if os.path.splitext(name)[1].lower() in ENDINGS:
+                parts = (*above, name)
+                yield _File(parts, tuple(map(fold, parts)))
+                count += 1
+        if count > MOST_FILES:
+            return

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.image_files import check_file_name, size_on_disk
+from exits_jax.annotations.image_files import size_on_disk
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
@@ -95,7 +95,6 @@ def _image_entry(
     """The `images` entry of an ImageID, its size read from the file; None if that fails."""
     file_name = f"{name}.jpg"
     try:
-        check_file_name(file_name)
         width, height = size_on_disk(images.find([file_name]))
     except BadItem as bad:
         report(Problem(bad.code, bad.text, image_id=image_id))

@@ -12,6 +12,7 @@ from exits_jax.annotations import coco, lvis, open_images, voc
 from exits_jax.annotations.box_forms import FORMS
 from exits_jax.annotations.fields import is_marked
 from exits_jax.annotations.image_folder import ImageFolder, image_folder
+from exits_jax.annotations.images import image_records
 from exits_jax.annotations.instances import PointRule, read_instances
 from exits_jax.annotations.plain import plain_document, without_nan
 from exits_jax.annotations.records import (
@@ -119,7 +120,7 @@ def open_document(
     coco.number_annotations(document["annotations"])
     _judge_crowds(document["annotations"], crowds, report)
     categories = coco.category_names(document, report)
-    return Opened(document, coco.image_records(document, folder, report), categories)
+    return Opened(document, image_records(document, folder, report), categories)
 
 
 def _with_boxes(document: Any, boxes: pathlib.Path, report: coco.Report) -> Any:

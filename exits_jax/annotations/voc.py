@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Num
 
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.image_files import check_file_name, index_image, size_on_disk
-from exits_jax.annotations.image_folder import ImageFolder
+from exits_jax.annotations.image_files import index_image, size_on_disk
+from exits_jax.annotations.image_folder import ImageFolder, name_parts
 from exits_jax.annotations.masks import encode_rle
 from exits_jax.annotations.numbers import finite_number, shown
 from exits_jax.annotations.records import BadItem, Problem
@@ -56,6 +56,9 @@ def voc_document(file: pathlib.Path, images: ImageFolder | None, report: Report)
         except BadItem as bad:
             report(Problem(bad.code, f"{path.name}: {bad.text}", image_id=image_id))
             continue
+        if "renamed_from" in image:
+            text = f"{path.name}: {image.pop('renamed_from')} is not there: {image['file_name']} is"
+            report(Problem("voc_renamed", text, image_id=image_id, note=True))
         images_list.append(image)
         objects.extend(_named_objects(root, path.name, image_id, masks, report))
     names = {name for name, _ in objects}
@@ -99,15 +102,23 @@ def _parse(path: pathlib.Path) -> ElementTree.Element:
 def _image_entry(
     root: ElementTree.Element, path: pathlib.Path, images: ImageFolder | None
 ) -> dict[str, Any]:
-    """File name and size of an XML's image; the size from the image file where the XML has none."""
+    """File name and size of an XML's image; the size from the image file where the XML has none.
+
+    Where the named file is not there, the one that is called like the XML is meant: people rename
+    both together.
+    """
     name = (root.findtext("filename") or "").strip() or f"{path.stem}.jpg"
-    check_file_name(name)
+    named = name_parts(name)
+    if images is not None and not (images.exact([name]) or images.near([name])):
+        own = images.near([path.stem], same_folder=True)
+        name = own.path.name if own else name
     width, height = (_whole(root.findtext(f"size/{side}")) for side in ("width", "height"))
     if width <= 0 or height <= 0:
         if images is None:
             raise BadItem("bad_size", "no <size>; give the image folder to take it from there")
         width, height = size_on_disk(images.find([name]))
-    return {"file_name": name, "width": width, "height": height}
+    renamed = {} if name_parts(name) == named else {"renamed_from": "/".join(named)}
+    return {"file_name": name, "width": width, "height": height, **renamed}
 
 
 def _named_objects(

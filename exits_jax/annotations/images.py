@@ -1,0 +1,195 @@
+"""The images of a COCO-style document: a record each, with its file and size."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from exits_jax.annotations.coco import Report
+from exits_jax.annotations.image_files import size_on_disk, stated_size
+from exits_jax.annotations.image_folder import ImageFolder, Match, is_plain, name_parts
+from exits_jax.annotations.lvis import image_file_names
+from exits_jax.annotations.numbers import shown, small_id, whole_id
+from exits_jax.annotations.records import BadItem, ImageRecord, Problem
+from exits_jax.annotations.summary import counted
+
+
+@dataclasses.dataclass
+class _Entry:
+    """An entry of `images` on its way to a record.
+
+    Fields:
+      image: the entry.
+      names: what its file may be called, likeliest first.
+      match: its file.
+      near: the file was only found by a likeness.
+    """
+
+    image: dict[str, Any]
+    names: list[str]
+    match: Match | None = None
+    near: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its first name, as a relative path: outputs are named after it."""
+        return self.names[0] if is_plain(self.names[0]) else "/".join(name_parts(self.names[0]))
+
+    def problem(self, bad: BadItem) -> Problem:
+        return Problem(bad.code, bad.text, image_id=self.image["id"])
+
+
+def image_records(
+    document: dict[str, Any], folder: ImageFolder | None, report: Report
+) -> dict[int, ImageRecord]:
+    """The images by id, each with its file looked up in the image folder.
+
+    Sizes that are not stated are those of the files, and are put into the document. Left out and
+    reported are a second image of an id, and one that may be another's file. What was found
+    otherwise than by its name, and what was not found, is said once.
+    """
+    entries = [*_entries(document, report)]
+    if folder is not None:
+        entries = _with_files(entries, folder, report)
+    records: dict[int, ImageRecord] = {}
+    measured = 0
+    for entry in entries:
+        try:
+            width, height = _size(entry)
+        except BadItem as bad:
+            report(entry.problem(bad))
+            continue
+        measured += (entry.image.get("width"), entry.image.get("height")) != (width, height)
+        entry.image.update(width=width, height=height)
+        path = entry.match.path if entry.match else None
+        if path is None and folder is not None:
+            path = folder.path.joinpath(*name_parts(entry.names[0]))
+        records[entry.image["id"]] = ImageRecord(entry.image["id"], entry.name, width, height, path)
+    if measured:
+        text = (
+            f"the sizes of {counted(measured, 'image')} are read from the files or as the numbers"
+        )
+        report(Problem("sizes", f"{text} they mean", note=True))
+    return records
+
+
+def _entries(document: dict[str, Any], report: Report) -> Iterator[_Entry]:
+    """The entries of `images` that have an id of their own and a name."""
+    seen: set[int] = set()
+    for position, image in enumerate(document["images"]):
+        image_id = None
+        try:
+            if not isinstance(image, dict):
+                raise BadItem("bad_image", f"image {position} is {shown(image)}")
+            image_id = whole_id(image.get("id"), f"the id of image {position}")
+            small_id(image_id, "image id")
+            if image_id in seen:
+                raise BadItem("duplicate_id", f"image id {image_id} appears twice")
+            seen.add(image_id)
+            names = image_file_names(image)
+            if not names:
+                raise BadItem("no_file_name", f"file_name is {shown(image.get('file_name'))}")
+            for name in names:
+                name_parts(name)  # refuses what is no file name
+        except BadItem as bad:
+            report(Problem(bad.code, bad.text, image_id=image_id))
+        else:
+            yield _Entry(image, names)
+
+
+def _with_files(entries: list[_Entry], folder: ImageFolder, report: Report) -> list[_Entry]:
+    """The entries with their files, without those whose file may be another's."""
+    for entry in entries:
+        entry.match = folder.exact(entry.names)
+    # Where some images are just where the file says, the others are not looked for elsewhere.
+    placed = any(entry.match for entry in entries)
+    kept = []
+    for entry in entries:
+        try:
+            if entry.match is None:
+                entry.match = folder.near(entry.names, same_folder=placed)
+                entry.near = entry.match is not None
+            if entry.match is None:
+                folder.absent(entry.names[0])  # refuses what leads out of the folder
+        except BadItem as bad:
+            report(entry.problem(bad))
+            continue
+        kept.append(entry)
+    kept = [*_without_shared(kept, report)]
+    _tell(kept, folder, report)
+    return kept
+
+
+def _without_shared(entries: list[_Entry], report: Report) -> Iterator[_Entry]:
+    """The entries, but for those that only a likeness leads to a file that another one means."""
+    claims: dict[Any, list[_Entry]] = {}
+    for entry in entries:
+        if entry.match:
+            claims.setdefault(entry.match.path, []).append(entry)
+    for entry in entries:
+        others = claims.get(entry.match.path, []) if entry.match else []
+        if len(others) < 2:
+            yield entry
+            continue
+        other = next(
+            (one for one in others if one is not entry and not one.near),
+            next(one for one in others if one is not entry),
+        )
+        text = f"image {other.image['id']} ({shown(other.names[0])})"
+        if entry.near:
+            bad = BadItem(
+                "image_taken",
+                f"{shown(entry.names[0])} is not there, and {entry.match.path}, which is like it,"
+                f" may be that of {text}",
+            )
+            report(entry.problem(bad))
+            continue
+        if others[0] is not entry:
+            bad = BadItem("image_twice", f"its file is that of {text}, too: {entry.match.path}")
+            report(dataclasses.replace(entry.problem(bad), note=True))
+        yield entry
+
+
+def _tell(entries: list[_Entry], folder: ImageFolder, report: Report) -> None:
+    """Says, once for each way, how images were found, and which were not."""
+    ways: dict[str, list[_Entry]] = {}
+    for entry in entries:
+        way = "missing" if entry.match is None else entry.match.way
+        ways.setdefault(way, []).append(entry)
+    missing = ways.pop("missing", [])
+    ways.pop("", None)
+    for way, found in ways.items():
+        first = found[0]
+        report(
+            Problem(
+                "found_otherwise",
+                f"{counted(len(found), 'image')} found by {way}: {shown(first.names[0])} is"
+                f" {first.match.path.relative_to(folder.path)}",
+                note=True,
+            )
+        )
+    if missing:
+        name = missing[0].names[0]
+        report(
+            Problem(
+                "images_missing",
+                f"{len(missing):,} of {counted(len(entries), 'image')} not found; the first,"
+                f" {shown(name)}, is not {folder.alike(name)}",
+                note=True,
+            )
+        )
+
+
+def _size(entry: _Entry) -> tuple[int, int]:
+    """Width and height: stated, or of the file.
+
+    Raises:
+      BadItem: neither says, or no image is like that.
+    """
+    image = entry.image
+    if image.get("width") is None and image.get("height") is None:
+        if entry.match is None:
+            raise BadItem(
+                "bad_size", "width and height are missing, and there is no image file to ask"
+            )
+        return size_on_disk(entry.match.path)
+    return stated_size(image)
