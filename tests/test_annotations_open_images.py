@@ -67,7 +67,7 @@ def test_names_from_the_class_descriptions(tmp_path, images):
     ("row", "code"),
     [
         (CLICKED.replace("aa,", "cc,"), "missing_image"),
-        (CLICKED.replace("aa,", "../aa,"), "unsafe_file_name"),
+        (CLICKED.replace("aa,", "../zz,"), "unsafe_file_name"),
         (CLICKED.replace(",0.1,0.5,", ",x,0.5,"), "bad_number"),
         (CLICKED.replace(",0.1,0.5,", ",nan,0.5,"), "bad_number"),
         (CLICKED.replace(",0.1,0.5,", ",0.5,0.5,"), "empty_box"),

@@ -99,7 +99,7 @@ def test_a_size_that_is_not_stated_comes_from_the_image(voc):
         ("<html></html>", "bad_xml"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "bad_xml"),
         (
-            "<annotation><filename>../a.jpg</filename><size><width>9</width><height>9</height>"
+            "<annotation><filename>a&#10;b.jpg</filename><size><width>9</width><height>9</height>"
             "</size></annotation>",
             "unsafe_file_name",
         ),

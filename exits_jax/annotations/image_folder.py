@@ -65,6 +65,7 @@ class ImageFolder:
         self._root = tuple(fold(part) for part in self.path.absolute().parts)
         self._files: list[_File] | None = None
         self._by_name: dict[str, list[_File]] = {}
+        self._by_tail: dict[tuple[str, str], list[_File]] = {}  # folder and name
         self._by_stem: dict[str, list[_File]] = {}
 
     def find(self, names: list[str]) -> pathlib.Path:
@@ -95,7 +96,7 @@ class ImageFolder:
         for name in names:
             parts = name_parts(name)
             plain = is_plain(name)
-            for skipped in range(len(parts)):
+            for skipped in range(min(len(parts), len(self._root) + 1)):
                 # The folder's own name may be in front: cam1/0001.jpg in .../cam1.
                 above = tuple(map(fold, parts[:skipped]))
                 if above and self._root[-skipped:] != above:
@@ -146,9 +147,19 @@ class ImageFolder:
             if same_folder or not anywhere:
                 files = [file for file in files if self._in_folder(file, parts)]
             if files:
-                file = self._only(files, parts)
+                file = self._only(self._in_tail(files, parts), parts)
                 return Match(self.path.joinpath(*file.parts), _way(file.parts[-1], parts[-1]))
         return None
+
+    def _in_tail(self, files: list[_File], parts: tuple[str, ...]) -> list[_File]:
+        """Of the files of one name those whose folder is called as the name says, if there are any.
+
+        A frame's name may be in thousands of folders: they are not to be compared one by one.
+        """
+        if len(files) == 1 or len(parts) < 2:
+            return files
+        tail = (fold(unquote(parts[-2])), files[0].folded[-1])
+        return self._by_tail.get(tail, files)
 
     def _in_folder(self, file: _File, parts: tuple[str, ...]) -> bool:
         """Whether a file lies in the folder a name says, or in none where it says none."""
@@ -191,7 +202,10 @@ class ImageFolder:
         if self._files is None:
             self._files = [*_image_files(self.path)]
             for file in self._files:
-                self._by_name.setdefault(file.folded[-1], []).append(file)
+                folder, name = (*self._root[-1:], *file.folded)[-2:]
+                for key in {name, unquote(name)}:
+                    self._by_name.setdefault(key, []).append(file)
+                self._by_tail.setdefault((folder, name), []).append(file)
                 self._by_stem.setdefault(stem(file.folded[-1]), []).append(file)
         return self._files
 
@@ -213,11 +227,15 @@ def name_parts(name: str) -> tuple[str, ...]:
     Raises:
       BadItem: what is left is no file name.
     """
-    path = _address_path(name) if "://" in name else name
-    path = re.sub(r"^[A-Za-z]:", "", path.replace("\\", "/"))
-    parts = tuple(part for part in path.split("/") if part not in ("", ".", ".."))
+    path = _address_path(name) if "://" in name or "/local-files/?" in name else _path(name)
+    parts: list[str] = []
+    for part in re.sub(r"^/?[A-Za-z]:", "", path.replace("\\", "/")).split("/"):
+        if part == "..":
+            del parts[-1:]  # a/../b is b
+        elif part not in ("", "."):
+            parts.append(part)
     check_file_name("/".join(parts))
-    return parts
+    return tuple(parts)
 
 
 def is_plain(name: str) -> bool:
@@ -248,19 +266,26 @@ def _way(found: str, wanted: str) -> str:
         return "their last components"
     if fold(found) == fold(wanted):
         return "their names in other letters"
-    if fold(found) == fold(unquote(wanted)):
+    if fold(unquote(found)) == fold(unquote(wanted)):
         return "their decoded names"
     return "their names with another ending"
 
 
 def _address_path(name: str) -> str:
-    """The path in an address; of Label Studio's local files the one in its query."""
+    """The decoded path in an address; of Label Studio's local files the one in its query."""
     try:
         address = urlsplit(name)
         inner = parse_qs(address.query).get("d")
     except ValueError:
-        return name.split("://", 1)[1]
-    return inner[0] if inner and "local-files" in address.path else address.path
+        return name.split("://", 1)[-1]
+    return inner[0] if inner and "local-files" in address.path else unquote(address.path)
+
+
+def _path(name: str) -> str:
+    """A name without the query of an address that only begins with its path."""
+    path, _, query = name.partition("?")
+    ends = [os.path.splitext(end)[1].lower() in ENDINGS for end in (path, name)]
+    return path if query and ends == [True, False] else name
 
 
 def _image_files(root: pathlib.Path) -> Iterator[_File]:

@@ -6,9 +6,9 @@ from typing import Any
 
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.image_files import size_on_disk, stated_size
-from exits_jax.annotations.image_folder import ImageFolder, Match, is_plain, name_parts
+from exits_jax.annotations.image_folder import ImageFolder, Match, is_plain, leads_out, name_parts
 from exits_jax.annotations.lvis import image_file_names
-from exits_jax.annotations.numbers import shown, small_id, whole_id
+from exits_jax.annotations.numbers import is_nan, shown, small_id, whole_id, whole_number
 from exits_jax.annotations.records import BadItem, ImageRecord, Problem
 from exits_jax.annotations.summary import counted
 
@@ -100,13 +100,15 @@ def _with_files(entries: list[_Entry], folder: ImageFolder, report: Report) -> l
     """The entries with their files, without those whose file may be another's."""
     for entry in entries:
         entry.match = folder.exact(entry.names)
-    # Where some images are just where the file says, the others are not looked for elsewhere.
-    placed = any(entry.match for entry in entries)
+    # Where some images are in just the folders that the file says, the others are not looked for
+    # in other folders, unless their names are of another machine.
+    placed = any(entry.match and len(name_parts(entry.names[0])) > 1 for entry in entries)
     kept = []
     for entry in entries:
         try:
             if entry.match is None:
-                entry.match = folder.near(entry.names, same_folder=placed)
+                here = placed and not leads_out(entry.names[0])
+                entry.match = folder.near(entry.names, same_folder=here)
                 entry.near = entry.match is not None
             if entry.match is None:
                 folder.absent(entry.names[0])  # refuses what leads out of the folder
@@ -186,10 +188,15 @@ def _size(entry: _Entry) -> tuple[int, int]:
       BadItem: neither says, or no image is like that.
     """
     image = entry.image
-    if image.get("width") is None and image.get("height") is None:
+    if _is_unknown(image.get("width")) and _is_unknown(image.get("height")):
         if entry.match is None:
             raise BadItem(
                 "bad_size", "width and height are missing, and there is no image file to ask"
             )
         return size_on_disk(entry.match.path)
     return stated_size(image)
+
+
+def _is_unknown(side: Any) -> bool:
+    """Whether a side is what programs write that do not know it: nothing, 0 or -1."""
+    return side is None or is_nan(side) or whole_number(side) in (0, -1)

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.image_files import size_on_disk
-from exits_jax.annotations.image_folder import ImageFolder
+from exits_jax.annotations.image_folder import ImageFolder, stem
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
 
@@ -93,7 +93,7 @@ def _image_entry(
     name: str, image_id: int, images: ImageFolder, report: Report
 ) -> dict[str, Any] | None:
     """The `images` entry of an ImageID, its size read from the file; None if that fails."""
-    file_name = f"{name}.jpg"
+    file_name = name if stem(name) != name else f"{name}.jpg"
     try:
         width, height = size_on_disk(images.find([file_name]))
     except BadItem as bad:

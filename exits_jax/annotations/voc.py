@@ -5,6 +5,7 @@ beside the Annotations folder, its value k is the k-th object of the XML; 255 is
 belongs to nobody.
 """
 
+import collections
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -48,6 +49,7 @@ def voc_document(file: pathlib.Path, images: ImageFolder | None, report: Report)
     """
     images_list: list[dict[str, Any]] = []
     objects: list[tuple[str, dict[str, Any]]] = []
+    renamed: dict[int, str] = {}
     for image_id, path in enumerate(_xml_files(file), start=1):
         try:
             root = _parse(path)
@@ -57,10 +59,13 @@ def voc_document(file: pathlib.Path, images: ImageFolder | None, report: Report)
             report(Problem(bad.code, f"{path.name}: {bad.text}", image_id=image_id))
             continue
         if "renamed_from" in image:
-            text = f"{path.name}: {image.pop('renamed_from')} is not there: {image['file_name']} is"
-            report(Problem("voc_renamed", text, image_id=image_id, note=True))
+            was = image.pop("renamed_from")
+            renamed[image_id] = f"{path.name}: {was} is not there: {image['file_name']} is"
         images_list.append(image)
         objects.extend(_named_objects(root, path.name, image_id, masks, report))
+    images_list = [*_without_taken(images_list, renamed, report)]
+    kept = {image["id"] for image in images_list}
+    objects = [(name, entry) for name, entry in objects if entry["image_id"] in kept]
     names = {name for name, _ in objects}
     ordered = list(VOC_NAMES) if names <= set(VOC_NAMES) else sorted(names)
     numbers = {name: number for number, name in enumerate(ordered, start=1)}
@@ -70,6 +75,22 @@ def voc_document(file: pathlib.Path, images: ImageFolder | None, report: Report)
     ]
     categories = [{"id": number, "name": name} for name, number in numbers.items()]
     return {"images": images_list, "annotations": annotations, "categories": categories}
+
+
+def _without_taken(
+    images_list: list[dict[str, Any]], renamed: dict[int, str], report: Report
+) -> Iterator[dict[str, Any]]:
+    """The images but for those that are called like their XML and whose file another one names."""
+    uses = collections.Counter(image["file_name"] for image in images_list)
+    for image in images_list:
+        said = renamed.get(image["id"])
+        if said and uses[image["file_name"]] > 1:
+            text = f"{said}, but another XML file names it"
+            report(Problem("image_taken", text, image_id=image["id"]))
+            continue
+        if said:
+            report(Problem("voc_renamed", said, image_id=image["id"], note=True))
+        yield image
 
 
 def _xml_files(file: pathlib.Path) -> list[pathlib.Path]:
