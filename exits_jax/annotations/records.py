@@ -113,6 +113,10 @@ class BadItem(UserError):
         self.text = text
 
 
+class NoAnnotations(UserError):
+    """A file that lists images, and nothing on them."""
+
+
 def problem_line(file: str | pathlib.Path, problem: Problem) -> str:
     """`FILE: annotation ID: code: text`; `image ID` or nothing where no annotation is meant."""
     where = ""
