@@ -17,20 +17,17 @@ Report = Callable[[Problem], None]
 Reading = Callable[[Any], int]  # of a Detection; raises BadItem
 
 
-def read_categories(categories: Any, found: list[Any], report: Report) -> tuple[Any, Reading]:
-    """The categories, and how those of a file's boxes are found; notes say if not by id.
+def read_categories(categories: Any, found: list[Any], report: Report) -> Reading:
+    """How the categories of a file's boxes are found; notes say if not by id.
 
     Args:
-      categories: the list of a COCO-style document, still unchecked; without one the categories are
-        those of the boxes.
+      categories: the list of a COCO-style document, still unchecked.
       found: the `Detection`s of the file.
       report: takes notes.
 
     Raises:
       BadItem: ids are not the document's, and what they mean is not certain.
     """
-    if not categories:
-        return _made(found, report)
     known = _known(categories)
     numbers = Counter(number for d in found if (number := _number(d)) is not None)
     named = _by_name(known, found)
@@ -38,14 +35,14 @@ def read_categories(categories: Any, found: list[Any], report: Report) -> tuple[
         not numbers.keys() <= known.keys() or any(_differs(d, named) for d in found)
     ):
         _note_names(found, named, report)
-        return categories, lambda d: _looked_up(d, named.get(_folded(d.category)))
+        return lambda d: _looked_up(d, named.get(_folded(d.category)))
     table = {number: number for number in numbers}
-    if not numbers.keys() <= known.keys():
+    if known and not numbers.keys() <= known.keys():
         table = by_position([*numbers], [*known])
         if table is None:
             raise BadItem("absent_category", _absent(numbers, known))
         _note_position(table, known, report)
-    return categories, lambda d: _looked_up(d, table.get(_number(d)))
+    return lambda d: _looked_up(d, table.get(_number(d)))
 
 
 def by_position(found: list[int], known: list[int]) -> dict[int, int] | None:
@@ -74,8 +71,10 @@ def by_position(found: list[int], known: list[int]) -> dict[int, int] | None:
     return position
 
 
-def _made(found: list[Any], report: Report) -> tuple[list[dict[str, Any]], Reading]:
-    """Categories out of the boxes: by their ids, or else by their names.
+def categories_of_boxes(found: list[Any], report: Report) -> tuple[list[dict[str, Any]], Reading]:
+    """Categories out of the boxes, for a file that lists none, and how each box's is found.
+
+    They are told apart by their ids, or by their names where no box has an id.
 
     Raises:
       BadItem: one id has two names.

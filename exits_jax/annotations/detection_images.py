@@ -143,7 +143,8 @@ class KnownImages:
         if number not in self._all:
             return None
         padded = isinstance(value, str) and value.strip() != str(number) and value.isdecimal()
-        return None if padded and self._named(value) else number  # "000123" is a name
+        name = self._named(value) if padded else []  # "000123" is a name
+        return None if name and name != [number] else number
 
     def named(self, keys: list[Key]) -> dict[Key, list[int]]:
         """The ids of the images that each key may name, by its file name if it has one."""

@@ -7,7 +7,7 @@ scores as shares or per cent. What is certain over the whole file is read, and s
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from exits_jax.annotations.detection_categories import read_categories
+from exits_jax.annotations.detection_categories import categories_of_boxes, read_categories
 from exits_jax.annotations.detection_images import read_image_ids
 from exits_jax.annotations.fields import is_marked
 from exits_jax.annotations.numbers import plain_number, shown, whole_number
@@ -46,8 +46,8 @@ def boxes_document(
     1, as `COCO.loadRes` gives them. A segmentation is dropped: the box is what is labelled.
 
     Args:
-      document: images and categories are taken from it; a document without categories gets those of
-        the boxes.
+      document: images and categories are taken from it; one that has neither
+        categories nor annotations gets the categories of the boxes.
       content: what the file of boxes holds: a list, or an object with one of the lists `LISTS`. A
         whole COCO document's own images and categories are told by their names.
       report: told of each box that cannot be used, which is left out, and what was read otherwise
@@ -64,7 +64,11 @@ def boxes_document(
         if not isinstance(row, dict):
             report(Problem("bad_annotation", f"found {shown(row)}; expected an object", number))
     image_id = read_image_ids(document.get("images"), found, report, images_by)
-    categories, category_id = read_categories(document.get("categories"), found, report)
+    document = {**document}
+    if document.get("categories") or document.get("annotations"):
+        category_id = read_categories(document.get("categories"), found, report)
+    else:
+        document["categories"], category_id = categories_of_boxes(found, report)
     score = _read_scores(found, report)
     _note_masks(found, report)
     annotations = []
@@ -80,7 +84,7 @@ def boxes_document(
             continue
         kept = {key: value for key, value in row.items() if key != "segmentation"}
         annotations.append(kept | read | {"iscrowd": int(is_marked(row))})
-    return {**document, "annotations": annotations, "categories": categories}
+    return document | {"annotations": annotations}
 
 
 def _rows(content: Any) -> list[Any]:
@@ -163,7 +167,7 @@ def _score(detection: Detection, whole: int) -> float:
     number = plain_number(value)
     if number is None or not 0 <= number <= whole * (1 + ROUNDING):
         raise BadItem("bad_score", f"score is {shown(value)}; expected 0 to {whole}")
-    return min(number / whole, 1.0) if whole > 1 else min(number, 1)
+    return min(number / whole, 1.0)
 
 
 def _note_masks(found: list[Detection], report: Report) -> None:
