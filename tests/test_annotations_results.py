@@ -1,5 +1,7 @@
 """A detector's boxes (`data.boxes`): their images, categories and scores, and what is said."""
 
+import json
+
 import pytest
 from annotations_samples import HEIGHT, WIDTH, save
 
@@ -323,3 +325,23 @@ def test_hostile_boxes_are_one_line(tmp_path):
             read_annotations(save(tmp_path, listed(["s.jpg"])), boxes=boxes)
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("base", [0, 1])
+def test_real_boxes_as_ultralytics_writes_them(tmp_path, coco_mini, base):
+    """COCO's val2017 with its images renumbered: stems as numbers, classes counted on."""
+    document = json.loads((coco_mini / "annotations" / "instances_val2017.json").read_text())
+    order = sorted(c["id"] for c in document["categories"])
+    stems = {i["id"]: int(i["file_name"].removesuffix(".jpg")) for i in document["images"]}
+    numbers = {i["id"]: number for number, i in enumerate(document["images"], start=1)}
+    truth = [a for a in document["annotations"] if not a["iscrowd"]]
+    results = [
+        result(stems[a["image_id"]], order.index(a["category_id"]) + base, bbox=a["bbox"])
+        for a in truth
+    ]
+    images = [i | {"id": numbers[i["id"]]} for i in document["images"]]
+    found = read(tmp_path, {"images": images, "categories": document["categories"]}, results)
+    assert [(i.image.id, i.category_id) for i in found.instances] == [
+        (numbers[a["image_id"]], a["category_id"]) for a in truth
+    ]
+    assert codes(found)[:2] == ["by_name", "category_by_position"]

@@ -472,7 +472,7 @@ def test_boxes_of_a_detector_are_labelled_and_measured(data, tmp_path, capsys):
     boxes[1]["bbox"] = [0, 0, -1, 5]
     file.write_text(json.dumps(boxes))
     assert run(tmp_path / "v", data, *arguments) == 2
-    assert "detections.json: bbox is [0, 0, -1, 5]" in capsys.readouterr().err
+    assert "detections.json: bbox [0, 0, -1, 5]: width and height" in capsys.readouterr().err
 
 
 def test_full_disk_is_one_clear_line_and_loses_nothing(data, tmp_path, capsys, monkeypatch):

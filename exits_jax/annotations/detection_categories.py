@@ -9,15 +9,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from exits_jax.annotations.coco import Report
 from exits_jax.annotations.numbers import shown, whole_number
-from exits_jax.annotations.records import BadItem, Problem
+from exits_jax.annotations.records import BadItem, Detection, Problem
 from exits_jax.annotations.summary import counted
 
-Report = Callable[[Problem], None]
-Reading = Callable[[Any], int]  # of a Detection; raises BadItem
+Reading = Callable[[Detection], int]  # raises BadItem
 
 
-def read_categories(categories: Any, found: list[Any], report: Report) -> Reading:
+def read_categories(categories: Any, found: list[Detection], report: Report) -> Reading:
     """How the categories of a file's boxes are found; notes say if not by id.
 
     Args:
@@ -71,7 +71,9 @@ def by_position(found: list[int], known: list[int]) -> dict[int, int] | None:
     return position
 
 
-def categories_of_boxes(found: list[Any], report: Report) -> tuple[list[dict[str, Any]], Reading]:
+def categories_of_boxes(
+    found: list[Detection], report: Report
+) -> tuple[list[dict[str, Any]], Reading]:
     """Categories out of the boxes, for a file that lists none, and how each box's is found.
 
     They are told apart by their ids, or by their names where no box has an id.
@@ -91,7 +93,7 @@ def categories_of_boxes(found: list[Any], report: Report) -> tuple[list[dict[str
     )
 
 
-def _numbered(found: list[Any]) -> dict[int, str]:
+def _numbered(found: list[Detection]) -> dict[int, str]:
     """Name by category id of the boxes; "category 7" where they give none."""
     names: dict[int, str] = {}
     for detection in found:
@@ -115,7 +117,7 @@ def _known(categories: Any) -> dict[int, Any]:
     }
 
 
-def _by_name(known: dict[int, Any], found: list[Any]) -> dict[str, int] | None:
+def _by_name(known: dict[int, Any], found: list[Detection]) -> dict[str, int] | None:
     """Category id by name, where every box has a name and some are the document's."""
     counts = Counter(_folded(name) for name in known.values() if isinstance(name, str))
     table = {
@@ -128,7 +130,7 @@ def _by_name(known: dict[int, Any], found: list[Any]) -> dict[str, int] | None:
     return table if usable else None
 
 
-def _number(detection: Any) -> int | None:
+def _number(detection: Detection) -> int | None:
     return whole_number(detection.row.get("category_id"))
 
 
@@ -136,13 +138,13 @@ def _folded(name: str) -> str:
     return name.strip().casefold()
 
 
-def _differs(detection: Any, named: dict[str, int]) -> bool:
+def _differs(detection: Detection, named: dict[str, int]) -> bool:
     """Whether a box's name is that of another category than its id."""
     number = named.get(_folded(detection.category))
     return number is not None and number != _number(detection)
 
 
-def _looked_up(detection: Any, category_id: int | None) -> int:
+def _looked_up(detection: Detection, category_id: int | None) -> int:
     if category_id is None:
         value = shown(detection.row.get("category_id"))
         name = f" ({shown(detection.category)})" if detection.category else ""
@@ -173,7 +175,7 @@ def _note_position(table: dict[int, int], known: dict[int, Any], report: Report)
     report(Problem("category_by_position", text, note=True))
 
 
-def _note_names(found: list[Any], named: dict[str, int], report: Report) -> None:
+def _note_names(found: list[Detection], named: dict[str, int], report: Report) -> None:
     first = next((d for d in found if _differs(d, named)), None)
     if first is None:
         return

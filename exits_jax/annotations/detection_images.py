@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from exits_jax.annotations.coco import Report
 from exits_jax.annotations.lvis import image_file_names
 from exits_jax.annotations.numbers import LONGEST, is_nan, shown, whole_number
-from exits_jax.annotations.records import BadItem, Problem
+from exits_jax.annotations.records import BadItem, Detection, Problem
 
 IMAGES_BY = ("auto", "id", "name")
 DEEPEST = 8  # folders of a file name that are looked at
@@ -26,8 +27,8 @@ class Key(NamedTuple):
     file_name: str | None
 
 
-def key_of(detection: Any) -> Key:
-    """The key of a `Detection`; what is neither number nor text is None."""
+def key_of(detection: Detection) -> Key:
+    """What a box says of its image; what is neither number nor text is None."""
     image_id = detection.row.get("image_id")
     if type(image_id) not in (int, float, str) or is_nan(image_id):
         image_id = None
@@ -35,8 +36,8 @@ def key_of(detection: Any) -> Key:
 
 
 def read_image_ids(
-    images: Any, found: list[Any], report: Callable[[Problem], None], images_by: str = "auto"
-) -> Callable[[Any], int]:
+    images: Any, found: list[Detection], report: Report, images_by: str = "auto"
+) -> Callable[[Detection], int]:
     """How the images of a file's boxes are found; a note says where it is by name.
 
     Args:
@@ -67,7 +68,7 @@ def read_image_ids(
     reading = {key: meant[0] for key, meant in chosen.items() if meant}
     _note_names(known, reading, ids, counts, report)
 
-    def image_id(detection: Any) -> int:
+    def image_id(detection: Detection) -> int:
         key = key_of(detection)
         if key not in reading:
             raise BadItem("absent_image", f"{_said(key)} is neither an id nor a name of an image")
@@ -103,7 +104,7 @@ def _note_names(
     reading: dict[Key, int],
     ids: dict[Key, int | None],
     counts: Counter[Key],
-    report: Callable[[Problem], None],
+    report: Report,
 ) -> None:
     """Says how many boxes name their image by other than its id."""
     named = [key for key, image in reading.items() if ids[key] != image]

@@ -5,36 +5,19 @@ scores as shares or per cent. What is certain over the whole file is read, and s
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
+from exits_jax.annotations.coco import Report
 from exits_jax.annotations.detection_categories import categories_of_boxes, read_categories
 from exits_jax.annotations.detection_images import read_image_ids
 from exits_jax.annotations.fields import is_marked
 from exits_jax.annotations.numbers import plain_number, shown, whole_number
-from exits_jax.annotations.records import BadItem, Problem
+from exits_jax.annotations.records import BadItem, Detection, Problem
 from exits_jax.annotations.summary import counted
-
-Report = Callable[[Problem], None]
 
 LISTS = ("annotations", "predictions", "detections", "results")  # that boxes are wrapped in
 NAMES = ("category_name", "class_name", "class", "label", "name")
 ROUNDING = 1e-4  # a softmax in half precision may end so much above 1
-
-
-class Detection(NamedTuple):
-    """One entry of a file of boxes.
-
-    Attributes:
-      number: in the file, from 1.
-      row: as it stands there.
-      file_name: of its image, where the file gives one.
-      category: its name, where the file gives one.
-    """
-
-    number: int
-    row: dict[str, Any]
-    file_name: str | None
-    category: str | None
 
 
 def boxes_document(
