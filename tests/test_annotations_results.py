@@ -132,6 +132,9 @@ def test_the_setting_and_file_names_decide(tmp_path):
 def test_an_image_that_is_not_there(tmp_path):
     results = [result("s"), result("nowhere"), result(7), result(None), result([1]), "x"]
     assert "annotation 2: absent_image: " in refused(tmp_path, listed(["s.jpg"]), results[:2])
+    line = refused(tmp_path, listed(["s.jpg"]), results[1:3], on_error="skip")
+    assert "nothing to label" in line
+    assert "2 absent_image" in line
     found = read(tmp_path, listed(["s.jpg"]), results, on_error="skip")
     assert [i.id for i in found.instances] == [1]
     assert sorted((p.code, p.annotation_id) for p in found.problems) == [
@@ -178,7 +181,7 @@ def test_categories_that_are_not_certain_are_refused_as_a_whole(tmp_path):
     for on_error in ("stop", "skip"):
         results = [result(1, n) for n in (11, 12, 13)]
         line = refused(tmp_path, content, results, on_error=on_error)
-        assert "absent_category: category ids 12 of 1 box are not among the file's (1, 2, " in line
+        assert "absent_category: category_id 12 (1 box) is not among the file's (1, 2, " in line
     found = read(tmp_path, content, [result(1, n) for n in (11, 13)])
     assert [i.category_id for i in found.instances] == [11, 13]
     assert codes(found) == []

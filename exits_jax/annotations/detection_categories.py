@@ -156,9 +156,9 @@ def _absent(numbers: Counter[int], known: dict[int, Any]) -> str:
     odd = sorted(numbers.keys() - known.keys())
     boxes = sum(numbers[number] for number in odd)
     return (
-        f"category ids {_list(odd)} of {counted(boxes, 'box', 'boxes')} are not among the file's"
-        f" ({_list(sorted(known))}), and what the {counted(len(numbers), 'id')} used mean by"
-        " position is not certain: write the file's ids, or a category_name with each box"
+        f"category_id {_list(odd)} ({counted(boxes, 'box', 'boxes')}) is not among the file's"
+        f" ({_list(sorted(known))}), and not certain to be a position in that list: write the"
+        " file's ids, or a category_name with each box"
     )
 
 

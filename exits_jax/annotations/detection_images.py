@@ -17,7 +17,8 @@ from exits_jax.annotations.records import BadItem, Detection, Problem
 
 IMAGES_BY = ("auto", "id", "name")
 DEEPEST = 8  # folders of a file name that are looked at
-OUT = "; give each box a file_name, or say --config.data.boxes_by=id or name"
+BOTH = "; give each box a file_name, or say which with --config.data.boxes_by=id or name"
+TWINS = "; give each box a file_name with its folders, or the image's id (and data.boxes_by=id)"
 
 
 class Key(NamedTuple):
@@ -64,7 +65,7 @@ def read_image_ids(
     for key, meant in chosen.items():
         if len(meant) > 1:
             first, second = (f"{known.names[image]} (image {image})" for image in meant[:2])
-            raise BadItem("ambiguous_image", f"{_said(key)} may be {first} or {second}{OUT}")
+            raise BadItem("ambiguous_image", f"{_said(key)} may be {first} or {second}{TWINS}")
     reading = {key: meant[0] for key, meant in chosen.items() if meant}
     _note_names(known, reading, ids, counts, report)
 
@@ -94,7 +95,7 @@ def _chosen(
         key = differ[0]
         by_id, by_name = known.names[ids[key][0]], known.names[names[key][0]]
         raise BadItem(
-            "ambiguous_image", f"{_said(key)} is the id of {by_id} and the name of {by_name}{OUT}"
+            "ambiguous_image", f"{_said(key)} is the id of {by_id} and the name of {by_name}{BOTH}"
         )
     return names | ids
 

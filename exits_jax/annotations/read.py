@@ -87,6 +87,8 @@ def read_annotations(
         if boxes:
             judge = _in_file(boxes, report)
             document = _with_boxes(document, pathlib.Path(boxes), judge, boxes_by)
+            if problems and isinstance(document, dict) and not document["annotations"]:
+                raise UserError(_nothing_left(file, len(problems), problems))
         opened = open_document(document, folder, report, crowds)
     except BadItem as bad:
         # With no object left, what went wrong before is why.
