@@ -36,6 +36,9 @@ def _data() -> ml_collections.ConfigDict:
     # A detector's boxes (COCO results form), labelled in place of the file's annotations, against
     # which average precision then is measured.
     data.boxes = ""
+    # How these name their images: by "id", by the "name" or stem of the file, or "auto" to tell
+    # from all of them [?].
+    data.boxes_by = "auto"
     # What is trained on; both empty: the same as above.
     data.train_annotations = ""
     data.train_images = ""

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from exits_jax import from_config
 from exits_jax.annotations.box_forms import FORMS
+from exits_jax.annotations.detection_images import IMAGES_BY
 from exits_jax.annotations.read import CROWDS
 from exits_jax.errors import UserError
 from exits_jax.labelling.formats import FORMATS
@@ -34,6 +35,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.kind": one_of("auto", "coco", "lvis", "voc", "open_images"),
     "data.points": one_of("exact", "extremenet"),
     "data.box_form": one_of("auto", *FORMS),
+    "data.boxes_by": one_of(*IMAGES_BY),
     "data.crowds": one_of(*CROWDS),
     "data.source": one_of("files", "tfds"),
     "data.on_error": one_of("stop", "skip"),

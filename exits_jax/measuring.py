@@ -10,6 +10,7 @@ from jaxtyping import Float
 from rich.console import Console
 
 from exits_jax.annotations import Annotations, ImageRecord
+from exits_jax.annotations.records import NoAnnotations
 from exits_jax.errors import UserError
 from exits_jax.evaluation.coco_ap import DETECTION_FIGURES, detection_ap
 from exits_jax.evaluation.iou import (
@@ -71,22 +72,33 @@ def evaluate_detections(
 ) -> None:
     """Average precision of a detector's boxes with masks, end to end; draws and reports.
 
-    Beside it the boxes themselves: as boxes, and filled as masks.
+    Beside it the boxes themselves: as boxes, and filled as masks. Without ground-truth masks, as in
+    a file that lists only images, every figure is None.
     """
     write_gallery(run, shown(data, labels, None, None), None, "", facts)
-    annotations = read_files(run, "truth", report=False)
-    if any_mask(annotations):
-        truth = read_ground_truth(annotations)
-        figures = detection_figures(run, data, truth, annotations.images)
-        write_json(run.workdir.evaluation, figures, indent=2)
-        rows = [["", *DETECTION_FIGURES]]
-        rows += [[name, *map(figure, row.values())] for name, row in figures.items()]
-        Console().print(rich_table(rows, "detection, COCO's average precision"))
+    figures = detection_figures(run, data, detection_truth(run), data.annotations.images)
+    write_json(run.workdir.evaluation, figures, indent=2)
+    rows = [["", *DETECTION_FIGURES]]
+    rows += [[name, *map(figure, row.values())] for name, row in figures.items()]
+    Console().print(rich_table(rows, "detection, COCO's average precision"))
     print(f"report: {run.workdir.report}")
 
 
+def detection_truth(run: Run) -> GroundTruth | None:
+    """What a detector's boxes are measured against; None, and said, where there are no masks."""
+    try:
+        annotations = read_files(run, "truth", report=False)
+    except NoAnnotations:
+        print("no annotations in the annotation file: nothing to measure the boxes against")
+        return None
+    if any_mask(annotations):
+        return read_ground_truth(annotations)
+    print("no ground-truth masks in the annotation file: nothing to measure the boxes against")
+    return None
+
+
 def detection_figures(
-    run: Run, data: DataSet, truth: GroundTruth, images: Mapping[int, ImageRecord]
+    run: Run, data: DataSet, truth: GroundTruth | None, images: Mapping[int, ImageRecord]
 ) -> dict[str, dict[str, float | None]]:
     """What `evaluation.json` holds for a detector's boxes: boxes, filled boxes and masks."""
     boxes = data.annotations.document["annotations"]

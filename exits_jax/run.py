@@ -107,6 +107,7 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
         seed=run.config.seed,
         click_noise=data.click_noise,
         boxes=data.boxes if role == "label" else None,
+        boxes_by=data.boxes_by,
         box_form=data.box_form,
         crowds=data.crowds,
     )

@@ -472,7 +472,7 @@ def test_boxes_of_a_detector_are_labelled_and_measured(data, tmp_path, capsys):
     boxes[1]["bbox"] = [0, 0, -1, 5]
     file.write_text(json.dumps(boxes))
     assert run(tmp_path / "v", data, *arguments) == 2
-    assert "detections.json: annotation 2: bad_box: bbox is" in capsys.readouterr().err
+    assert "detections.json: bbox [0, 0, -1, 5]: width and height" in capsys.readouterr().err
 
 
 def test_full_disk_is_one_clear_line_and_loses_nothing(data, tmp_path, capsys, monkeypatch):
@@ -551,3 +551,39 @@ def test_check_finds_and_passes(finished, data, tmp_path, capsys):
     assert program("--mode=check", path) == 1
     out = capsys.readouterr().out
     assert out.startswith(f"{path}: annotation 1: area_mismatch: ")
+
+
+def test_a_list_of_images_with_a_detectors_boxes_is_labelled_and_reported(tmp_path, capsys):
+    """Without categories, images by their stems: nothing to measure against, and no failure."""
+    document = write_pictures(tmp_path, count=2)
+    boxes = [
+        {"image_id": f"{a['image_id'] - 1}.png", "category_id": a["category_id"]}
+        | {"bbox": a["bbox"], "score": 90}
+        for a in document["annotations"]
+        if not a.get("iscrowd")
+    ]
+    write_document(tmp_path, {"images": document["images"]})
+    (tmp_path / "predictions.json").write_text(json.dumps(boxes))
+    workdir = tmp_path / "run"
+    arguments = (
+        "--config.label.source=propagation",
+        f"--config.data.boxes={tmp_path / 'predictions.json'}",
+    )
+    for mode in ("label", "evaluate"):
+        assert run(workdir, tmp_path, *arguments, mode=mode) == 0
+    said = capsys.readouterr().out
+    assert "by_name: " in said
+    assert "n/a" in said
+    labels = json.loads((workdir / "pseudo_labels.json").read_text())
+    assert {c["name"] for c in labels["categories"]} == {
+        f"category {box['category_id']}" for box in boxes
+    }
+    assert [a["score"] for a in labels["annotations"]] == [0.9] * len(boxes)
+    for label, box in zip(labels["annotations"], boxes, strict=True):
+        assert f"{label['image_id'] - 1}.png" == box["image_id"]
+    figures = json.loads((workdir / "evaluation.json").read_text())
+    assert set(figures) == {"boxes, as boxes", "filled box", "propagation only"}
+    assert all(value is None for row in figures.values() for value in row.values())
+    assert "category 3" in (workdir / "report.html").read_text()
+    assert command_line.main(["main.py", "--mode=check", str(tmp_path / "annotations.json")]) == 1
+    assert "no_annotations" in capsys.readouterr().out

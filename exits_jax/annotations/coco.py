@@ -18,13 +18,21 @@ def check_structure(document: Any) -> None:
     """The lists a COCO-style document must have, and at least one annotation.
 
     Raises:
-      UserError: a list is missing or empty.
+      BadItem: a list is missing or empty; "no_annotations" for a document that lists images alone,
+        which is enough for a detector's boxes.
     """
     if not isinstance(document, dict):
         raise BadItem(
             "bad_document",
             f"the file holds {_kind_of(document)}; expected an object with the lists"
             " images, annotations and categories",
+        )
+    listed = bool(document.get("images")) and isinstance(document["images"], list)
+    if listed and document.get("annotations") in (None, []):
+        raise BadItem(
+            "no_annotations",
+            "it lists images and no annotations: nothing to label; a detector's boxes are given by"
+            " --config.data.boxes=FILE",
         )
     for name in ("images", "annotations", "categories"):
         if not isinstance(document.get(name), list):

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from exits_jax.annotations import coco, lvis, open_images, voc
 from exits_jax.annotations.box_forms import FORMS
+from exits_jax.annotations.detection_images import IMAGES_BY
+from exits_jax.annotations.detections import boxes_document
 from exits_jax.annotations.fields import is_marked
 from exits_jax.annotations.image_folder import ImageFolder, image_folder
 from exits_jax.annotations.images import image_records
@@ -19,10 +21,10 @@ from exits_jax.annotations.records import (
     Annotations,
     BadItem,
     ImageRecord,
+    NoAnnotations,
     Problem,
     problem_line,
 )
-from exits_jax.annotations.results import boxes_document
 from exits_jax.annotations.summary import Notes, counted, sum_by_code
 from exits_jax.errors import UserError
 
@@ -41,6 +43,7 @@ def read_annotations(
     seed: int = 0,
     click_noise: float = 0.0,
     boxes: str | os.PathLike | None = None,
+    boxes_by: str = "auto",
     box_form: str = "auto",
     crowds: str = "pass",
 ) -> Annotations:
@@ -58,16 +61,19 @@ def read_annotations(
       seed: of the click noise.
       click_noise: standard deviation in pixels of noise added to all points; 0 for none.
       boxes: a detector's boxes, in COCO's results form: they are the instances, and the file gives
-        images and categories alone.
+        images and categories alone, or images alone.
+      boxes_by: how these name their images, "id", "name" (of the file, or its stem), or "auto" to
+        tell from all of them.
       box_form: how `bbox` is written, a key of `box_forms.FORMS`; "auto" is [x, y, width, height],
         and refuses a file whose boxes as a whole say otherwise.
       crowds: "pass" hands annotations with iscrowd 1 on, "label" reads them as objects.
 
     Raises:
+      NoAnnotations: the file has no annotations, and there are no `boxes`.
       UserError: the file, or with on_error="stop" an item in it, cannot be used; one line that
         names the file, the annotation, what was found and what was expected.
     """
-    _check_options(kind, points, on_error, click_noise, box_form, crowds)
+    _check_options(kind, points, on_error, click_noise, box_form, crowds, boxes_by)
     file = pathlib.Path(file)
     problems: list[Problem] = []
     notes = Notes()
@@ -78,16 +84,21 @@ def read_annotations(
     try:
         folder = image_folder(images)
         document = read_document(file, folder, kind, report)
+        judge = report
         if boxes:
-            document = _with_boxes(document, pathlib.Path(boxes), report)
+            judge = _in_file(boxes, report)
+            document = _with_boxes(document, pathlib.Path(boxes), judge, boxes_by)
+            if problems and isinstance(document, dict) and not document["annotations"]:
+                raise UserError(_nothing_left(file, len(problems), problems))
         opened = open_document(document, folder, report, crowds)
     except BadItem as bad:
         # With no object left, what went wrong before is why.
         first = problems[0] if problems and on_error == "stop" else Problem(bad.code, bad.text)
-        raise UserError(problem_line(file, first)) from bad
+        refusal = NoAnnotations if first.code == "no_annotations" else UserError
+        raise refusal(problem_line(file, first)) from bad
     try:
         rule = PointRule(points, click_noise, seed)
-        instances = read_instances(*opened, rule, report, box_form=box_form)
+        instances = read_instances(*opened, rule, judge, box_form=box_form)
     except BadItem as bad:
         raise UserError(problem_line(file, Problem(bad.code, bad.text))) from bad
     total = len(opened.document["annotations"])
@@ -123,7 +134,12 @@ def open_document(
     return Opened(document, image_records(document, folder, report), categories)
 
 
-def _with_boxes(document: Any, boxes: pathlib.Path, report: coco.Report) -> Any:
+def _in_file(file: str | os.PathLike, report: coco.Report) -> coco.Report:
+    """Problems of another file say so: they are listed with the annotation file's own."""
+    return lambda problem: report(dataclasses.replace(problem, text=f"in {file}: {problem.text}"))
+
+
+def _with_boxes(document: Any, boxes: pathlib.Path, report: coco.Report, boxes_by: str) -> Any:
     """The document with a detector's boxes as its annotations; what is wrong with them names them.
 
     Raises:
@@ -131,13 +147,8 @@ def _with_boxes(document: Any, boxes: pathlib.Path, report: coco.Report) -> Any:
     """
     if not isinstance(document, dict):
         return document  # refused with the reason that any such file is refused with
-
-    def report_boxes(problem: Problem) -> None:
-        # Listed with the annotation file's own problems, so it has to say where it is.
-        report(dataclasses.replace(problem, text=f"in {boxes}: {problem.text}"))
-
     try:
-        return boxes_document(document, load_json(boxes, report_boxes), report_boxes)
+        return boxes_document(document, load_json(boxes, report), report, boxes_by)
     except BadItem as bad:
         raise UserError(problem_line(boxes, Problem(bad.code, bad.text))) from bad
 
@@ -242,7 +253,13 @@ def _read_bytes(file: pathlib.Path, limit: int = -1) -> bytes:
 
 
 def _check_options(
-    kind: str, points: str, on_error: str, click_noise: float, box_form: str, crowds: str
+    kind: str,
+    points: str,
+    on_error: str,
+    click_noise: float,
+    box_form: str,
+    crowds: str,
+    boxes_by: str,
 ) -> None:
     for name, value, allowed in (
         ("kind", kind, KINDS),
@@ -250,6 +267,7 @@ def _check_options(
         ("on_error", on_error, ("stop", "skip")),
         ("box_form", box_form, ("auto", *FORMS)),
         ("crowds", crowds, CROWDS),
+        ("boxes_by", boxes_by, IMAGES_BY),
     ):
         if value not in allowed:
             raise UserError(f"{name} is {value!r}; expected one of {', '.join(allowed)}")

@@ -62,6 +62,23 @@ class Instance:
         return float((x1 - x0) * (y1 - y0))
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Detection:
+    """One entry of a file of a detector's boxes.
+
+    Attributes:
+      number: in the file, from 1.
+      row: as it stands there.
+      file_name: of its image, where the file gives one.
+      category: its name, where the file gives one.
+    """
+
+    number: int
+    row: dict[str, Any]
+    file_name: str | None
+    category: str | None
+
+
 @dataclass(frozen=True)
 class Problem:
     """Something wrong in a file: a short code for programs, a sentence for people.
@@ -111,6 +128,10 @@ class BadItem(UserError):
         super().__init__(f"{code}: {text}")
         self.code = code
         self.text = text
+
+
+class NoAnnotations(UserError):
+    """A file that lists images, and nothing on them."""
 
 
 def problem_line(file: str | pathlib.Path, problem: Problem) -> str:

@@ -1,6 +1,6 @@
 """COCO's results form: a list of {image_id, category_id, segmentation or bbox, score}."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from pycocotools import mask as coco_masks
@@ -9,8 +9,6 @@ from exits_jax.annotations.image_files import stated_size
 from exits_jax.annotations.masks import run_lengths
 from exits_jax.annotations.numbers import finite_number, finite_numbers, shown, whole_id
 from exits_jax.annotations.records import BadItem, Problem
-
-Report = Callable[[Problem], None]
 
 
 def result_problems(results: list[Any]) -> Iterator[Problem]:
@@ -27,38 +25,6 @@ def result_problems(results: list[Any]) -> Iterator[Problem]:
             image_id = result.get("image_id") if isinstance(result, dict) else None
             known = image_id if type(image_id) is int else None
             yield Problem(bad.code, bad.text, number, known)
-
-
-def boxes_document(document: dict[str, Any], results: Any, report: Report) -> dict[str, Any]:
-    """The document with a detector's boxes in place of its annotations.
-
-    Each keeps what it says of itself (`score`, `extreme_points`); ids are numbers in the list, from
-    1, as `COCO.loadRes` gives them. A segmentation is dropped: the box is what is labelled.
-
-    Args:
-      document: images and categories are taken from it.
-      results: what the file of boxes holds.
-      report: told of each box that cannot be used, which is left out.
-
-    Raises:
-      BadItem: it is no list.
-    """
-    if not isinstance(results, list):
-        raise BadItem("bad_document", f"found {shown(results)}; expected a list of COCO results")
-    annotations = []
-    for number, result in enumerate(results, start=1):
-        try:
-            check_result(result)
-            if result.get("bbox") is None:
-                raise BadItem("nothing_given", "found no bbox")
-            if not 0 <= result["score"] <= 1:
-                raise BadItem("bad_score", f"score is {shown(result['score'])}; expected 0 to 1")
-        except BadItem as bad:
-            report(Problem(bad.code, bad.text, number))
-            continue
-        entry = {key: value for key, value in result.items() if key != "segmentation"}
-        annotations.append(entry | {"id": number, "iscrowd": 0})
-    return {**document, "annotations": annotations}
 
 
 def check_result(result: Any) -> None:

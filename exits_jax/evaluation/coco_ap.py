@@ -54,7 +54,7 @@ def box_conditioned_ap(truth: GroundTruth, labels: Mapping[int, ScoredMask]) -> 
 
 
 def detection_ap(
-    truth: GroundTruth,
+    truth: GroundTruth | None,
     images: Mapping[int, ImageRecord],
     found: Sequence[Mapping[str, Any]],
     iou_type: str = "segm",
@@ -64,7 +64,7 @@ def detection_ap(
     Boxes of the ground truth are the tight ones of its masks.
 
     Args:
-      truth: the ground truth.
+      truth: the ground truth; None where there is none.
       images: by id, all that were looked at; what is found in one without objects is wrong.
       found: {image_id, category_id, score} and `segmentation` (run lengths) or `bbox` each.
       iou_type: "segm" or "bbox".
@@ -72,12 +72,12 @@ def detection_ap(
     Returns:
       ap, ap50, ap75, ap_small, ap_medium, ap_large: fractions 0..1, None where there is nothing.
     """
+    if truth is None or not found:
+        return dict.fromkeys(DETECTION_FIGURES)
     _, expected = _by_category(truth, {})
     truths = [entry for entries in expected.values() for entry in entries]
     for entry in truths:
         entry["bbox"] = pycocotools.mask.toBbox(entry["segmentation"]).tolist()
-    if not found:
-        return dict.fromkeys(DETECTION_FIGURES)
     with contextlib.redirect_stdout(io.StringIO()):
         ground_truth = _coco(truths)
         ground_truth.dataset["images"] = [

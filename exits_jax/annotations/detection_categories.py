@@ -1,0 +1,187 @@
+"""Which category a detector's box is of: by id, by name, or by position.
+
+Ultralytics counts a model's classes from 0 or 1 in the order of its training file, whatever the ids
+in an annotation file are. As some of these numbers then are ids of other categories, a file is
+read as a whole or not at all.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from exits_jax.annotations.coco import Report
+from exits_jax.annotations.numbers import shown, whole_number
+from exits_jax.annotations.records import BadItem, Detection, Problem
+from exits_jax.annotations.summary import counted
+
+Reading = Callable[[Detection], int]  # raises BadItem
+
+
+def read_categories(categories: Any, found: list[Detection], report: Report) -> Reading:
+    """How the categories of a file's boxes are found; notes say if not by id.
+
+    Args:
+      categories: the list of a COCO-style document, still unchecked.
+      found: the `Detection`s of the file.
+      report: takes notes.
+
+    Raises:
+      BadItem: ids are not the document's, and what they mean is not certain.
+    """
+    known = _known(categories)
+    numbers = Counter(number for d in found if (number := _number(d)) is not None)
+    named = _by_name(known, found)
+    if named is not None and (
+        not numbers.keys() <= known.keys() or any(_differs(d, named) for d in found)
+    ):
+        _note_names(found, named, report)
+        return lambda d: _looked_up(d, named.get(_folded(d.category)))
+    table = {number: number for number in numbers}
+    if known and not numbers.keys() <= known.keys():
+        table = by_position([*numbers], [*known])
+        if table is None:
+            raise BadItem("absent_category", _absent(numbers, known))
+        _note_position(table, known, report)
+    return lambda d: _looked_up(d, table.get(_number(d)))
+
+
+def by_position(found: list[int], known: list[int]) -> dict[int, int] | None:
+    """Category ids by the numbers of a detector that counts them from 0 or 1; None if uncertain.
+
+    It is certain that it counts from 0 if 0 is used and is no id, and that it counts from 1 if the
+    last number is used. Number k is the k-th id in order. Where ids have holes, numbers may also be
+    ids less a constant; if that fits, too, and says otherwise, nothing is certain.
+
+    Args:
+      found: the numbers used, some of which are no ids.
+      known: the ids.
+    """
+    ordered = sorted(known)
+    low, high = min(found), max(found)
+    if low == 0 and high < len(ordered) and (0 not in known or high == len(ordered) - 1):
+        base = 0
+    elif low >= 1 and high == len(ordered):
+        base = 1
+    else:
+        return None
+    position = {number: ordered[number - base] for number in found}
+    shift = {number: number - base + ordered[0] for number in found}
+    if shift != position and set(shift.values()) <= set(known):
+        return None
+    return position
+
+
+def categories_of_boxes(
+    found: list[Detection], report: Report
+) -> tuple[list[dict[str, Any]], Reading]:
+    """Categories out of the boxes, for a file that lists none, and how each box's is found.
+
+    They are told apart by their ids, or by their names where no box has an id.
+
+    Raises:
+      BadItem: one id has two names.
+    """
+    if all(_number(d) is None and d.category for d in found):
+        ids = {name: n for n, name in enumerate(sorted({d.category for d in found}), start=1)}
+        names = {number: name for name, number in ids.items()}
+    else:
+        ids, names = {}, _numbered(found)
+    text = f"the file lists none: {counted(len(names), 'category', 'categories')} out of the boxes"
+    report(Problem("categories_of_boxes", text, note=True))
+    return [{"id": number, "name": name} for number, name in sorted(names.items())], (
+        lambda d: ids[d.category] if ids else _looked_up(d, _number(d))
+    )
+
+
+def _numbered(found: list[Detection]) -> dict[int, str]:
+    """Name by category id of the boxes; "category 7" where they give none."""
+    names: dict[int, str] = {}
+    for detection in found:
+        number, name = _number(detection), detection.category
+        if number is not None and name and names.setdefault(number, name) != name:
+            raise BadItem(
+                "bad_category",
+                f"category_id {number} is called both {shown(names[number])} and {shown(name)}",
+            )
+    numbers = {number for d in found if (number := _number(d)) is not None}
+    return {number: names.get(number, f"category {number}") for number in numbers}
+
+
+def _known(categories: Any) -> dict[int, Any]:
+    """Name by category id of the entries that have an id."""
+    entries = categories if isinstance(categories, list) else []
+    return {
+        number: entry.get("name")
+        for entry in entries
+        if isinstance(entry, dict) and (number := whole_number(entry.get("id"))) is not None
+    }
+
+
+def _by_name(known: dict[int, Any], found: list[Detection]) -> dict[str, int] | None:
+    """Category id by name, where every box has a name and some are the document's."""
+    counts = Counter(_folded(name) for name in known.values() if isinstance(name, str))
+    table = {
+        _folded(name): number
+        for number, name in known.items()
+        if isinstance(name, str) and counts[_folded(name)] == 1
+    }
+    names = {d.category for d in found}
+    usable = None not in names and any(_folded(name) in table for name in names)
+    return table if usable else None
+
+
+def _number(detection: Detection) -> int | None:
+    return whole_number(detection.row.get("category_id"))
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _differs(detection: Detection, named: dict[str, int]) -> bool:
+    """Whether a box's name is that of another category than its id."""
+    number = named.get(_folded(detection.category))
+    return number is not None and number != _number(detection)
+
+
+def _looked_up(detection: Detection, category_id: int | None) -> int:
+    if category_id is None:
+        value = shown(detection.row.get("category_id"))
+        name = f" ({shown(detection.category)})" if detection.category else ""
+        raise BadItem("absent_category", f"category_id {value}{name} is none of the file's")
+    return category_id
+
+
+def _absent(numbers: Counter[int], known: dict[int, Any]) -> str:
+    odd = sorted(numbers.keys() - known.keys())
+    boxes = sum(numbers[number] for number in odd)
+    return (
+        f"category_id {_list(odd)} ({counted(boxes, 'box', 'boxes')}) is not among the file's"
+        f" ({_list(sorted(known))}), and not certain to be a position in that list: write the"
+        " file's ids, or a category_name with each box"
+    )
+
+
+def _list(numbers: list[int]) -> str:
+    if len(numbers) <= 6:
+        return ", ".join(map(shown, numbers))
+    return f"{', '.join(map(shown, numbers[:4]))}, ..., {shown(numbers[-1])}"
+
+
+def _note_position(table: dict[int, int], known: dict[int, Any], report: Report) -> None:
+    ends = dict.fromkeys((min(table), max(table)))
+    examples = ", ".join(f"{n} is {shown(known[table[n]])} (id {table[n]})" for n in ends)
+    text = f"category ids are positions among the file's {len(known)} categories: {examples}"
+    report(Problem("category_by_position", text, note=True))
+
+
+def _note_names(found: list[Detection], named: dict[str, int], report: Report) -> None:
+    first = next((d for d in found if _differs(d, named)), None)
+    if first is None:
+        return
+    text = (
+        "categories are found by their names, as the ids are not the file's:"
+        f" category_id {shown(first.row.get('category_id'))} {shown(first.category)} is id"
+        f" {named[_folded(first.category)]}"
+    )
+    report(Problem("category_by_name", text, note=True))

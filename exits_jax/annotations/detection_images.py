@@ -1,0 +1,245 @@
+"""Which image a detector's box is on: by the image's id, or by its file name or stem.
+
+Ultralytics writes the stem of the file name, as a whole number where it is all digits, whatever the
+image's id is; so a number may be an id or a name, and only the whole file can tell.
+"""
+
+import functools
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from exits_jax.annotations.coco import Report
+from exits_jax.annotations.lvis import image_file_names
+from exits_jax.annotations.numbers import LONGEST, is_nan, shown, whole_number
+from exits_jax.annotations.records import BadItem, Detection, Problem
+
+IMAGES_BY = ("auto", "id", "name")
+DEEPEST = 8  # folders of a file name that are looked at
+BOTH = "; give each box a file_name, or say which with --config.data.boxes_by=id or name"
+TWINS = "; give each box a file_name with its folders, or the image's id (and data.boxes_by=id)"
+
+
+class Key(NamedTuple):
+    """What a box says of its image."""
+
+    image_id: int | float | str | None
+    file_name: str | None
+
+
+def key_of(detection: Detection) -> Key:
+    """What a box says of its image; what is neither number nor text is None."""
+    image_id = detection.row.get("image_id")
+    if type(image_id) not in (int, float, str) or is_nan(image_id):
+        image_id = None
+    return Key(image_id, detection.file_name)
+
+
+def read_image_ids(
+    images: Any, found: list[Detection], report: Report, images_by: str = "auto"
+) -> Callable[[Detection], int]:
+    """How the images of a file's boxes are found; a note says where it is by name.
+
+    Args:
+      images: the list of a COCO-style document, still unchecked.
+      found: the `Detection`s of the file.
+      report: takes the note.
+      images_by: "id", "name", or "auto": ids win, unless only names fit all boxes, or each box
+        gives a file name.
+
+    Returns:
+      A function from a detection to its image's id, which raises BadItem where there is no image.
+
+    Raises:
+      BadItem: two images share a name that is used, or numbers may be ids of some images and names
+        of others.
+    """
+    known = KnownImages(images if isinstance(images, list) else [])
+    counts = Counter(map(key_of, found))
+    ids = {key: known.with_id(key.image_id) for key in counts}
+    chosen = {key: [image] for key, image in ids.items() if image is not None}
+    if images_by != "id":
+        names = known.named([*counts])
+        chosen = names if images_by == "name" else _chosen(known, chosen, names)
+    for key, meant in chosen.items():
+        if len(meant) > 1:
+            first, second = (f"{known.names[image]} (image {image})" for image in meant[:2])
+            raise BadItem("ambiguous_image", f"{_said(key)} may be {first} or {second}{TWINS}")
+    reading = {key: meant[0] for key, meant in chosen.items() if meant}
+    _note_names(known, reading, ids, counts, report)
+
+    def image_id(detection: Detection) -> int:
+        key = key_of(detection)
+        if key not in reading:
+            raise BadItem("absent_image", f"{_said(key)} is neither an id nor a name of an image")
+        return reading[key]
+
+    return image_id
+
+
+def _chosen(
+    known: "KnownImages", ids: dict[Key, list[int]], names: dict[Key, list[int]]
+) -> dict[Key, list[int]]:
+    """The images meant by each key, ids or names.
+
+    Raises:
+      BadItem: both are possible, and differ.
+    """
+    all_named = all(names.values())
+    stated = all(key.file_name for key in names)
+    if all_named and (stated or len(ids) < len(names)):
+        return names
+    differ = [key for key in ids if names[key] and names[key] != ids[key]]
+    if differ and (all_named or any(names[key] for key in names if key not in ids)):
+        key = differ[0]
+        by_id, by_name = known.names[ids[key][0]], known.names[names[key][0]]
+        raise BadItem(
+            "ambiguous_image", f"{_said(key)} is the id of {by_id} and the name of {by_name}{BOTH}"
+        )
+    return names | ids
+
+
+def _note_names(
+    known: "KnownImages",
+    reading: dict[Key, int],
+    ids: dict[Key, int | None],
+    counts: Counter[Key],
+    report: Report,
+) -> None:
+    """Says how many boxes name their image by other than its id."""
+    named = [key for key, image in reading.items() if ids[key] != image]
+    if named:
+        text = (
+            f"the image is found by its file name for {sum(counts[key] for key in named):,} of"
+            f" {counts.total():,} boxes: {_said(named[0])} is"
+            f" {known.names[reading[named[0]]]} (image {reading[named[0]]})"
+        )
+        report(Problem("by_name", text, note=True))
+
+
+def _said(key: Key) -> str:
+    if key.file_name is None:
+        return f"image_id {shown(key.image_id)}"
+    return f"image_id {shown(key.image_id)} with file_name {shown(key.file_name)}"
+
+
+class KnownImages:
+    """The images of a document by id and by every spelling of their names.
+
+    Attributes:
+      names: the first file name by id.
+    """
+
+    def __init__(self, images: list[Any]) -> None:
+        self._all: dict[int, list[str]] = {}
+        for image in images:
+            number = whole_number(image.get("id")) if isinstance(image, dict) else None
+            if number is not None:
+                self._all.setdefault(number, [_plain(name) for name in image_file_names(image)])
+        self.names = {number: (names or ["?"])[0] for number, names in self._all.items()}
+
+    def with_id(self, value: int | float | str | None) -> int | None:
+        """The id that a value means, also in other clothes; None where no image has it."""
+        number = whole_number(value)
+        if number not in self._all:
+            return None
+        padded = isinstance(value, str) and value.strip() != str(number) and value.isdecimal()
+        name = self._named(value) if padded else []  # "000123" is a name
+        return None if name and name != [number] else number
+
+    def named(self, keys: list[Key]) -> dict[Key, list[int]]:
+        """The ids of the images that each key may name, by its file name if it has one."""
+        values = {key: key.image_id if key.file_name is None else key.file_name for key in keys}
+        texts = [_plain(value) for value in values.values() if isinstance(value, str)]
+        if len(texts) == len(values) and any("/" in text for text in texts):
+            whole = {key: self._whole.get(_plain(value), []) for key, value in values.items()}
+            if all(whole.values()):  # names with their folders: "a.jpg" is not "sub/a.jpg"
+                return whole
+        return {key: self._named(value) for key, value in values.items()}
+
+    def _named(self, value: int | float | str | None) -> list[int]:
+        number = whole_number(value)
+        if not isinstance(value, str):
+            return [] if number is None else self._numbers.get(number, [])
+        text = _plain(value)
+        exact = _both(self._suffixes, self._whole, text)
+        exact = exact or _both(self._folded_suffixes, self._folded_whole, text.casefold())
+        return exact or (self._numbers.get(int(text), []) if _is_number(text) else [])
+
+    @functools.cached_property
+    def _whole(self) -> dict[str, list[int]]:
+        """By the name, with and without its ending."""
+        return self._by(_endings)
+
+    @functools.cached_property
+    def _suffixes(self) -> dict[str, list[int]]:
+        """By the name without some or all of its folders, with and without its ending."""
+        return self._by(lambda name: (end for part in _shorter(name) for end in _endings(part)))
+
+    @functools.cached_property
+    def _folded_whole(self) -> dict[str, list[int]]:
+        return _folded(self._whole)
+
+    @functools.cached_property
+    def _folded_suffixes(self) -> dict[str, list[int]]:
+        return _folded(self._suffixes)
+
+    @functools.cached_property
+    def _numbers(self) -> dict[int, list[int]]:
+        """By the number that the stem is."""
+        return self._by(_stem_numbers)
+
+    def _by(self, spellings: Callable[[str], Iterator[Any]]) -> dict[Any, list[int]]:
+        table: dict[Any, list[int]] = {}
+        for image, names in self._all.items():
+            for spelling in dict.fromkeys(s for name in names for s in spellings(name)):
+                table.setdefault(spelling, []).append(image)
+        return table
+
+
+def _both(suffixes: dict[str, list[int]], whole: dict[str, list[int]], text: str) -> list[int]:
+    """Images whose names end with the text, or with whose whole names the text ends."""
+    hits = [*suffixes.get(text, [])]
+    for shorter in [*_shorter(text)][1:]:
+        hits += whole.get(shorter, [])
+    return [*dict.fromkeys(hits)]
+
+
+def _plain(name: str) -> str:
+    """A name in one spelling of its separators and letters."""
+    text = unicodedata.normalize("NFC", name).replace("\\", "/")
+    return text.removeprefix("./")
+
+
+def _shorter(name: str) -> Iterator[str]:
+    """The name, and without its first folder, the first two, and so on."""
+    yield name
+    for _ in range(DEEPEST):
+        _, found, name = name.partition("/")
+        if not found:
+            return
+        yield name
+
+
+def _endings(name: str) -> Iterator[str]:
+    """The name with and without its ending."""
+    yield name
+    stem, dot, ending = name.rpartition(".")
+    if dot and stem and "/" not in ending and not stem.endswith("/"):
+        yield stem
+
+
+def _stem_numbers(name: str) -> Iterator[int]:
+    return (int(stem) for stem in _endings(name.rpartition("/")[2]) if _is_number(stem))
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and text.isascii() and len(text) <= LONGEST
+
+
+def _folded(table: dict[str, list[int]]) -> dict[str, list[int]]:
+    folded: dict[str, list[int]] = {}
+    for spelling, images in table.items():
+        folded.setdefault(spelling.casefold(), []).extend(images)
+    return {spelling: [*dict.fromkeys(images)] for spelling, images in folded.items()}

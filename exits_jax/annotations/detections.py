@@ -1,0 +1,164 @@
+"""A detector's boxes in place of a document's annotations (`data.boxes`).
+
+What detectors write differs: images by id or by file name, categories by id or counted from 0,
+scores as shares or per cent. What is certain over the whole file is read, and said.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from exits_jax.annotations.coco import Report
+from exits_jax.annotations.detection_categories import categories_of_boxes, read_categories
+from exits_jax.annotations.detection_images import read_image_ids
+from exits_jax.annotations.fields import is_marked
+from exits_jax.annotations.numbers import plain_number, shown, whole_number
+from exits_jax.annotations.records import BadItem, Detection, Problem
+from exits_jax.annotations.summary import counted
+
+LISTS = ("annotations", "predictions", "detections", "results")  # that boxes are wrapped in
+NAMES = ("category_name", "class_name", "class", "label", "name")
+ROUNDING = 1e-4  # a softmax in half precision may end so much above 1
+
+
+def boxes_document(
+    document: dict[str, Any], content: Any, report: Report, images_by: str = "auto"
+) -> dict[str, Any]:
+    """The document with a detector's boxes in place of its annotations.
+
+    Each keeps what it says of itself (`score`, `extreme_points`); ids are numbers in the list, from
+    1, as `COCO.loadRes` gives them. A segmentation is dropped: the box is what is labelled.
+
+    Args:
+      document: images and categories are taken from it; one that has neither
+        categories nor annotations gets the categories of the boxes.
+      content: what the file of boxes holds: a list, or an object with one of the lists `LISTS`. A
+        whole COCO document's own images and categories are told by their names.
+      report: told of each box that cannot be used, which is left out, and what was read otherwise
+        than it stands there.
+      images_by: "id", "name" or "auto", see `read_image_ids`.
+
+    Raises:
+      BadItem: it holds no list of boxes, or it cannot be told which image, category or score is
+        meant.
+    """
+    rows = _rows(content)
+    found = [*_detections(rows, content)]
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            report(Problem("bad_annotation", f"found {shown(row)}; expected an object", number))
+    image_id = read_image_ids(document.get("images"), found, report, images_by)
+    document = {**document}
+    if document.get("categories") or document.get("annotations"):
+        category_id = read_categories(document.get("categories"), found, report)
+    else:
+        document["categories"], category_id = categories_of_boxes(found, report)
+    score = _read_scores(found, report)
+    _note_masks(found, report)
+    annotations = []
+    for detection in found:
+        row = detection.row
+        try:
+            if row.get("bbox") is None:
+                raise BadItem("nothing_given", "found no bbox")
+            read = {"image_id": image_id(detection), "category_id": category_id(detection)}
+            read |= {"score": score(detection), "id": detection.number}
+        except BadItem as bad:
+            report(Problem(bad.code, bad.text, detection.number))
+            continue
+        kept = {key: value for key, value in row.items() if key != "segmentation"}
+        annotations.append(kept | read | {"iscrowd": int(is_marked(row))})
+    return document | {"annotations": annotations}
+
+
+def _rows(content: Any) -> list[Any]:
+    """The list of boxes in a file.
+
+    Raises:
+      BadItem: there is none, or nothing in it.
+    """
+    rows = content
+    if isinstance(content, dict):
+        lists = [content[key] for key in LISTS if isinstance(content.get(key), list)]
+        rows = lists[0] if lists else content
+    if not isinstance(rows, list):
+        raise BadItem("bad_document", f"found {shown(content)}; expected a list of COCO results")
+    if not rows:
+        raise BadItem("no_annotations", "the list of boxes is empty: nothing to label")
+    return rows
+
+
+def _detections(rows: list[Any], content: Any) -> Iterator[Detection]:
+    """The entries that are objects, with the names that they or the file's own lists give them."""
+    files = _names(content, "images", "file_name")
+    categories = _names(content, "categories", "name")
+    for number, row in enumerate(rows, start=1):
+        if isinstance(row, dict):
+            file_name = _text(row, ("file_name",)) or files.get(whole_number(row.get("image_id")))
+            named = _text(row, NAMES) or categories.get(whole_number(row.get("category_id")))
+            yield Detection(number, row, file_name, named)
+
+
+def _names(content: Any, key: str, name: str) -> dict[int | None, str]:
+    """Names by id in one of the other lists of a file of boxes."""
+    entries = content.get(key) if isinstance(content, dict) else None
+    return {
+        number: entry[name]
+        for entry in (entries if isinstance(entries, list) else [])
+        if isinstance(entry, dict) and isinstance(entry.get(name), str)
+        if (number := whole_number(entry.get("id"))) is not None
+    }
+
+
+def _text(row: dict[str, Any], keys: tuple[str, ...]) -> str | None:
+    """The first of the keys that holds text."""
+    texts = (row[key] for key in keys if isinstance(row.get(key), str) and row[key].strip())
+    return next(texts, None)
+
+
+def _read_scores(found: list[Detection], report: Report) -> Callable[[Detection], float]:
+    """How scores are read: from 0 to 1, as text too, or all of them per cent.
+
+    Without any in the whole file they are 1.
+
+    Raises:
+      BadItem: most of them, but not all, are above 1.
+    """
+    given = [detection.row.get("score") for detection in found]
+    if all(value is None for value in given):
+        text = "no box has a score: each is taken as 1, so average precision cannot rank them"
+        report(Problem("no_scores", text, note=True))
+        return lambda detection: 1.0
+    numbers = [number for value in given if (number := plain_number(value)) is not None]
+    large = sum(number > 1 + ROUNDING for number in numbers)
+    percent = large > 0 and large == len(numbers) and max(numbers) <= 100
+    if percent:
+        text = f"all scores are above 1, up to {max(numbers):g}: read as per cent"
+        report(Problem("score_percent", text, note=True))
+    elif large > len(numbers) / 2:
+        raise BadItem(
+            "bad_score",
+            f"scores go from {min(numbers):g} to {max(numbers):g}; expected 0 to 1 (or all of them"
+            " per cent, above 1)",
+        )
+    if any(isinstance(value, str) for value in given):
+        report(Problem("score_text", "scores written as text are read as numbers", note=True))
+    return lambda detection: _score(detection, 100 if percent else 1)
+
+
+def _score(detection: Detection, whole: int) -> float:
+    value = detection.row.get("score")
+    number = plain_number(value)
+    if number is None or not 0 <= number <= whole * (1 + ROUNDING):
+        raise BadItem("bad_score", f"score is {shown(value)}; expected 0 to {whole}")
+    return min(number / whole, 1.0)
+
+
+def _note_masks(found: list[Detection], report: Report) -> None:
+    """Says how many masks are not looked at."""
+    count = sum(bool(detection.row.get("segmentation")) for detection in found)
+    if count:
+        text = (
+            f"{count:,} of {counted(len(found), 'box', 'boxes')} come with a segmentation, which is"
+            " dropped: the box is what is labelled"
+        )
+        report(Problem("mask_dropped", text, note=True))
