@@ -109,6 +109,7 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
         boxes=data.boxes if role == "label" else None,
         box_form=data.box_form,
         crowds=data.crowds,
+        exif=data.exif,
     )
     if report:
         for note in annotations.notes:

@@ -92,8 +92,9 @@ def image_record(image: dict[str, Any], images: ImageFolder | None) -> ImageReco
         raise BadItem("no_file_name", f"file_name is {shown(image.get('file_name'))}")
     for name in names:
         check_file_name(name)
-    path = images.find(names) if images else None
-    return ImageRecord(image["id"], names[0], width, height, path)
+    if images is None:
+        return ImageRecord(image["id"], names[0], width, height, None)
+    return ImageRecord(image["id"], names[0], width, height, images.find(names), images.exif)
 
 
 def number_annotations(annotations: list[Any]) -> None:

@@ -11,13 +11,15 @@ class ImageFolder:
 
     Attributes:
       path: the folder.
+      exif: the annotated frame of its turned photographs, as `ImageRecord.exif`.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike, exif: str = "auto") -> None:
         """Raises UserError where there is no such folder."""
         if not os.path.isdir(path):
             raise UserError(f"{os.fspath(path)}: there is no such folder of images")
         self.path = pathlib.Path(path)
+        self.exif = exif
 
     def find(self, names: list[str]) -> pathlib.Path:
         """The first of the names that exists in the folder, with or without its own folders.
@@ -32,10 +34,10 @@ class ImageFolder:
         return self.path / names[0]
 
 
-def image_folder(images: str | os.PathLike | None) -> ImageFolder | None:
+def image_folder(images: str | os.PathLike | None, exif: str = "auto") -> ImageFolder | None:
     """The image folder of a path; None where none is given.
 
     Raises:
       UserError: it is not a folder.
     """
-    return ImageFolder(images) if images is not None and os.fspath(images) else None
+    return ImageFolder(images, exif) if images is not None and os.fspath(images) else None

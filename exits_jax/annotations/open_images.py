@@ -96,7 +96,7 @@ def _image_entry(
     file_name = f"{name}.jpg"
     try:
         check_file_name(file_name)
-        width, height = size_on_disk(images.find([file_name]))
+        width, height = size_on_disk(images.find([file_name]), images.exif)
     except BadItem as bad:
         report(Problem(bad.code, bad.text, image_id=image_id))
         return None

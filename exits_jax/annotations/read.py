@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from exits_jax.annotations import coco, lvis, open_images, voc
 from exits_jax.annotations.box_forms import FORMS
 from exits_jax.annotations.fields import is_marked
+from exits_jax.annotations.frames import EXIF
+from exits_jax.annotations.image_files import ambiguous_frames
 from exits_jax.annotations.image_folder import ImageFolder, image_folder
 from exits_jax.annotations.instances import PointRule, read_instances
 from exits_jax.annotations.plain import plain_document, without_nan
@@ -42,6 +44,7 @@ def read_annotations(
     boxes: str | os.PathLike | None = None,
     box_form: str = "auto",
     crowds: str = "pass",
+    exif: str = "auto",
 ) -> Annotations:
     """Reads an annotation file.
 
@@ -61,12 +64,15 @@ def read_annotations(
       box_form: how `bbox` is written, a key of `box_forms.FORMS`; "auto" is [x, y, width, height],
         and refuses a file whose boxes as a whole say otherwise.
       crowds: "pass" hands annotations with iscrowd 1 on, "label" reads them as objects.
+      exif: the frame of photographs with an EXIF orientation that was annotated: "displayed",
+        "stored" (the pixels as they are in the file), or "auto": the one that has the stated size,
+        displayed where both have.
 
     Raises:
       UserError: the file, or with on_error="stop" an item in it, cannot be used; one line that
         names the file, the annotation, what was found and what was expected.
     """
-    _check_options(kind, points, on_error, click_noise, box_form, crowds)
+    _check_options(kind, points, on_error, click_noise, box_form, crowds, exif)
     file = pathlib.Path(file)
     problems: list[Problem] = []
     notes = Notes()
@@ -75,7 +81,7 @@ def read_annotations(
         (notes.add if problem.note else problems.append)(problem)
 
     try:
-        folder = image_folder(images)
+        folder = image_folder(images, exif)
         document = read_document(file, folder, kind, report)
         if boxes:
             document = _with_boxes(document, pathlib.Path(boxes), report)
@@ -94,6 +100,8 @@ def read_annotations(
         raise UserError(_stopped(file, total, problems))
     if not instances:
         raise UserError(_nothing_left(file, total, problems))
+    if unclear := ambiguous_frames({x.image.id: x.image for x in instances}.values()):
+        notes.add(unclear)
     return Annotations(file, *opened, instances, problems, notes.said())
 
 
@@ -241,7 +249,13 @@ def _read_bytes(file: pathlib.Path, limit: int = -1) -> bytes:
 
 
 def _check_options(
-    kind: str, points: str, on_error: str, click_noise: float, box_form: str, crowds: str
+    kind: str,
+    points: str,
+    on_error: str,
+    click_noise: float,
+    box_form: str,
+    crowds: str,
+    exif: str,
 ) -> None:
     for name, value, allowed in (
         ("kind", kind, KINDS),
@@ -249,6 +263,7 @@ def _check_options(
         ("on_error", on_error, ("stop", "skip")),
         ("box_form", box_form, ("auto", *FORMS)),
         ("crowds", crowds, CROWDS),
+        ("exif", exif, EXIF),
     ):
         if value not in allowed:
             raise UserError(f"{name} is {value!r}; expected one of {', '.join(allowed)}")

@@ -106,7 +106,7 @@ def _image_entry(
     if width <= 0 or height <= 0:
         if images is None:
             raise BadItem("bad_size", "no <size>; give the image folder to take it from there")
-        width, height = size_on_disk(images.find([name]))
+        width, height = size_on_disk(images.find([name]), images.exif)
     return {"file_name": name, "width": width, "height": height}
 
 
