@@ -17,7 +17,12 @@ from exits_jax.data.images import load_image
 from exits_jax.errors import UserError
 
 RED = (220, 30, 40)
-KINDS = {"PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}, "JPEG": {"quality": 95, "subsampling": 0}}
+KINDS = {
+    "PNG": {},
+    "TIFF": {},
+    "WEBP": {"lossless": True},
+    "JPEG": {"quality": 95, "subsampling": 0},
+}
 
 
 def write_turned(path: pathlib.Path, size: tuple[int, int], orientation: int, kind="PNG"):

@@ -184,12 +184,13 @@ def test_the_check_notes_once_that_images_use_part_of_their_range(tmp_path):
 
 def test_the_check_notes_images_that_are_nearly_black(tmp_path):
     black = [Image.fromarray(RAMP // 16), Image.fromarray(COLOUR // 16), Image.new("1", (12, 8))]
-    found = looked_at(tmp_path, [encode(image) for image in (*black, Image.fromarray(COLOUR))])
+    inked = Image.fromarray(np.dstack([COLOUR // 16, RAMP]))  # dark only on black paper
+    found = looked_at(tmp_path, map(encode, (*black, inked, Image.fromarray(COLOUR))))
     assert found.problems == []
     (note,) = found.notes
     assert note.code == "dark_image"
     assert "brightest value is 11 of 255" in note.text
-    assert note.text.endswith("1 more")
+    assert note.text.endswith("2 more")
 
 
 @pytest.mark.parametrize("full", [1.0, 255.0, 4095.0, 65535.0, 3e6])

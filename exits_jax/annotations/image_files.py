@@ -148,12 +148,13 @@ def _range_note(image: Image.Image, values: Values | None) -> BadItem | None:
         if full in FULL_VALUES[:-1] and (full > 255 or values.dtype.kind != "f"):
             bits = int(full).bit_length()
             return BadItem(
-                "part_of_range", f"its values need {bits} bits of 16: {full:.0f} is white"
+                "part_of_range", f"its values need {bits} bits of 16: {full:,.0f} is white"
             )
         return None
-    bands = image.convert("RGB").getextrema() if image.mode == "P" else image.getextrema()
-    brightest = max(high for _, high in (bands if isinstance(bands[0], tuple) else (bands,)))
-    if brightest < NEARLY_BLACK and image.mode != "1":
+    if image.has_transparency_data:
+        return None  # drawn on white
+    brightest = max(high for _, high in image.convert("RGB").getextrema())
+    if brightest < NEARLY_BLACK:
         return BadItem("dark_image", f"nearly black: its brightest value is {brightest} of 255")
     return None
 
