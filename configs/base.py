@@ -53,6 +53,9 @@ def _data() -> ml_collections.ConfigDict:
     data.box_form = "auto"
     # Annotations with iscrowd 1: "pass" hands them on unlabelled, "label" takes each for an object.
     data.crowds = "pass"
+    # What was annotated of a photograph with an EXIF orientation: the image as "displayed", the
+    # pixels as "stored", or "auto": what has the stated size, displayed where both have it [?].
+    data.exif = "auto"
     # Standard deviation of noise added to every point, pixels: for studies of careless clicks.
     data.click_noise = 0.0
     # Where examples are read from: "files" (annotations + images) or "tfds" (`--mode=prepare`).

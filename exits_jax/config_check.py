@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from exits_jax import from_config
 from exits_jax.annotations.box_forms import FORMS
 from exits_jax.annotations.detection_images import IMAGES_BY
+from exits_jax.annotations.frames import EXIF
 from exits_jax.annotations.read import CROWDS
 from exits_jax.errors import UserError
 from exits_jax.labelling.formats import FORMATS
@@ -37,6 +38,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.box_form": one_of("auto", *FORMS),
     "data.boxes_by": one_of(*IMAGES_BY),
     "data.crowds": one_of(*CROWDS),
+    "data.exif": one_of(*EXIF),
     "data.source": one_of("files", "tfds"),
     "data.on_error": one_of("stop", "skip"),
     "data.workers": at_least(0),

@@ -110,6 +110,7 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
         boxes_by=data.boxes_by,
         box_form=data.box_form,
         crowds=data.crowds,
+        exif=data.exif,
     )
     if report:
         for note in annotations.notes:

@@ -193,6 +193,8 @@ def test_the_size_of_a_turned_photograph_is_that_after_turning(tmp_path):
     content["images"][0]["file_name"] = "a.jpg"
     assert codes(save(tmp_path, content), images) == []
     content["images"][0].update(width=HEIGHT, height=WIDTH)
+    assert codes(save(tmp_path, content), images) == []  # annotated on the pixels as stored
+    content["images"][0].update(width=WIDTH, height=HEIGHT + 1)
     assert "image_size" in codes(save(tmp_path, content), images)
 
 

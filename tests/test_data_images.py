@@ -1,12 +1,21 @@
 """Decoding: every mode a photograph may come in, and what people are told about broken files."""
 
 import io
+import pathlib
+import struct
+import subprocess
+import sys
+import zlib
 
 import numpy as np
 import pytest
+import skimage.data
+import tifffile
+from annotations_samples import save
 from PIL import Image
 
 from exits_jax.annotations import ImageRecord
+from exits_jax.annotations.check import inspect_file
 from exits_jax.data import images
 from exits_jax.errors import UserError
 
@@ -57,7 +66,134 @@ def test_sixteen_bit_is_scaled_not_clipped(kind):
     np.testing.assert_array_equal(found, grey(RAMP))
 
 
-@pytest.mark.parametrize("full", [1.0, 255.0, 65535.0, 3e6])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM", "JPEG2000"])
+def test_grey_values_of_fewer_bits_than_their_file(kind, bits):
+    full = 2**bits - 1
+    wide = np.rint(RAMP / 190 * full).astype(np.uint16)  # the ramp ends at 190
+    found = images.decode_image(encode(Image.fromarray(wide), kind))
+    assert np.abs(found - grey(RAMP / 190 * 255).astype(int)).max() <= 1
+    darker = images.decode_image(encode(Image.fromarray(wide // 2 + full // 3), kind))
+    assert darker.max() == round(int((wide // 2 + full // 3).max()) / full * 255)  # not stretched
+
+
+@pytest.mark.parametrize("dtype", [">u2", "<u2", "<i2", "<i4", "<f4"])
+def test_twelve_bits_in_any_kind_of_tiff(dtype):
+    grey_photo = skimage.data.camera()
+    wide = (grey_photo.astype(int) * 16 + 15).astype(dtype)
+    file = io.BytesIO()
+    tifffile.imwrite(file, wide, byteorder=dtype[0])
+    found = images.decode_image(file.getvalue())
+    assert np.abs(found - grey(grey_photo).astype(int)).max() <= 1
+
+
+def png16(values):
+    """A PNG of 16-bit colour, which Pillow does not write."""
+
+    def chunk(kind, content):
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+    height, width, bands = values.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[bands], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def tiff16(values, **options):
+    file = io.BytesIO()
+    tifffile.imwrite(file, values, photometric="rgb", **options)
+    return file.getvalue()
+
+
+COLOUR_FILES = {
+    "png": png16,
+    "little": tiff16,
+    "big": lambda values: tiff16(values, byteorder=">"),
+    "packed": lambda values: tiff16(values, compression="zlib"),
+    "tiles": lambda values: tiff16(values, tile=(64, 64)),
+}
+
+
+@pytest.mark.parametrize("kind", COLOUR_FILES)
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_sixteen_bit_colour_keeps_its_low_bytes(kind, bits):
+    photo = skimage.data.astronaut()[100:200, 150:300]
+    wide = np.rint(photo / 255 * (2**bits - 1)).astype(np.uint16)
+    found = images.decode_image(COLOUR_FILES[kind](wide))
+    assert photo.max() == 255
+    assert np.abs(found - photo.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("encoded", [png16, lambda v: tiff16(v, extrasamples=["unassalpha"])])
+def test_sixteen_bit_alpha_has_a_range_of_its_own(encoded):
+    wide = np.dstack([COLOUR.astype(np.uint16) * 16, np.full(RAMP.shape, 65535, np.uint16)])
+    wide[0, 0] = 0  # transparent
+    wide[-1, -1, :3] = 4095
+    found = images.decode_image(encoded(wide))
+    expected = np.rint(wide[..., :3] / 4095 * 255)
+    expected[0, 0] = images.BACKGROUND_RGB
+    assert np.abs(found - expected).max() <= 1
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_wide_colours_in_separate_planes_are_refused_not_misread(compression):
+    planes = np.moveaxis(COLOUR, -1, 0).astype(np.uint16) * 16
+    content = tiff16(planes, planarconfig="separate", compression=compression)
+    with pytest.raises(UserError, match="8 bits in separate planes; save it interleaved"):
+        images.decode_image(content, name="a.tif")
+
+
+@pytest.mark.parametrize("values", [RAMP.astype(np.uint16) * 16, COLOUR.astype(np.uint16) * 16])
+def test_a_turned_photograph_of_twelve_bits(values):
+    options = {"photometric": "rgb"} if values.ndim == 3 else {}
+    file = io.BytesIO()
+    tifffile.imwrite(file, values, extratags=[(274, "H", 1, 6, True)], **options)
+    expected = np.rint((COLOUR if values.ndim == 3 else grey(RAMP)) * (16 / 4095 * 255))
+    stored = images.decode_image(file.getvalue(), exif=False)
+    np.testing.assert_array_equal(stored, expected)
+    np.testing.assert_array_equal(images.decode_image(file.getvalue()), np.rot90(expected, -1))
+
+
+def looked_at(folder, content):
+    """What the check says of the images of these contents, all of the ramp's size."""
+    rows = []
+    for number, image in enumerate(content):
+        (folder / f"{number}.img").write_bytes(image)
+        size = {"width": RAMP.shape[1], "height": RAMP.shape[0]}
+        rows.append({"id": number, "file_name": f"{number}.img", **size})
+    box = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 1, 9, 6]}
+    categories = [{"id": 1, "name": "thing"}]
+    document = {"images": rows, "annotations": [box], "categories": categories}
+    return inspect_file(save(folder, document), folder)
+
+
+def test_the_check_notes_once_that_images_use_part_of_their_range(tmp_path):
+    twelve = encode(Image.fromarray(RAMP.astype(np.uint16) * 16), "TIFF")
+    sixteen = encode(Image.fromarray(RAMP.astype(np.uint16) * 257), "TIFF")
+    colour = png16(COLOUR.astype(np.uint16) * 4)
+    found = looked_at(tmp_path, [sixteen, twelve, colour, twelve])
+    assert found.problems == []
+    (note,) = found.notes
+    assert note.code == "part_of_range"
+    assert "1.img" in note.text
+    assert "12 bits" in note.text
+    assert note.text.endswith("2 more")
+
+
+def test_the_check_notes_images_that_are_nearly_black(tmp_path):
+    black = [Image.fromarray(RAMP // 16), Image.fromarray(COLOUR // 16), Image.new("1", (12, 8))]
+    inked = Image.fromarray(np.dstack([COLOUR // 16, RAMP]))  # dark only on black paper
+    found = looked_at(tmp_path, map(encode, (*black, inked, Image.fromarray(COLOUR))))
+    assert found.problems == []
+    (note,) = found.notes
+    assert note.code == "dark_image"
+    assert "brightest value is 11 of 255" in note.text
+    assert note.text.endswith("2 more")
+
+
+@pytest.mark.parametrize("full", [1.0, 255.0, 4095.0, 65535.0, 3e6])
 def test_float_tiff_is_scaled_by_its_range(full):
     values = (RAMP / RAMP.max() * full).astype(np.float32)
     values[0, :2] = np.nan, -7.0
@@ -175,5 +311,26 @@ def test_decompression_bomb_limit_is_kept(tmp_path, monkeypatch):
     path = tmp_path / "big.png"
     Image.fromarray(COLOUR).save(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # 96 pixels: over twice the limit
-    with pytest.raises(UserError, match=r"big\.png: larger than 40 pixels"):
+    with pytest.raises(UserError, match=r"big\.png: larger than 80 pixels"):
         images.decode_image(path)
+
+
+LARGE = """
+import sys
+from PIL import Image
+from exits_jax.annotations.check import check_file
+from exits_jax.data.images import decode_image
+Image.MAX_IMAGE_PIXELS = 60  # Pillow warns of 96 pixels, and would refuse 121
+assert decode_image(sys.argv[1]).shape == (8, 12, 3)
+assert check_file(sys.argv[2], sys.argv[3]) == []
+"""
+
+
+@pytest.mark.parametrize("flags", [(), ("-W", "error")])
+def test_pillow_says_nothing_of_images_between_its_limits(tmp_path, flags):
+    looked_at(tmp_path, [encode(Image.fromarray(COLOUR))])
+    paths = tmp_path / "0.img", tmp_path / "annotations.json", tmp_path
+    command = [sys.executable, *flags, "-c", LARGE, *map(str, paths)]
+    root = pathlib.Path(__file__).parent.parent
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")

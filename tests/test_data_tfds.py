@@ -15,6 +15,7 @@ from exits_jax.annotations import Annotations, ImageRecord, Problem
 from exits_jax.data import tfds_builder
 from exits_jax.data.labelling import label_batches
 from exits_jax.data.pipeline import Augment, train_batches
+from exits_jax.data.prepared_index import image_record, make_index
 from exits_jax.data.source import file_source
 from exits_jax.errors import UserError
 
@@ -54,6 +55,16 @@ def same_batches(left, right):
         assert a.keys() == b.keys()
         for key in a:
             np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+
+
+def test_the_frame_of_an_image_is_kept(tmp_path):
+    annotations = make_annotations(tmp_path / "images")
+    first = dataclasses.replace(annotations.images[7], exif="stored")
+    annotations.images[7] = first
+    index = make_index(annotations, file_source(annotations.instances), b"")
+    rows = json.loads(json.dumps(index))["images"]
+    found = {record.id: record.exif for record in (image_record(row, None) for row in rows)}
+    assert found == {key: "stored" if key == 7 else "auto" for key in annotations.images}
 
 
 def test_annotations_come_out_as_they_went_in(prepared):

@@ -143,6 +143,7 @@ def test_a_failed_first_attempt_does_not_bind_the_workdir(data, tmp_path, capsys
         ("train.log_every=0", "1 or more"),
         ("warmup.batch_size=0", "1 or more"),
         ("label.formats=('bmp',)", "polygons, png, yolo"),
+        ("data.exif='turned'", "auto or displayed or stored"),
         ("label.source='oracle'", "generator or propagation"),
         ("generator.prior=1.0", "log_ratio"),
         ("crop.size=60", "patches of 16"),

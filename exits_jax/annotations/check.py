@@ -8,7 +8,7 @@ from typing import Any
 
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.findings import annotation_findings
-from exits_jax.annotations.image_files import check_decodes, size_on_disk
+from exits_jax.annotations.image_files import decoded_problems
 from exits_jax.annotations.image_folder import image_folder
 from exits_jax.annotations.instances import PointRule, annotation_problem, read_instances
 from exits_jax.annotations.read import Opened, open_document, read_document
@@ -122,23 +122,18 @@ def _judge(opened: Opened, problems: list[Problem], report: Report) -> None:
                 if (annotation["id"], bad.code) not in known:
                     problems.append(annotation_problem(bad, annotation, records))
     _in_file_order(problems, document["annotations"])
-    problems.extend(image_problems(records))
+    for problem in image_problems(records):
+        report(problem)
 
 
 def image_problems(records: dict[int, ImageRecord]) -> Iterator[Problem]:
-    """Image files that are missing, do not decode or have another size than stated."""
+    """Image files that are missing, do not decode, have another size or an unclear frame."""
     for record in records.values():
         if record.path is None:
             continue
         try:
-            size = size_on_disk(record.path)
-            check_decodes(record.path)
-            if size != (record.width, record.height):
-                raise BadItem(
-                    "image_size",
-                    f"{record.path} is {size[0]} x {size[1]} pixels (EXIF orientation applied);"
-                    f" the annotation file says {record.width} x {record.height}",
-                )
+            for problem in decoded_problems(record):
+                yield dataclasses.replace(problem, image_id=record.id)
         except BadItem as bad:
             yield Problem(bad.code, bad.text, image_id=record.id)
 

@@ -1,26 +1,41 @@
 """Image files: what an annotation file says of them, where they are, what is on the disk."""
 
+import contextlib
 import os
 import pathlib
 import unicodedata
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from jaxtyping import Num
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
+from exits_jax.annotations.frames import (
+    Size,
+    Sizes,
+    ambiguity,
+    check_frame,
+    frame_sizes,
+    is_ambiguous,
+    orientation_of,
+)
 from exits_jax.annotations.numbers import shown, whole_number
-from exits_jax.annotations.records import BadItem
+from exits_jax.annotations.pixel_values import FULL_VALUES, Values, full_value, load
+from exits_jax.annotations.records import BadItem, ImageRecord, Problem
 from exits_jax.errors import one_line
 
 MAX_SIDE = 65_535  # the largest a JPEG can say
 MAX_PIXELS = 178_956_970  # where Pillow refuses an image as a decompression bomb
-ORIENTATION_TAG = 0x0112
-QUARTER_TURNS = (5, 6, 7, 8)
+LOOKED_AT = 1_000  # images whose headers are read before labelling
+NEARLY_BLACK = 16  # of 255: an image without a brighter value is worth a word
 MAX_NAME_BYTES = 1024  # what every system takes as a path
+
+# What Pillow's decoders remark on goes to standard error with a line of Pillow's own source. Images
+# between its two limits work here, and what does not decode is an error. Said once for all threads:
+# `catch_warnings` around each image would not be safe among several.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def stated_size(image: dict[str, Any]) -> tuple[int, int]:
@@ -54,27 +69,90 @@ def check_file_name(name: str) -> None:
         raise BadItem("unsafe_file_name", f"file_name {shown(name)} is no file name")
 
 
-def size_on_disk(path: pathlib.Path) -> tuple[int, int]:
-    """Width and height of an image file from its header, with the EXIF orientation applied.
+def size_on_disk(path: pathlib.Path, exif: str = "auto") -> Size:
+    """Width and height of an image file from its header.
+
+    Args:
+      path: the file.
+      exif: "stored" gives the size of the pixels as stored, else the EXIF orientation is applied.
+
+    Raises:
+      UserError: it is missing or no image.
+    """
+    sizes, _ = frames_on_disk(path)
+    return sizes["stored" if exif == "stored" else "displayed"]
+
+
+def frames_on_disk(path: pathlib.Path) -> tuple[Sizes, int]:
+    """The sizes of an image file in both its frames, and its EXIF orientation, from the header.
 
     Raises:
       UserError: it is missing or no image.
     """
     with _opened(path) as image:
-        width, height = image.size
-        turned = image.getexif().get(ORIENTATION_TAG) in QUARTER_TURNS
-    return (height, width) if turned else (width, height)
+        orientation = orientation_of(image)
+        return frame_sizes(image, orientation), orientation
 
 
-def check_decodes(path: pathlib.Path) -> None:
-    """Decodes an image file to its last byte, a JPEG at an eighth of its size.
+def ambiguous_frames(records: Iterable[ImageRecord]) -> Problem | None:
+    """A note on photographs whose size does not tell their frame, in up to `LOOKED_AT` headers.
+
+    A data set has more images than are opened for this before the work begins: those looked at are
+    spread over it. What cannot be opened is passed over here.
+    """
+    known = [record for record in records if record.path is not None and record.exif == "auto"]
+    looked_at = known[:: -(-len(known) // LOOKED_AT) or 1]
+    found = []
+    for record in looked_at:
+        with contextlib.suppress(BadItem):
+            sizes, orientation = frames_on_disk(record.path)
+            if is_ambiguous(sizes, orientation, record):
+                found.append(ambiguity(record.path, orientation))
+    if not found:
+        return None
+    count = f"{len(found):,} of {len(looked_at):,} images looked at like this"
+    text = f"{found[0]}; {count}"
+    return Problem("ambiguous_orientation", text, note=True)
+
+
+def decoded_problems(record: ImageRecord) -> Iterator[Problem]:
+    """What is wrong with an image file, decoded to its last byte; a JPEG at an eighth of its size.
+
+    Args:
+      record: of an image whose path is known.
 
     Raises:
-      UserError: it is missing, no image or cut short.
+      UserError: it is missing, no image, cut short or of another size than stated.
     """
-    with _opened(path) as image:
+    with _opened(record.path) as image:
+        size = image.size
         image.draft("L", (1, 1))
-        image.load()
+        orientation, values = load(image, record.path)
+        sizes = frame_sizes(image, orientation, size)
+        dark = _range_note(image, values)
+    check_frame(sizes, record)
+    if is_ambiguous(sizes, orientation, record):
+        yield Problem("ambiguous_orientation", ambiguity(record.path, orientation))
+    if dark:
+        yield Problem(dark.code, f"{record.path}: {dark.text}", note=True)
+
+
+def _range_note(image: Image.Image, values: Values | None) -> BadItem | None:
+    """What to say of an image that uses only part of the range of its values."""
+    if values is not None:
+        full = full_value(values)
+        if full in FULL_VALUES[:-1] and (full > 255 or values.dtype.kind != "f"):
+            bits = int(full).bit_length()
+            return BadItem(
+                "part_of_range", f"its values need {bits} bits of 16: {full:,.0f} is white"
+            )
+        return None
+    if image.has_transparency_data:
+        return None  # drawn on white
+    brightest = max(high for _, high in image.convert("RGB").getextrema())
+    if brightest < NEARLY_BLACK:
+        return BadItem("dark_image", f"nearly black: its brightest value is {brightest} of 255")
+    return None
 
 
 def index_image(path: pathlib.Path) -> Num[np.ndarray, "h w"]:
@@ -90,26 +168,31 @@ def index_image(path: pathlib.Path) -> Num[np.ndarray, "h w"]:
     return numbers
 
 
-def refuse_program(image: Image.Image) -> None:
-    """EPS is a program, whatever its file is called: Pillow would hand it to Ghostscript to run.
+def refuse_misread(image: Image.Image) -> None:
+    """Refuses what Pillow would run or misread, whatever the file is called.
+
+    EPS is a program, which Pillow would hand to Ghostscript to run. Of a 16-bit TIFF whose colours
+    lie in separate planes it takes each half of a value for a pixel.
 
     Raises:
-      ValueError: it is one.
+      ValueError: it is one of these.
     """
     if image.format == "EPS":
         raise ValueError("EPS is not opened; convert it to PNG")
+    tags = getattr(image, "tag_v2", {})
+    planes = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2
+    if planes and max(tags.get(TiffImagePlugin.BITSPERSAMPLE, (8,))) > 8:
+        raise ValueError("a TIFF with more than 8 bits in separate planes; save it interleaved")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _opened(path: pathlib.Path) -> Iterator[Image.Image]:
     """An image file opened by Pillow, whose many kinds of failure become one."""
     if not os.path.isfile(path):  # pathlib's is_file raises for a name that is too long
         raise BadItem("missing_image", f"image file {path} does not exist")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                refuse_program(image)
-                yield image
+        with Image.open(path) as image:
+            refuse_misread(image)
+            yield image
     except Exception as error:  # decoders raise whatever a broken file makes them stumble over
         raise BadItem("unreadable_image", f"image file {path}: {one_line(error)}") from error

@@ -55,9 +55,10 @@ class ImageFolder:
 
     Attributes:
       path: the folder.
+      exif: the annotated frame of its turned photographs, as `ImageRecord.exif`.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike, exif: str = "auto") -> None:
         """Raises UserError where there is no such folder."""
         if not os.path.isdir(path):
             raise UserError(f"{os.fspath(path)}: there is no such folder of images")
@@ -67,6 +68,7 @@ class ImageFolder:
         self._by_name: dict[str, list[_File]] = {}
         self._by_tail: dict[tuple[str, str], list[_File]] = {}  # folder and name
         self._by_stem: dict[str, list[_File]] = {}
+        self.exif = exif
 
     def find(self, names: list[str]) -> pathlib.Path:
         """The file that one of the names means.
@@ -210,13 +212,13 @@ class ImageFolder:
         return self._files
 
 
-def image_folder(images: str | os.PathLike | None) -> ImageFolder | None:
+def image_folder(images: str | os.PathLike | None, exif: str = "auto") -> ImageFolder | None:
     """The image folder of a path; None where none is given.
 
     Raises:
       UserError: it is not a folder.
     """
-    return ImageFolder(images) if images is not None and os.fspath(images) else None
+    return ImageFolder(images, exif) if images is not None and os.fspath(images) else None
 
 
 def name_parts(name: str) -> tuple[str, ...]:

@@ -50,11 +50,12 @@ def image_records(
     entries = [*_entries(document, report)]
     if folder is not None:
         entries = _with_files(entries, folder, report)
+    exif = folder.exif if folder else "auto"
     records: dict[int, ImageRecord] = {}
     measured = 0
     for entry in entries:
         try:
-            width, height = _size(entry)
+            width, height = _size(entry, exif)
         except BadItem as bad:
             report(entry.problem(bad))
             continue
@@ -63,7 +64,8 @@ def image_records(
         path = entry.match.path if entry.match else None
         if path is None and folder is not None:
             path = folder.path.joinpath(*name_parts(entry.names[0]))
-        records[entry.image["id"]] = ImageRecord(entry.image["id"], entry.name, width, height, path)
+        number = entry.image["id"]
+        records[number] = ImageRecord(number, entry.name, width, height, path, exif)
     if measured:
         text = (
             f"the sizes of {counted(measured, 'image')} are read from the files or as the numbers"
@@ -181,7 +183,7 @@ def _tell(entries: list[_Entry], folder: ImageFolder, report: Report) -> None:
         )
 
 
-def _size(entry: _Entry) -> tuple[int, int]:
+def _size(entry: _Entry, exif: str) -> tuple[int, int]:
     """Width and height: stated, or of the file.
 
     Raises:
@@ -193,7 +195,7 @@ def _size(entry: _Entry) -> tuple[int, int]:
             raise BadItem(
                 "bad_size", "width and height are missing, and there is no image file to ask"
             )
-        return size_on_disk(entry.match.path)
+        return size_on_disk(entry.match.path, exif)
     return stated_size(image)
 
 

@@ -95,7 +95,7 @@ def _image_entry(
     """The `images` entry of an ImageID, its size read from the file; None if that fails."""
     file_name = name if stem(name) != name else f"{name}.jpg"
     try:
-        width, height = size_on_disk(images.find([file_name]))
+        width, height = size_on_disk(images.find([file_name]), images.exif)
     except BadItem as bad:
         report(Problem(bad.code, bad.text, image_id=image_id))
         return None

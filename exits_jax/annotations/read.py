@@ -13,6 +13,8 @@ from exits_jax.annotations.box_forms import FORMS
 from exits_jax.annotations.detection_images import IMAGES_BY
 from exits_jax.annotations.detections import boxes_document
 from exits_jax.annotations.fields import is_marked
+from exits_jax.annotations.frames import EXIF
+from exits_jax.annotations.image_files import ambiguous_frames
 from exits_jax.annotations.image_folder import ImageFolder, image_folder
 from exits_jax.annotations.images import image_records
 from exits_jax.annotations.instances import PointRule, read_instances
@@ -46,6 +48,7 @@ def read_annotations(
     boxes_by: str = "auto",
     box_form: str = "auto",
     crowds: str = "pass",
+    exif: str = "auto",
 ) -> Annotations:
     """Reads an annotation file.
 
@@ -67,13 +70,16 @@ def read_annotations(
       box_form: how `bbox` is written, a key of `box_forms.FORMS`; "auto" is [x, y, width, height],
         and refuses a file whose boxes as a whole say otherwise.
       crowds: "pass" hands annotations with iscrowd 1 on, "label" reads them as objects.
+      exif: the frame of photographs with an EXIF orientation that was annotated: "displayed",
+        "stored" (the pixels as they are in the file), or "auto": the one that has the stated size,
+        displayed where both have.
 
     Raises:
       NoAnnotations: the file has no annotations, and there are no `boxes`.
       UserError: the file, or with on_error="stop" an item in it, cannot be used; one line that
         names the file, the annotation, what was found and what was expected.
     """
-    _check_options(kind, points, on_error, click_noise, box_form, crowds, boxes_by)
+    _check_options(kind, points, on_error, click_noise, box_form, crowds, boxes_by, exif)
     file = pathlib.Path(file)
     problems: list[Problem] = []
     notes = Notes()
@@ -82,7 +88,7 @@ def read_annotations(
         (notes.add if problem.note else problems.append)(problem)
 
     try:
-        folder = image_folder(images)
+        folder = image_folder(images, exif)
         document = read_document(file, folder, kind, report)
         judge = report
         if boxes:
@@ -106,6 +112,8 @@ def read_annotations(
         raise UserError(_stopped(file, total, problems))
     if not instances:
         raise UserError(_nothing_left(file, total, problems))
+    if unclear := ambiguous_frames({x.image.id: x.image for x in instances}.values()):
+        notes.add(unclear)
     return Annotations(file, *opened, instances, problems, notes.said())
 
 
@@ -260,6 +268,7 @@ def _check_options(
     box_form: str,
     crowds: str,
     boxes_by: str,
+    exif: str,
 ) -> None:
     for name, value, allowed in (
         ("kind", kind, KINDS),
@@ -268,6 +277,7 @@ def _check_options(
         ("box_form", box_form, ("auto", *FORMS)),
         ("crowds", crowds, CROWDS),
         ("boxes_by", boxes_by, IMAGES_BY),
+        ("exif", exif, EXIF),
     ):
         if value not in allowed:
             raise UserError(f"{name} is {value!r}; expected one of {', '.join(allowed)}")

@@ -20,6 +20,8 @@ class ImageRecord:
       width: pixels, as the annotation file says.
       height: pixels, as the annotation file says.
       path: the file on disk, which may not exist; None where no image folder was given.
+      exif: the frame of a photograph with an EXIF orientation that was annotated: "displayed",
+        "stored", or "auto" where the size is to tell.
     """
 
     id: int
@@ -27,6 +29,7 @@ class ImageRecord:
     width: int
     height: int
     path: pathlib.Path | None
+    exif: str = "auto"
 
 
 @dataclass(frozen=True, eq=False, slots=True)

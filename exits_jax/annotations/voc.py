@@ -137,7 +137,7 @@ def _image_entry(
     if width <= 0 or height <= 0:
         if images is None:
             raise BadItem("bad_size", "no <size>; give the image folder to take it from there")
-        width, height = size_on_disk(images.find([name]))
+        width, height = size_on_disk(images.find([name]), images.exif)
     renamed = {} if name_parts(name) == named else {"renamed_from": "/".join(named)}
     return {"file_name": name, "width": width, "height": height, **renamed}
 

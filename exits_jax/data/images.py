@@ -3,13 +3,16 @@
 import io
 import os
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Num, UInt8
-from PIL import ExifTags, Image, ImageOps
+from jaxtyping import UInt8
+from PIL import Image
 
 from exits_jax.annotations import ImageRecord
-from exits_jax.annotations.image_files import refuse_program
+from exits_jax.annotations.frames import Sizes, check_frame, comes_turned, frame_sizes, in_frame
+from exits_jax.annotations.image_files import refuse_misread
+from exits_jax.annotations.pixel_values import Values, full_value, load
 from exits_jax.errors import UserError, one_line
 
 # What transparent pixels are shown on: the white page on which most tools display them.
@@ -24,9 +27,9 @@ def decode_image(
     """Decodes an image file (a path, or its bytes) to RGB through Pillow.
 
     The EXIF orientation is applied (unless `exif` is False). Grey, 1-bit and palette images become
-    RGB; CMYK by Pillow's plain conversion; transparency is composited on BACKGROUND_RGB. 16-bit
-    values are scaled by 255/65535 (see `_wide_to_bytes` for 32-bit and float images). Of several
-    frames or pages the first is read.
+    RGB; CMYK by Pillow's plain conversion; transparency is composited on BACKGROUND_RGB. Values
+    wider than 8 bits are scaled by what the fewest usual bits that hold them can say (see
+    `full_value`). Of several frames or pages the first is read.
 
     Args:
       source: path of the file, or the encoded bytes.
@@ -41,15 +44,24 @@ def decode_image(
         name = name or os.fspath(source)
         source = read_bytes(source)
     name = name or f"image of {len(source)} bytes"
-    if not source:
+    return _decode(source, name, lambda sizes: "displayed" if exif else "stored")
+
+
+def _decode(content: bytes, name: str, frame_of: Callable[[Sizes], str]) -> RGBImage:
+    """Decodes an image into the frame that `frame_of` chooses by the sizes of both."""
+    if not content:
         raise UserError(f"{name}: the file is empty, expected an image; copy it again")
     try:
-        with Image.open(io.BytesIO(source)) as image:
-            refuse_program(image)
-            image.load()
-            return _to_rgb(_turned(image) if exif else image)
+        with Image.open(io.BytesIO(content)) as image:
+            refuse_misread(image)
+            orientation, values = load(image, io.BytesIO(content))
+            frame = frame_of(frame_sizes(image, orientation))
+            pixels = image if values is None else _narrow(values)
+            return _to_rgb(in_frame(pixels, orientation, frame, comes_turned(image)))
+    except UserError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        limit = f"{Image.MAX_IMAGE_PIXELS or 0:,} pixels"
+        limit = f"{2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
         raise UserError(
             f"{name}: larger than {limit}, Pillow's limit; make the image smaller"
         ) from error
@@ -89,47 +101,16 @@ def load_image(record: ImageRecord) -> RGBImage:
 
 
 def decode_record(content: bytes, record: ImageRecord) -> RGBImage:
-    """Decodes `content` so that it has the size the annotation file states for it.
-
-    Points and boxes of a turned photograph may have been drawn on the image as displayed (EXIF
-    orientation applied) or on the pixels as stored. The stated size tells which; where both fit
-    (half turns, mirror images, square images) the displayed one is taken.
+    """Decodes `content` in the frame on which it was annotated (see `fitting_frame`).
 
     Raises:
-      UserError: not decodable, or neither orientation has the stated size.
+      UserError: not decodable, or that frame has another size than the annotation file states.
     """
     name = str(record.path or record.file_name)
-    image = decode_image(content, name=name)
-    if _has_size(image, record):
-        return image
-    stored = decode_image(content, name=name, exif=False)
-    if _has_size(stored, record):
-        return stored
-    height, width = image.shape[:2]
-    raise UserError(
-        f"{name}: the image is {width} x {height} pixels, image {record.id} of the annotation file "
-        f"says {record.width} x {record.height}; boxes and points would be misplaced: use the "
-        "images that were annotated"
-    )
-
-
-def _has_size(image: RGBImage, record: ImageRecord) -> bool:
-    return image.shape[:2] == (record.height, record.width)
-
-
-def _turned(image: Image.Image) -> Image.Image:
-    """The image as displayed. A damaged EXIF block is no reason to refuse the pixels."""
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:
-        return image
-    return ImageOps.exif_transpose(image) if orientation in range(2, 9) else image
+    return _decode(content, name, lambda sizes: check_frame(sizes, record))
 
 
 def _to_rgb(image: Image.Image) -> RGBImage:
-    if image.mode.startswith("I") or image.mode == "F":
-        grey = _wide_to_bytes(np.asarray(image))
-        return np.repeat(grey[..., None], 3, axis=-1)
     if image.has_transparency_data:
         front = image.convert("RGBA")
         back = Image.new("RGBA", front.size, (*BACKGROUND_RGB, 255))
@@ -137,14 +118,16 @@ def _to_rgb(image: Image.Image) -> RGBImage:
     return np.array(image.convert("RGB"))
 
 
-def _wide_to_bytes(values: Num[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
-    """Grey values wider than 8 bits -> 0..255, scaled by the range of their kind, not clipped.
+def _narrow(values: Values) -> Image.Image:
+    """Values wider than 8 bits as an image of 8; a fourth channel, alpha, by its own range."""
+    if values.ndim == 3 and values.shape[2] == 4:
+        alpha = _wide_to_bytes(values[..., 3:])
+        return Image.fromarray(np.dstack([_wide_to_bytes(values[..., :3]), alpha]))
+    return Image.fromarray(_wide_to_bytes(values))
 
-    Integers up to 65535 are 16-bit. Floats up to 1 are fractions, up to 255 bytes, up to 65535
-    16-bit. Anything larger is scaled by its own maximum. Negative values and NaN become 0.
-    """
-    kinds = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (65535.0,)
+
+def _wide_to_bytes(values: Values) -> UInt8[np.ndarray, "h w *c"]:
+    """Values -> 0..255, scaled by `full_value`. Negative values and NaN become 0."""
+    full = full_value(values) or 1.0
     values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    largest = float(values.max())
-    full = next((kind for kind in kinds if largest <= kind), largest)
     return np.rint(np.clip(values / full, 0.0, 1.0) * 255.0).astype(np.uint8)

@@ -25,7 +25,7 @@ def make_index(annotations: Annotations, source: Source, document: bytes) -> dic
     """The content of prepared.json; its digest tells whether a folder holds the same data set."""
     index = {
         "format": FORMAT,
-        "images": [[r.id, r.file_name, r.width, r.height] for r in annotations.images.values()],
+        "images": [_image_row(record) for record in annotations.images.values()],
         "categories": annotations.categories,
         "problems": [dataclasses.asdict(problem) for problem in annotations.problems],
     }
@@ -70,10 +70,16 @@ def instance_columns(instances: list[Instance], source: Source) -> bytes:
     return buffer.getvalue()
 
 
+def _image_row(record: ImageRecord) -> list[Any]:
+    """An image in prepared.json; `exif` only where it is set, as folders without it are valid."""
+    row = [record.id, record.file_name, record.width, record.height]
+    return row if record.exif == "auto" else [*row, record.exif]
+
+
 def image_record(row: list[Any], images: str | os.PathLike | None) -> ImageRecord:
     """An image of prepared.json; its path only where a folder of images is given."""
     path = None if images is None else pathlib.Path(images) / row[1]
-    return ImageRecord(int(row[0]), row[1], int(row[2]), int(row[3]), path)
+    return ImageRecord(int(row[0]), row[1], int(row[2]), int(row[3]), path, *row[4:])
 
 
 def instances_from(

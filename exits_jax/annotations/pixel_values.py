@@ -1,0 +1,74 @@
+"""Loading an image with all its bits: Pillow narrows some of them, and some values use few."""
+
+import io
+import pathlib
+from typing import Any
+
+import numpy as np
+from jaxtyping import Num
+from PIL import Image
+
+from exits_jax.annotations.frames import comes_turned, orientation_of
+
+# What 8, 10, 12, 14 and 16 bits hold: sensors deliver these, in files of 16 bits.
+FULL_VALUES = (255, 1_023, 4_095, 16_383, 65_535)
+# Raw modes of 16-bit colour, and those that read the same bytes in the other order. "N", the
+# machine's own order, is little-endian wherever JAX runs.
+OTHER_ORDER = {
+    f"{bands};16{order}": f"{bands};16{other}"
+    for bands in ("RGB", "RGBA", "RGBX")
+    for order, other in (("B", "L"), ("L", "B"), ("N", "B"))
+}
+
+Values = Num[np.ndarray, "h w *c"]
+
+
+def load(image: Image.Image, file: pathlib.Path | io.BytesIO) -> tuple[int, Values | None]:
+    """Loads an opened image.
+
+    Pillow keeps only the high byte of 16-bit colour, in which 12-bit values are all but black. Read
+    in the other byte order the same file gives the low bytes.
+
+    Args:
+      image: as `Image.open` returns it, not loaded.
+      file: what it was opened from.
+
+    Returns:
+      The EXIF orientation, and the values [h,w], [h,w,3] or [h,w,4] where they are wider than 8
+      bits; else None, and they are the image's own.
+    """
+    orientation = orientation_of(image) if comes_turned(image) else None
+    swapped = [_swapped(tile) for tile in image.tile]
+    image.load()
+    orientation = orientation or orientation_of(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        return orientation, np.asarray(image)
+    if not swapped or None in swapped:
+        return orientation, None
+    with Image.open(file) as again:
+        again.tile = swapped
+        return orientation, np.asarray(image).astype(np.uint16) << 8 | np.asarray(again)
+
+
+def full_value(values: Values) -> float:
+    """The value that stands for white: what the fewest bits that hold all values can say at most.
+
+    Of 8, 10, 12, 14 and 16 bits; a float image may have fractions up to 1, too. Larger values are
+    measured by the largest. A file of 16 bits does not say how many of them its camera filled, and
+    12-bit values scaled by 65535 are all but black. Too few bits are never taken, so nothing is
+    clipped; in a picture that is dark in truth the next image of a series may come out brighter by
+    a factor of 4, as with a camera's automatic exposure. The same holds down to 8 bits: values up
+    to 255 are a 256th of the range, and no longer a picture if they are not bytes.
+    """
+    kinds = (1.0, *FULL_VALUES) if values.dtype.kind == "f" else FULL_VALUES
+    largest = float(np.max(values, where=np.isfinite(values), initial=0))
+    return float(next((kind for kind in kinds if largest <= kind), largest))
+
+
+def _swapped(tile: Any) -> Any | None:
+    """A tile of 16-bit colour in the other byte order; None for every other tile."""
+    plain = isinstance(tile.args, str)
+    raw, *more = (tile.args,) if plain else tile.args or ("",)
+    if raw not in OTHER_ORDER:
+        return None
+    return tile._replace(args=OTHER_ORDER[raw] if plain else (OTHER_ORDER[raw], *more))

@@ -1,0 +1,187 @@
+"""Turned photographs: annotations lie on the frame that was annotated, or somebody is told."""
+
+import io
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from annotations_samples import save
+from PIL import Image
+
+from exits_jax.annotations import ImageRecord, read_annotations
+from exits_jax.annotations.check import inspect_file
+from exits_jax.annotations.frames import TURNS
+from exits_jax.annotations.image_files import LOOKED_AT, ambiguous_frames, size_on_disk
+from exits_jax.data.images import load_image
+from exits_jax.errors import UserError
+
+RED = (220, 30, 40)
+KINDS = {
+    "PNG": {},
+    "TIFF": {},
+    "WEBP": {"lossless": True},
+    "JPEG": {"quality": 95, "subsampling": 0},
+}
+
+
+def write_turned(path: pathlib.Path, size: tuple[int, int], orientation: int, kind="PNG"):
+    """A grey photograph with a red square; returns its box on the pixels as stored, xyxy."""
+    width, height = size
+    pixels = np.full((height, width, 3), 90, np.uint8)
+    pixels[8:16, 16:24] = RED
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(pixels)
+    if kind == "TIFF":  # Pillow writes the tag beside the pixels, which stay as they are
+        image.save(path, kind, tiffinfo={0x0112: orientation})
+    else:
+        image.save(path, kind, exif=exif, **KINDS[kind])
+    return [16, 8, 24, 16]
+
+
+def displayed_box(size, orientation):
+    """The red square's box in the displayed image, found by turning a mask of it."""
+    mask = np.zeros(size[::-1], np.uint8)
+    mask[8:16, 16:24] = 255
+    turned = np.asarray(Image.fromarray(mask).transpose(TURNS[orientation])) > 0
+    rows, columns = (np.flatnonzero(turned.any(axis)) for axis in (1, 0))
+    return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+
+
+def annotation_file(folder, name, size, box):
+    x0, y0, x1, y1 = map(int, box)
+    content = {
+        "images": [{"id": 1, "file_name": name, "width": size[0], "height": size[1]}],
+        "categories": [{"id": 1, "name": "square"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "bbox": [x0, y0, x1 - x0, y1 - y0]}
+        ],
+    }
+    return save(folder, content)
+
+
+def under_box(file, folder, **options):
+    """Mean colour of the pixels in the box of the only instance, as labelling loads them."""
+    (instance,) = read_annotations(file, folder, **options).instances
+    x0, y0, x1, y1 = instance.box_xyxy.astype(int)
+    return load_image(instance.image)[y0:y1, x0:x1].mean((0, 1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("size", "orientation"),
+    [((32, 32), k) for k in range(2, 9)] + [((48, 32), k) for k in (2, 3, 4)],
+)
+def test_the_object_lies_under_its_box_in_the_frame_that_was_set(tmp_path, kind, size, orientation):
+    name = f"a.{kind.lower()}"
+    stored = write_turned(tmp_path / name, size, orientation, kind)
+    displayed = displayed_box(size, orientation)
+    for box, frame, other in (
+        (stored, "stored", "displayed"),
+        (displayed, "displayed", "stored"),
+        (displayed, "auto", "stored"),
+    ):
+        file = annotation_file(tmp_path, name, size, box)
+        assert np.abs(under_box(file, tmp_path, exif=frame) - RED).max() < 12
+        if stored != displayed:  # orientation 5 leaves the diagonal where it is
+            assert np.abs(under_box(file, tmp_path, exif=other) - RED).max() > 60
+    assert "ambiguous_orientation" in {p.code for p in inspect_file(file, tmp_path).problems}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_where_the_size_tells_check_and_labelling_agree(tmp_path, kind, orientation):
+    size, name = (48, 32), f"a.{kind.lower()}"
+    stored = write_turned(tmp_path / name, size, orientation, kind)
+    for stated, box in ((size, stored), (size[::-1], displayed_box(size, orientation))):
+        file = annotation_file(tmp_path, name, stated, box)
+        assert np.abs(under_box(file, tmp_path) - RED).max() < 12
+        assert inspect_file(file, tmp_path).problems == []
+        assert read_annotations(file, tmp_path).notes == []
+    file = annotation_file(tmp_path, name, (48, 40), stored)
+    assert [p.code for p in inspect_file(file, tmp_path).problems] == ["image_size"]
+    with pytest.raises(UserError, match="says 48 x 40"):
+        under_box(file, tmp_path)
+    assert size_on_disk(tmp_path / name) == (32, 48)
+    assert size_on_disk(tmp_path / name, "stored") == (48, 32)
+
+
+def test_a_frame_that_is_set_must_have_the_stated_size(tmp_path):
+    write_turned(tmp_path / "a.png", (48, 32), 6)
+    file = annotation_file(tmp_path, "a.png", (48, 32), [1, 2, 30, 20])
+    with pytest.raises(UserError, match=r"32 x 48 pixels \(as displayed\).*or data\.exif=auto in"):
+        under_box(file, tmp_path, exif="displayed")
+    file = annotation_file(tmp_path, "a.png", (32, 48), [1, 2, 30, 20])
+    with pytest.raises(UserError, match=r"48 x 32 pixels \(as stored\).*or data\.exif=auto in"):
+        under_box(file, tmp_path, exif="stored")
+    with pytest.raises(UserError, match="exif is 'turned'; expected one of auto, displayed"):
+        read_annotations(file, tmp_path, exif="turned")
+
+
+def test_upright_photographs_are_nothing_to_speak_of(tmp_path):
+    for orientation in (1, 9):
+        box = write_turned(tmp_path / "a.png", (32, 32), orientation)
+        file = annotation_file(tmp_path, "a.png", (32, 32), box)
+        assert inspect_file(file, tmp_path).problems == []
+        for exif in ("auto", "displayed", "stored"):
+            assert np.abs(under_box(file, tmp_path, exif=exif) - RED).max() == 0
+
+
+def test_labelling_says_once_how_many_frames_are_unclear(tmp_path):
+    box = write_turned(tmp_path / "0.png", (32, 32), 6)
+    for k in (1, 2):
+        write_turned(tmp_path / f"{k}.png", (32, 32), 2 * k - 1)  # 1 is upright
+    content = json.loads(annotation_file(tmp_path, "0.png", (32, 32), box).read_text())
+    content["images"] = [
+        content["images"][0] | {"id": k, "file_name": f"{k}.png"} for k in range(3)
+    ]
+    first = content["annotations"][0]
+    content["annotations"] = [first | {"id": k + 1, "image_id": k} for k in range(3)]
+    file = save(tmp_path, content)
+    (note,) = read_annotations(file, tmp_path).notes
+    assert note.code == "ambiguous_orientation"
+    assert "0.png has EXIF orientation 6" in note.text
+    assert "data.exif=displayed or =stored" in note.text
+    assert "2 of 3 images looked at" in note.text
+    for exif in ("displayed", "stored"):
+        assert read_annotations(file, tmp_path, exif=exif).notes == []
+
+
+def test_of_many_images_a_share_is_looked_at(tmp_path):
+    write_turned(tmp_path / "a.png", (32, 32), 3)
+    turned = ImageRecord(1, "a.png", 32, 32, tmp_path / "a.png")
+    missing = ImageRecord(2, "b.png", 32, 32, tmp_path / "b.png")
+    note = ambiguous_frames([turned, missing, *[turned] * (2 * LOOKED_AT - 1)])
+    assert note.note
+    looked_at = int(note.text.split(" of ")[-1].split()[0].replace(",", ""))
+    assert LOOKED_AT / 2 < looked_at <= LOOKED_AT
+    assert ambiguous_frames([missing]) is None
+    assert ambiguous_frames([]) is None
+
+
+def test_exif_behind_the_pixels_of_a_png_counts_as_well(tmp_path):
+    box = write_turned(tmp_path / "a.png", (32, 32), 6)
+    content = (tmp_path / "a.png").read_bytes()
+    start = content.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4])
+    last = content.index(b"IEND") - 4
+    moved = content[:start] + content[end:last] + content[start:end] + content[last:]
+    (tmp_path / "a.png").write_bytes(moved)
+    Image.open(io.BytesIO(moved)).load()
+    file = annotation_file(tmp_path, "a.png", (32, 32), displayed_box((32, 32), 6))
+    assert np.abs(under_box(file, tmp_path) - RED).max() == 0
+    assert [p.code for p in inspect_file(file, tmp_path).problems] == ["ambiguous_orientation"]
+    file = annotation_file(tmp_path, "a.png", (32, 32), box)
+    assert np.abs(under_box(file, tmp_path, exif="stored") - RED).max() == 0
+
+
+def test_voc_without_a_size_takes_that_of_the_frame(tmp_path):
+    write_turned(tmp_path / "a.jpg", (48, 32), 6, "JPEG")
+    file = tmp_path / "a.xml"
+    file.write_text(
+        "<annotation><filename>a.jpg</filename><object><name>square</name><bndbox><xmin>17</xmin>"
+        "<ymin>9</ymin><xmax>24</xmax><ymax>16</ymax></bndbox></object></annotation>"
+    )
+    assert np.abs(under_box(file, tmp_path, exif="stored") - RED).max() < 12
+    assert read_annotations(file, tmp_path).images[1].width == 32
