@@ -19,8 +19,8 @@ from exits_jax.annotations.fields import (
 from exits_jax.annotations.geometry import Geometry
 from exits_jax.annotations.masks import decode_segmentation, run_lengths
 from exits_jax.annotations.numbers import finite_numbers, shown
-from exits_jax.annotations.outlines import is_rectangle, plain_outline, polygons_box
 from exits_jax.annotations.records import BadItem
+from exits_jax.annotations.segmentations import is_rectangle, plain_outline, polygons_box
 from exits_jax.annotations.summary import counted
 
 SOLID_PX = 4  # filled boxes narrower than that come about by chance
