@@ -84,10 +84,11 @@ def check(file: str, images: str | None) -> int:
     """Lints an annotation or label file; prints one line a finding; 1 if there is any."""
     problems = check_file(file, images)
     for problem in problems:
-        print(problem_line(file, problem))
-    if not problems:
+        print(f"{'note: ' if problem.note else ''}{problem_line(file, problem)}")
+    found = not all(problem.note for problem in problems)
+    if not found:
         print(f"{file}: no findings", file=sys.stderr)
-    return 1 if problems else 0
+    return 1 if found else 0
 
 
 def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, ConfigDict | None, list[str]]:

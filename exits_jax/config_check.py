@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from exits_jax import from_config
+from exits_jax.annotations.kinds import KINDS
 from exits_jax.errors import UserError
 from exits_jax.labelling.formats import FORMATS
 from exits_jax.models import SIZES
@@ -29,7 +30,7 @@ POSITIVE = (lambda value: value > 0), "more than 0"
 # key -> (whether a value is right, what is expected); what `RetrievalSettings` checks is not here
 CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": at_least(0),
-    "data.kind": one_of("auto", "coco", "lvis", "voc", "open_images"),
+    "data.kind": one_of(*KINDS),
     "data.points": one_of("exact", "extremenet"),
     "data.source": one_of("files", "tfds"),
     "data.on_error": one_of("stop", "skip"),

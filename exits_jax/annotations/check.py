@@ -15,7 +15,7 @@ from exits_jax.annotations.results import result_problems
 
 
 def check_file(file: str | os.PathLike, images: str | os.PathLike | None = None) -> list[Problem]:
-    """Everything wrong with an annotation file or label file; empty for a clean one.
+    """Everything wrong with an annotation file or label file; notes at most for a clean one.
 
     Beyond what `read_annotations` refuses it finds what would go wrong later: masks on every
     annotation, areas that are not the mask's, points off their box, labels marked as crowds, images

@@ -5,15 +5,20 @@ import json
 import math
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
-from exits_jax.annotations import coco, lvis, open_images, voc
+from exits_jax.annotations import coco, cvat, label_studio, labelme, lvis, open_images, sa1b, voc
+from exits_jax.annotations.contents import read_content
 from exits_jax.annotations.image_folder import ImageFolder, image_folder
+from exits_jax.annotations.image_list import images_document, with_categories
+from exits_jax.annotations.kinds import JSON_KINDS, KINDS, detect_kind, files_in, json_kind
+from exits_jax.annotations.recognise import bad_json, refuse_json, refuse_results
 from exits_jax.annotations.records import Annotations, BadItem, Problem, problem_line
 from exits_jax.annotations.results import boxes_document
+from exits_jax.annotations.yolo import yolo_document
+from exits_jax.annotations.yolo_results import yolo_results
 from exits_jax.errors import UserError
-
-KINDS = ("auto", "coco", "lvis", "voc", "open_images")
 
 
 def read_annotations(
@@ -30,18 +35,20 @@ def read_annotations(
     """Reads an annotation file.
 
     Args:
-      file: COCO or LVIS JSON, a PASCAL VOC XML file or folder, or an Open Images box CSV.
+      file: COCO or LVIS JSON (also .gz, or a .zip with that file alone), a PASCAL VOC XML file or
+        folder, an Open Images box CSV, a YOLO data.yaml, folder or text file, labelme or SA-1B JSON
+        or a folder of it, a CVAT XML, a Label Studio JSON, or for `boxes` a folder of images.
       images: the folder with the images; a layout with or without the folders in the file's names
         works. Needed where the annotation file does not state the images' sizes.
-      kind: "coco", "lvis", "voc", "open_images", or "auto" to tell from the content.
+      kind: one of `KINDS`; "auto" tells from the content.
       points: rule for extracting extreme points where a file has only masks, "exact" or
         "extremenet".
       on_error: "stop" raises on the first mistake in an item, "skip" leaves the item out and lists
         it in `problems`. A mistake in the file as a whole always stops.
       seed: of the click noise.
       click_noise: standard deviation in pixels of noise added to all points; 0 for none.
-      boxes: a detector's boxes, in COCO's results form: they are the instances, and the file gives
-        images and categories alone.
+      boxes: a detector's boxes, in COCO's results form or as YOLO's text files with confidences:
+        they are the instances, and the file gives images and categories alone.
 
     Raises:
       UserError: the file, or with on_error="stop" an item in it, cannot be used; one line that
@@ -65,6 +72,7 @@ def read_annotations(
         document = read_document(file, folder, kind, report)
         if boxes:
             document = _with_boxes(document, pathlib.Path(boxes), on_error, problems)
+        refuse_results(document)
         coco.check_structure(document)
     except BadItem as bad:
         raise UserError(problem_line(file, Problem(bad.code, bad.text))) from bad
@@ -94,7 +102,11 @@ def _with_boxes(document: Any, boxes: pathlib.Path, on_error: str, problems: lis
         problems.append(dataclasses.replace(problem, text=f"in {boxes}: {problem.text}"))
 
     try:
-        return boxes_document(document, load_json(boxes), report)
+        if boxes.is_dir() or boxes.suffix.lower() == ".txt":
+            results = yolo_results(boxes, document, report)
+        else:
+            results = load_json(boxes)
+        return boxes_document(with_categories(document, results), results, report)
     except BadItem as bad:
         raise UserError(problem_line(boxes, Problem(bad.code, bad.text))) from bad
 
@@ -113,34 +125,46 @@ def read_document(
         kind = detect_kind(file)
     if kind == "voc":
         return voc.voc_document(file, images, report)
+    if kind == "cvat":
+        inner = files_in(file, ".xml") if file.is_dir() else [file]
+        return cvat.cvat_document(read_content(inner[0]), images, report)
     if kind == "open_images":
         return open_images.open_images_document(file, images, report)
-    document = load_json(file)
+    if kind == "yolo":
+        return yolo_document(file, images, report)
+    if kind == "images":
+        return images_document(images or ImageFolder(file), report)
+    return _json_document(file, images, kind, report)
+
+
+def _json_document(
+    file: pathlib.Path, images: ImageFolder | None, kind: str, report: coco.Report
+) -> Any:
+    """The document in a JSON file, or in a folder of them; `kind` "json" to tell by the content."""
+    document = None if file.is_dir() else load_json(file)
+    if kind not in JSON_KINDS:
+        kind = json_kind(document)
+    elif kind == "coco":
+        refuse_json(document)
+    if kind == "label_studio":
+        return label_studio.label_studio_document(document, images, report)
+    several = _loaded(files_in(file, ".json"), report) if file.is_dir() else [(file, document)]
+    if kind == "labelme":
+        return labelme.labelme_document(several, images, report)
+    if kind == "sa1b":
+        return sa1b.sa1b_document(several, report)
     if kind == "lvis" and isinstance(document, dict) and not lvis.is_lvis(document):
         raise BadItem("bad_document", "its images have no neg_category_ids: this is not LVIS")
     return document
 
 
-def detect_kind(file: pathlib.Path) -> str:
-    """The kind of a file by what it holds: "coco" for any JSON, "voc" or "open_images".
-
-    Raises:
-      UserError: it is none of these.
-    """
-    if file.is_dir():
-        return "voc"
-    head = _read_bytes(file, 4096).removeprefix(b"\xef\xbb\xbf").lstrip()
-    if head[:1] in (b"{", b"["):
-        return "coco"
-    if head[:1] == b"<":
-        return "voc"
-    if b"ImageID" in head.split(b"\n")[0]:
-        return "open_images"
-    found = "is empty" if not head else f"begins with {head[:20]!r}"
-    raise BadItem(
-        "unknown_kind",
-        f"the file {found}; expected COCO or LVIS JSON, PASCAL VOC XML or Open Images CSV",
-    )
+def _loaded(files: list[pathlib.Path], report: coco.Report) -> Iterator[tuple[pathlib.Path, Any]]:
+    """Path and content of each JSON file; what is none is reported."""
+    for path in files:
+        try:
+            yield path, load_json(path)
+        except BadItem as bad:
+            report(Problem(bad.code, f"{path.name}: {bad.text}"))
 
 
 def load_json(file: pathlib.Path) -> Any:
@@ -149,24 +173,11 @@ def load_json(file: pathlib.Path) -> Any:
     Raises:
       UserError: the file is missing or not JSON, for instance cut short.
     """
-    text = _read_bytes(file)
+    text = read_content(file)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadItem(
-            "bad_json",
-            f"not valid JSON ({error}; {len(text)} bytes in all); if the file was cut short, copy"
-            " it again",
-        ) from error
-
-
-def _read_bytes(file: pathlib.Path, limit: int = -1) -> bytes:
-    try:
-        with open(file, "rb") as stream:
-            return stream.read(limit)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{file}: cannot be read: {reason}") from error
+        raise bad_json(text, error) from error
 
 
 def _check_options(kind: str, points: str, on_error: str, click_noise: float) -> None:

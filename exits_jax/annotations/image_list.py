@@ -1,0 +1,50 @@
+"""A bare folder of images -> a COCO-style document without annotations, for a detector's boxes."""
+
+from typing import Any
+
+from exits_jax.annotations.coco import Report
+from exits_jax.annotations.draft import Draft
+from exits_jax.annotations.image_files import size_on_disk
+from exits_jax.annotations.image_folder import ImageFolder
+from exits_jax.annotations.numbers import shown
+from exits_jax.annotations.records import BadItem
+from exits_jax.annotations.yolo_layout import images_below
+
+
+def images_document(images: ImageFolder, report: Report) -> dict[str, Any]:
+    """The images of a folder and its folders, sorted by name; sizes from the files.
+
+    Args:
+      images: the folder.
+      report: takes the files that are no images after all.
+
+    Raises:
+      BadItem: there is none.
+    """
+    draft = Draft(report)
+    names = sorted(name for names in images_below(images.path).values() for name in names)
+    if not names:
+        raise BadItem("no_annotations", f"no image file in {images.path}")
+    for name in names:
+        try:
+            draft.add_image(name, size_on_disk(images.path / name), name)
+        except BadItem as bad:
+            draft.refuse(bad, name)
+    return draft.document()
+
+
+def with_categories(document: dict[str, Any], results: Any) -> dict[str, Any]:
+    """A document that has no categories, with those that a detector's boxes name.
+
+    By `category_id`, called by the `category_name` beside it or else by its number. Boxes that name
+    a category without an id get one: ids go on from the largest, in the names' order.
+    """
+    if document.get("categories") != [] or not isinstance(results, list):
+        return document
+    names: dict[int, str] = {}
+    for result in results:
+        number = result.get("category_id") if isinstance(result, dict) else None
+        if type(number) is int:
+            name = result.get("category_name")
+            names.setdefault(number, name if isinstance(name, str) else shown(number))
+    return {**document, "categories": [{"id": k, "name": names[k]} for k in sorted(names)]}
