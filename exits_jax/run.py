@@ -94,8 +94,7 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
     """The annotation file of a role, as the config says; what it skips is listed."""
     data = run.config.data
     file, images = files_of(run, role)
-    boxes = data.boxes if role == "label" else None
-    bare = not file and images and boxes  # a folder of images is all that a detector's boxes need
+    bare = not file and images and data.boxes  # boxes need no more than a folder of images
     if not file and not bare:
         raise UserError(
             "no annotations: give --config.data.annotations=FILE --config.data.images=DIR"
@@ -108,7 +107,7 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
         on_error=data.on_error,
         seed=run.config.seed,
         click_noise=data.click_noise,
-        boxes=boxes,
+        boxes=data.boxes if role == "label" else None,
     )
     if report:
         for note in annotations.notes:

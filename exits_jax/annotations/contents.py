@@ -6,7 +6,6 @@ import lzma
 import pathlib
 import zipfile
 import zlib
-from typing import IO
 
 from exits_jax.annotations.records import BadItem
 from exits_jax.errors import UserError, one_line
@@ -33,6 +32,15 @@ def read_bytes(file: pathlib.Path, limit: int = -1) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{file}: cannot be read: {reason}") from error
+
+
+def is_packed(file: pathlib.Path) -> bool:
+    """Whether a file is a gzip file or a zip archive.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    return read_bytes(file, len(ZIP)).startswith((GZIP, ZIP))
 
 
 def read_content(file: pathlib.Path, limit: int = -1) -> bytes:
@@ -69,7 +77,7 @@ def _unpacked(packed: bytes, limit: int, kind: str) -> bytes:
         raise BadItem("packed_file", text) from error
 
 
-def _read(stream: IO[bytes], limit: int, most: int) -> bytes:
+def _read(stream: io.BufferedIOBase, limit: int, most: int) -> bytes:
     if limit >= 0:
         return stream.read(limit)
     content = stream.read(most + 1)

@@ -146,12 +146,12 @@ def coordinates(values: Any, what: str, count: int | None = None) -> Float[np.nd
 
 
 def corners(values: Any, what: str) -> Float[np.ndarray, "n 2"]:
-    """Corners [[x, y], ...] of a shape.
+    """Corners [[x, y], ...] of a shape, one at least.
 
     Raises:
       BadItem: they are something else.
     """
-    pairs = values if isinstance(values, list | tuple) else [None]
+    pairs = values if isinstance(values, list | tuple) and values else [None]
     if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
         raise BadItem("bad_number", f"{what}: found {shown(values)}; expected corners [x, y]")
     return coordinates([side for pair in pairs for side in pair], what).reshape(-1, 2)
@@ -169,7 +169,7 @@ def box_entry(low_high: Float[np.ndarray, "n 2"]) -> dict[str, Any]:
     return {"bbox": [*low.tolist(), *(high - low).tolist()], "area": float(np.prod(high - low))}
 
 
-def outline_entry(parts: Sequence[Float[np.ndarray, "n 2"]]) -> dict[str, Any]:
+def outline_entry(parts: Sequence[Float[np.ndarray, "_ 2"]]) -> dict[str, Any]:
     """An object of one or more polygons: segmentation, the box around them, their area.
 
     Raises:

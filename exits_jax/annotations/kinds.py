@@ -5,10 +5,10 @@ import pathlib
 import re
 from typing import Any
 
-from exits_jax.annotations.contents import read_content
+from exits_jax.annotations.contents import is_packed, read_content
 from exits_jax.annotations.label_studio_tasks import is_label_studio
 from exits_jax.annotations.labelme import is_labelme
-from exits_jax.annotations.recognise import refuse_json, unknown_file
+from exits_jax.annotations.recognise import refuse_json, refuse_xml, unknown_file
 from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.sa1b import is_sa1b
 from exits_jax.annotations.yolo_layout import IMAGE_ENDINGS, YAML_ENDINGS, YAML_NAMES
@@ -17,6 +17,7 @@ from exits_jax.errors import UserError
 JSON_KINDS = ("coco", "lvis", "labelme", "label_studio", "sa1b")
 KINDS = ("auto", *JSON_KINDS, "voc", "cvat", "open_images", "yolo", "images")
 HEAD_BYTES = 4096
+ROOT = re.compile(rb"<([A-Za-z_][^\s/>]*)")  # the first tag that is no <?...> and no <!...>
 YOLO_LINE = re.compile(rb"\s*\d+(\s+-?[\d.]+(e-?\d+)?){4,}\s*(\n|$)")
 
 
@@ -32,16 +33,35 @@ def detect_kind(file: pathlib.Path) -> str:
     if file.suffix.lower() in YAML_ENDINGS:
         return "yolo"
     head = read_content(file, HEAD_BYTES)
+    kind = _kind_of(head, file)
+    if kind not in ("json", "cvat") and is_packed(file):
+        raise BadItem("packed_file", "only JSON and CVAT's XML are read packed: unpack it")
+    return kind
+
+
+def _kind_of(head: bytes, file: pathlib.Path) -> str:
+    """The kind of a file by its first bytes."""
     text = _narrow(head).lstrip()
     if text[:1] in (b"{", b"["):
         return "json"
     if text[:1] == b"<":
-        return "cvat" if re.search(rb"<annotations[\s>]", text) else "voc"
-    if b"ImageID" in text.split(b"\n")[0] and b"XMin" in text.split(b"\n")[0]:
+        return _xml_kind(text)
+    columns = head.split(b"\n")[0]
+    if b"ImageID" in columns and b"XMin" in columns:
         return "open_images"
-    if file.suffix.lower() == ".txt" and (YOLO_LINE.match(text) or not text):
+    if file.suffix.lower() == ".txt" and YOLO_LINE.match(text):
         return "yolo"
     raise unknown_file(head, file.name)
+
+
+def _xml_kind(text: bytes) -> str:
+    """The kind of an XML file by its root element; "voc" where the beginning does not have it."""
+    root = ROOT.search(text)
+    if root is None or root[1] == b"annotation":
+        return "voc"
+    if root[1] != b"annotations":
+        refuse_xml(root[1].decode("utf-8", "replace"))
+    return "cvat"
 
 
 def json_kind(content: Any) -> str:
@@ -82,7 +102,7 @@ def _folder_kind(folder: pathlib.Path) -> str:
     if ".xml" in endings:
         xml = files_in(folder, ".xml")
         return "cvat" if len(xml) == 1 and detect_kind(xml[0]) == "cvat" else "voc"
-    if {"labels", *YAML_NAMES} & names or (folder / "train" / "labels").is_dir():
+    if {"labels", *YAML_NAMES} & names or any(folder.glob("*/labels")):
         return "yolo"
     if ".json" in endings:
         return _json_folder_kind(folder)
@@ -93,6 +113,8 @@ def _folder_kind(folder: pathlib.Path) -> str:
         raise BadItem("unknown_kind", f"a folder of folders: give one file, like {inner[0]}")
     if endings & set(IMAGE_ENDINGS):
         return "images"
+    if any(folder.glob("*/*.txt")):
+        return "yolo"
     raise BadItem("no_annotations", f"no .xml file, nor any other annotations, in {folder}")
 
 

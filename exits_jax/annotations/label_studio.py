@@ -61,13 +61,13 @@ def label_studio_document(
 
 def _size(task: Task, regions: list[Result], images: ImageFolder | None) -> tuple[int, int]:
     """The image's size, which every result states for itself, or its file."""
-    sizes = {(r.get("original_width"), r.get("original_height")) for r in regions} - {(None, None)}
+    sizes = [[region.get(f"original_{side}") for side in ("width", "height")] for region in regions]
+    sizes = [size for size in sizes if size != [None, None]]
     if not sizes:
         return image_size(task.file_name, images)
-    if len(sizes) > 1:
-        raise BadItem("bad_size", f"its results state several image sizes: {shown(sorted(sizes))}")
-    width, height = sizes.pop()
-    return stated_size({"width": width, "height": height})
+    if any(size != sizes[0] for size in sizes):
+        raise BadItem("bad_size", f"its results state several image sizes: {shown(sizes)}")
+    return stated_size(dict(zip(("width", "height"), sizes[0], strict=True)))
 
 
 def _regions(results: list[Any], draft: Draft, where: str) -> list[Result]:

@@ -148,7 +148,7 @@ def _entry(
 
 def _outlined(
     outlines: list[tuple[str, Shape]],
-    boxes: list[Float[np.ndarray, "n 2"]],
+    boxes: list[Float[np.ndarray, "_ 2"]],
     image: dict[str, Any],
 ) -> dict[str, Any]:
     """An object with a mask. A rectangle in its group is its box."""

@@ -95,7 +95,9 @@ def unknown_file(head: bytes, name: str) -> BadItem:
       name: of the file.
     """
     if not head.strip(b"\xef\xbb\xbf \t\r\n\0"):
-        return BadItem("unknown_kind", "the file is empty; copy or export it again")
+        return BadItem(
+            "unknown_kind", "the file is empty, or nothing but zeros; copy or export it again"
+        )
     if head[257:262] == b"ustar":
         return _foreign("a tar archive", UNPACK)
     if name.lower().endswith((".tfrecord", ".record", ".tfrecords")):

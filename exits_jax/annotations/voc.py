@@ -22,6 +22,7 @@ from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
 from exits_jax.annotations.voc_polygons import counted_from_one, object_polygons, polygon_entry
 from exits_jax.annotations.xml_files import number_in, parse_xml
+from exits_jax.annotations.yolo_layout import images_below
 
 # fmt: off
 VOC_NAMES = (
@@ -61,6 +62,8 @@ def voc_document(file: pathlib.Path, images: ImageFolder | None, report: Report)
             continue
         images_list.append(image)
         objects.extend(_named_objects(root, path.name, image_id, masks, report, passed))
+    if images is not None and file.is_dir():
+        _count_unannotated(images, {image["file_name"] for image in images_list}, passed)
     passed.say(report)
     names = {name for name, _ in objects}
     ordered = list(VOC_NAMES) if names <= set(VOC_NAMES) else sorted(names)
@@ -82,6 +85,14 @@ def _xml_files(file: pathlib.Path) -> list[pathlib.Path]:
     if not files:
         raise BadItem("no_annotations", f"no .xml file in {folder}")
     return files
+
+
+def _count_unannotated(images: ImageFolder, names: set[str], passed: PassedOver) -> None:
+    """Counts the image files that no XML is of."""
+    known = {pathlib.PurePath(name).stem for name in names}
+    for stem, files in images_below(images.path).items():
+        if pathlib.PurePath(stem).name not in known:
+            passed.add("images have no XML and are not read", files[0])
 
 
 def _parse(path: pathlib.Path) -> ElementTree.Element:

@@ -19,7 +19,7 @@ from exits_jax.annotations.xml_files import number_in
 # A box belongs to polygons that end within so many pixels of it: tools round it, from 0 or from 1.
 BOX_SLACK_PX = 2.0
 
-Part = Float[np.ndarray, "n 2"]
+Part = Float[np.ndarray, "_ 2"]
 
 
 def object_polygons(element: Element) -> list[Part]:

@@ -96,6 +96,9 @@ def layout_of(file: pathlib.Path, images: ImageFolder | None, passed: PassedOver
     folder = file if file.is_dir() else file.parent
     settings = _settings(file) if is_yaml else _settings_near(folder)
     labels = [file]
+    if not (file.is_dir() or is_yaml or file.suffix.lower() == ".txt"):
+        text = f"{file.name} is no YOLO label file; expected a data.yaml, a folder or a .txt"
+        raise BadItem("unknown_kind", text)
     if file.is_dir() or is_yaml:
         whole = is_yaml or any((folder / name).is_file() for name in YAML_NAMES)
         splits = _splits(settings, folder, passed) if whole else []
