@@ -11,6 +11,11 @@ BOX = "1 0.4375 0.5 0.625 0.8"  # [10, 5, 60, 45]
 POLYGON = "0 " + " ".join(f"{x / WIDTH:.6f} {y / HEIGHT:.6f}" for x, y in TRIANGLE)
 
 
+MERGE_BOMB = "\n".join(
+    f"k{i}: &k{i}\n  <<: [{', '.join([f'*k{i - 1}'] * 4)}]" for i in range(1, 40)
+)
+
+
 def write(path, *lines):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
@@ -242,8 +247,8 @@ def test_mistakes_are_named_and_nothing_else_is_lost(tmp_path, line, code):
         ("names: 3", "bad_category"),
         ("- names", "bad_yaml"),
         ("names: [", "bad_yaml"),
-        ("a: !!python/object/apply:os.mkdir [x]", "bad_yaml"),
-        ("a: 2026-13-99", "bad_yaml"),
+        ("names: !!python/object/apply:os.mkdir [x]", "bad_yaml|absent_category"),
+        (f"k0: &k0 {{b: c}}\n{MERGE_BOMB}\nnames: *k39", "bad_category"),
         ("[" * 9000, "bad_yaml"),
         ("x" * 600_000, "bad_yaml"),
         ("a: &a [x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nnames: [*c, *c]", "bad_category"),
@@ -255,6 +260,15 @@ def test_bad_yaml(tmp_path, text, code):
     yaml = write(tmp_path / "data.yaml", text)
     with pytest.raises(UserError, match=code):
         read_annotations(yaml, images, on_error="skip")
+
+
+def test_classes_that_yaml_takes_for_something_else(tmp_path):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "labels/a.txt", BOX)
+    yaml = write(tmp_path / "data.yaml", "names: [yes, no, 3, 2026-01-01]")
+    read = read_annotations(yaml, images)
+    assert list(read.categories.values()) == ["yes", "no", "3", "2026-01-01"]
+    assert read.instances[0].category == "no"
 
 
 def test_a_folder_without_labels(tmp_path):

@@ -4,8 +4,10 @@ A data.yaml's paths are followed inside its own folder alone: whatever else they
 those in the image folder that was given.
 """
 
+import itertools
 import os
 import pathlib
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".web
 YAML_ENDINGS = (".yaml", ".yml")
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 NO_LABELS = ("classes.txt", "labels.txt", "obj.names", "readme.txt")  # text beside labels
-MAX_YAML_BYTES = 500_000
+MAX_YAML_CHARACTERS, MAX_YAML_DEPTH = 500_000, 30
 MAX_LABEL_BYTES = 64_000_000
 
 
@@ -207,19 +209,27 @@ def _places(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _settings(path: pathlib.Path) -> dict[str, Any]:
-    """What a data.yaml says."""
+    """What a data.yaml says, every value as text.
+
+    As text alone YAML has no merge keys, by which a few lines grow without end, no dates that do
+    not exist, and classes called `no` keep their name.
+    """
+    text = read_text(path)
+    if len(text) > MAX_YAML_CHARACTERS or _depth(text) > MAX_YAML_DEPTH:
+        raise BadItem("bad_yaml", f"{path.name} is no data.yaml: too long, or nested too deeply")
     try:
-        text = read_text(path)
-        if len(text) > MAX_YAML_BYTES:
-            raise BadItem("bad_yaml", f"more than {MAX_YAML_BYTES} bytes")
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError) as error:
-        if isinstance(error, BadItem):
-            raise
+        found = yaml.load(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise BadItem("bad_yaml", f"{path.name} is not valid YAML: {one_line(error)}") from error
     if not isinstance(found, dict):
         raise BadItem("bad_yaml", f"{path.name} holds {shown(found)}; expected names, train, val")
     return found
+
+
+def _depth(text: str) -> int:
+    """The most brackets that are open at once: reading them takes their number squared."""
+    steps = (1 if mark in "[{" else -1 for mark in re.findall(r"[\[\]{}]", text))
+    return max(itertools.accumulate(steps), default=0)
 
 
 def _names(names: Any) -> dict[int, str]:
@@ -231,24 +241,19 @@ def _names(names: Any) -> dict[int, str]:
     if names is None:
         return {}
     rows = dict(enumerate(names)) if isinstance(names, list) else names
-    if not isinstance(rows, dict) or not all(isinstance(key, int) for key in rows):
-        raise BadItem(
-            "bad_category", f"names is {shown(names)}; expected a list, or names by index"
-        )
-    found = {int(key): str(name).strip() for key, name in rows.items() if _is_plain(name)}
+    if not isinstance(rows, dict) or not all(str(key).isdecimal() for key in rows):
+        text = f"names is {shown(names)}; expected a list, or names by index"
+        raise BadItem("bad_category", text)
+    found = {int(k): name.strip() for k, name in rows.items() if isinstance(name, str)}
     if len(found) < len(rows) or len(set(found.values())) < len(found):
         raise BadItem("bad_category", f"names {shown(names)} are not different texts")
     return dict(sorted(found.items()))
 
 
-def _is_plain(name: Any) -> bool:
-    return isinstance(name, str | int | float)
-
-
 def _keypoints(shape: Any) -> int:
     """`kpt_shape`, [how many, 2 or 3], as the count of numbers behind a box."""
-    right = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int for n in shape)
-    return max(shape[0] * shape[1], 0) if right else 0
+    right = isinstance(shape, list) and len(shape) == 2 and all(str(n).isdecimal() for n in shape)
+    return int(shape[0][:4]) * int(shape[1][:4]) if right else 0
 
 
 def _splits(settings: dict[str, Any], root: pathlib.Path, passed: PassedOver) -> list[pathlib.Path]:
