@@ -107,11 +107,14 @@ names:
   0: cat
   1: dog
 """
+MERGE_BOMB = "k0: &k0 {b: c}\n" + "".join(
+    f"k{i}: &k{i}\n  <<: [*k{i - 1}, *k{i - 1}, *k{i - 1}]\n" for i in range(1, 40)
+)
 YAML_TEXTS = (
     "names: [a, b]", "names: *x", "&x [*x]", "names: {0: a, 0: b}", "!!python/object:os.x {}",
     "[" * 2000, "a: 2026-99-99", "kpt_shape: [99999999999, 9]", "train: /etc", "train: ../../..",
     "path: \x00", "names: {1e400: a}", "? {a: b}\n: c", "<<: 3", "names: [yes, 3, 0x1F, .nan]",
-    "k0: &k0 {b: c}\n" + "".join(f"k{i}: &k{i}\n  <<: [{f'*k{i - 1}, ' * 3}]\n" for i in range(1, 40)),
+    MERGE_BOMB,
 )  # fmt: skip
 
 
