@@ -287,7 +287,7 @@ TARGETS = {
         cases.damaged(cases.voc_files()),
         cases.VOC_SEEDS,
         lambda path: read_document(path, "voc"),
-        _annotations("voc", *READING),
+        _annotations("voc", "voc_polygons", *READING),
     ),
     "open_images": Target(
         "Annotations/case.csv",
@@ -301,35 +301,37 @@ TARGETS = {
         cases.damaged(cases.json_files([exports.labelme_file()])),
         exports.LABELME_SEEDS,
         lambda path: read_document(path, "labelme"),
-        _annotations("labelme", "draft", *READING),
+        _annotations("labelme", "draft", "shapes", *READING),
     ),
     "label_studio": Target(
         "case.json",
         cases.damaged(cases.json_files([exports.label_studio_export()])),
         exports.LABEL_STUDIO_SEEDS,
         lambda path: read_document(path, "label_studio"),
-        _annotations("label_studio", "label_studio_tasks", "label_studio_brush", "draft", *READING),
+        _annotations(
+            "label_studio", "label_studio_tasks", "label_studio_brush", "draft", "shapes", *READING
+        ),
     ),
     "cvat": Target(
         "case.xml",
         cases.damaged(exports.cvat_files()),
         [exports.CVAT_XML.encode()],
         lambda path: read_document(path, "cvat"),
-        _annotations("cvat", "xml_files", "draft", *READING),
+        _annotations("cvat", "xml_files", "draft", "shapes", *READING),
     ),
     "yolo": Target(
         "labels/b.txt",
         cases.damaged(exports.yolo_files()),
         exports.YOLO_SEEDS,
         lambda path: read_document(path, "yolo"),
-        _annotations("yolo", "yolo_layout", "draft", *READING),
+        _annotations("yolo", "yolo_layout", "folder_files", "draft", "shapes", *READING),
     ),
     "yolo_yaml": Target(
         "data.yaml",
         cases.damaged(exports.yaml_files()),
         [exports.YOLO_YAML.encode()],
         read_document,
-        _annotations("yolo", "yolo_layout", *READING),
+        _annotations("yolo_layout", "yolo_yaml", *READING),
     ),
     "packed": Target(
         "case.zip",

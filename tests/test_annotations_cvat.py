@@ -85,7 +85,7 @@ def test_a_turned_box_is_read_as_the_box_around_it(tmp_path):
     half = 10 * 2**0.5
     assert annotation["bbox"] == pytest.approx([30 - half, 20 - half, 2 * half, 2 * half])
     assert [note.text for note in read.notes] == [
-        "1 turned boxes are read as the upright boxes around them; the first: image 'a.png'"
+        "turned boxes are read as the upright boxes around them: 1 (the first: image 'a.png')"
     ]
 
 
@@ -133,15 +133,28 @@ def test_what_is_not_read_is_counted(tmp_path):
     )
     text = "\n".join(note.text for note in read.notes)
     for expected in (
-        "2 <polyline> elements are not read; the first: image 'a.png'",
-        "1 <cuboid> elements",
-        "1 <skeleton> elements",
-        "1 <tag> elements",
-        "1 <points> of other than four points are not read",
-        "1 tracks are not read (export the task as 'CVAT for images 1.1')",
+        "<polyline> elements are not read: 2 (the first: image 'a.png')",
+        "<cuboid> elements are not read: 1",
+        "<skeleton> elements are not read: 1",
+        "<tag> elements are not read: 1",
+        "<points> of other than four points are not read: 1",
+        "tracks are not read (export the task as 'CVAT for images 1.1'): 1",
     ):
         assert expected in text
     assert len(read.instances) == 1
+
+
+def test_a_video_export_says_which_other_to_take(tmp_path):
+    content = cvat().replace(b"<image", b"<!--").replace(b"</image>", b"-->")
+    file = save(tmp_path, content.replace(b"</annotations>", b'<track id="0"/></annotations>'))
+    with pytest.raises(UserError, match=r"export the task as 'CVAT for images 1\.1'"):
+        read_annotations(file)
+
+
+def test_nothing_but_what_is_passed_over_is_not_called_empty_without_a_word(tmp_path):
+    file = save(tmp_path, cvat(cvat_shape("polyline", points="1,1;2,2")))
+    with pytest.raises(UserError, match=r"no_annotations: .*<polyline> elements are not read: 1"):
+        read_annotations(file)
 
 
 def test_an_unpacked_export_and_images_without_objects(tmp_path):

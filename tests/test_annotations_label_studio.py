@@ -56,7 +56,7 @@ def test_a_rectangle_turns_about_its_corner_in_pixels(tmp_path):
     read, (box,) = read_all(tmp_path, turned)
     assert box["bbox"] == pytest.approx([30, 10, 10, 20])
     assert notes(read) == [
-        "1 turned rectangles are read as the upright boxes around them; the first: task 17"
+        "turned rectangles are read as the upright boxes around them: 1 (the first: task 17)"
     ]
 
 
@@ -117,7 +117,9 @@ def test_four_key_points_inside_a_rectangle(tmp_path):
 def test_other_key_points_are_counted(tmp_path):
     read, _ = read_all(tmp_path, BOX, *key_points("cat"), *key_points("nose", POINTS[:3]))
     assert len(read.instances) == 1  # of "cat" there is a rectangle: whose points are they?
-    assert notes(read) == ["7 key points are not read (four of one object are); the first: task 17"]
+    assert notes(read) == [
+        "key points are not read (four of one object are): 7 (the first: task 17)"
+    ]
 
 
 def test_rectangle_and_labels_are_two_results_of_one_id(tmp_path):
@@ -137,16 +139,16 @@ def test_whose_annotation_counts(tmp_path):
         read = read_annotations(save(tmp_path, [task(annotations=[*annotations], **more)]))
         return [instance.box_xyxy[0] for instance in read.instances], notes(read)
 
-    several = "tasks have several annotations: the ground truth is read, or the last one"
+    several = "tasks have several annotations, of which the ground truth or the last is read"
     assert left_edges(made(1), made(2))[0] == pytest.approx([2])
     assert several in left_edges(made(1), made(2))[1][0]
     assert left_edges(made(1, ground_truth=True), made(2))[0] == pytest.approx([1])
     edges, said = left_edges(made(1), made(2, was_cancelled=True))
     assert edges == pytest.approx([1])
-    assert said == ["1 skipped annotations are not read; the first: task 17"]
+    assert said == ["skipped annotations are not read: 1 (the first: task 17)"]
     edges, said = left_edges(predictions=[made(3), made(4)])
     assert edges == pytest.approx([4])
-    assert "1 tasks have no annotation: their last predictions are read" in said[0]
+    assert "tasks have no annotation, their last predictions are read: 1" in said[0]
 
 
 def test_the_minimal_export(tmp_path):
@@ -217,12 +219,12 @@ def test_what_is_not_read_is_counted(tmp_path):
     read = read_annotations(save(tmp_path, rows), images)
     text = "\n".join(notes(read))
     for expected in (
-        "1 results of the type 'vectorlabels' are not read; the first: task 17",
-        "1 results of the type 'choices' are not read",
-        "1 results are no regions",
-        "1 regions have several labels, of which the first is read",
-        "1 tasks have no image",
-        "1 entries are no tasks; the first: entry 4",
+        "results of the type 'vectorlabels' are not read: 1 (the first: task 17)",
+        "results of the type 'choices' are not read: 1",
+        "results are no regions (relations, for instance): 1",
+        "regions have several labels, of which the first is read: 1",
+        "tasks have no image: 1",
+        "entries are no tasks: 1 (the first: entry 4)",
     ):
         assert expected in text
     assert [image.file_name for image in read.images.values()][1] == "b.png"

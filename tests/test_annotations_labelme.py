@@ -120,10 +120,10 @@ def test_what_is_not_read_is_counted(tmp_path):
     assert len(read.instances) == 2
     np.testing.assert_array_equal(read.instances[1].box_xyxy, [20, 10, 50, 40])
     text = "\n".join(notes(read))
-    assert "2 shapes of the type 'linestrip' are not read; the first: a.json" in text
-    assert "1 shapes of the type 'line' are not read" in text
-    assert "4 points are not read" in text
-    assert "1 turned rectangles are read as the upright boxes" in text
+    assert "shapes of the type 'linestrip' are not read: 2 (the first: a.json)" in text
+    assert "shapes of the type 'line' are not read: 1" in text
+    assert "points are not read (four of one label and group_id are): 4" in text
+    assert "turned rectangles are read as the upright boxes around them: 1" in text
 
 
 def test_old_files_have_no_shape_type(tmp_path):
@@ -142,7 +142,7 @@ def test_a_folder_of_files(tmp_path):
     read = read_annotations(labels, images)
     assert [image.file_name for image in read.images.values()] == ["a.png", "images/sub/b.png"]
     assert (read.images[2].width, read.images[2].height) == (WIDTH, HEIGHT)
-    assert notes(read) == ["1 JSON files are not labelme's and are not read; the first: c.json"]
+    assert notes(read) == ["JSON files are not labelme's and are not read: 1 (the first: c.json)"]
     assert all(problem.note for problem in check_file(labels, images))
 
 

@@ -62,7 +62,7 @@ def test_names_from_the_class_descriptions(tmp_path, images):
     read = read_annotations(save_csv(tmp_path, CLICKED, DRAWN), images)
     assert read.categories == {1: "Tortoise", 2: "/m/02"}
     assert [note.text for note in read.notes] == [
-        "1 labels have no class description and stay as they are; the first: /m/02"
+        "labels have no class description and stay as they are: 1 (the first: /m/02)"
     ]
 
 

@@ -196,6 +196,12 @@ def test_an_xml_of_another_root(tmp_path):
     assert "bad_xml: the root element is 'root'; expected 'annotation' (VOC) or" in said
 
 
+def test_folders_of_kitti_and_mot_are_no_yolo(tmp_path):
+    (tmp_path / "000001.txt").write_text("Car 0.00 0 -1.58 587 173 614 200 1 1 3 -0.6 1 46 -1.5\n")
+    with pytest.raises(UserError, match="foreign_file: this looks like KITTI labels"):
+        read_annotations(tmp_path)
+
+
 def test_folders_with_json_in_them(tmp_path):
     inner = tmp_path / "export" / "annotations"
     inner.mkdir(parents=True)

@@ -76,13 +76,13 @@ def test_a_voc_folder(voc):
     np.testing.assert_array_equal(mask, disc(29, 8, 6))
     (note,) = check_file(voc, voc / "JPEGImages")
     assert note.note
-    assert note.text.startswith("4 <part> elements are not read")
+    assert note.text.startswith("<part> elements are not read (their objects are): 4")
 
 
 def test_images_without_an_xml_are_counted(voc):
     Image.new("RGB", (WIDTH, HEIGHT)).save(voc / "JPEGImages" / "2007_000009.png")
     notes = [note.text for note in read_annotations(voc, voc / "JPEGImages").notes]
-    assert "1 images have no XML and are not read; the first: 2007_000009.png" in notes
+    assert "images have no XML and are not read: 1 (the first: 2007_000009.png)" in notes
 
 
 def test_one_xml_and_a_plain_folder(voc):
@@ -233,7 +233,7 @@ def test_a_polygon_without_a_box(tmp_path):
     read = read_annotations(file)
     assert read.document["annotations"][0]["bbox"] == [10, 5, 20, 20]
     assert [note.text for note in read.notes] == [
-        "1 objects are marked as deleted and not read; the first: a.xml: object 2"
+        "objects are marked as deleted and not read: 1 (the first: a.xml: object 2)"
     ]
 
 
@@ -252,6 +252,6 @@ def test_a_bad_polygon_costs_the_polygon_and_not_the_object(tmp_path, polygon):
     read = read_annotations(file)
     np.testing.assert_array_equal(read.instances[0].box_xyxy, [10, 5, 30, 25])
     assert read.instances[0].points_source == "box"
-    assert "1 objects have a polygon that is not read, their boxes are" in read.notes[0].text + (
+    assert "objects have a polygon that is not read, their boxes are" in read.notes[0].text + (
         read.notes[-1].text
     )

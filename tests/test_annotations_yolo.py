@@ -95,7 +95,7 @@ def test_roboflow_s_layout(tmp_path):
     assert [instance.category for instance in read.instances] == ["dog", "cat"]
     assert read.instances[1].image.path == tmp_path / "valid/images/a_png.rf.2.png"
     (note,) = read.notes
-    assert note.text.startswith("1 splits of the data.yaml are not below its folder and not read")
+    assert note.text.startswith("splits of the data.yaml are not below its folder and not read")
     assert len(read_annotations(tmp_path, tmp_path).instances) == 2
     one = read_annotations(tmp_path / "valid/labels", tmp_path / "valid/images")
     assert [instance.category for instance in one.instances] == ["cat"]
@@ -128,7 +128,9 @@ def test_key_points_are_counted_and_their_box_read(tmp_path, rest):
     write(tmp_path / "labels/a.txt", f"{BOX} {rest}")
     read = read_annotations(tmp_path / "labels", images)
     np.testing.assert_allclose(read.instances[0].box_xyxy, [10, 5, 60, 45])
-    assert read.notes[0].text.startswith("1 objects have key points, which are not read")
+    assert read.notes[0].text.startswith(
+        "objects have key points, which are not read; their boxes are: 1"
+    )
 
 
 def test_kpt_shape_tells_key_points_from_polygons(tmp_path):
@@ -153,7 +155,8 @@ def test_turned_boxes_are_no_masks(tmp_path):
     boxes = [instance.box_xyxy.tolist() for instance in read.instances]
     assert boxes[:2] == [pytest.approx([25, 10, 55, 40]), pytest.approx([60, 20, 70, 30])]
     assert [instance.points_source for instance in read.instances] == ["box", "box", "mask"]
-    assert read.notes[0].text.startswith("2 rectangles by four corners (OBB) are read as the")
+    assert read.notes[0].text.startswith("rectangles by four corners (OBB) are read as")
+    assert ": 2 (the first: a.txt: line 1)" in read.notes[0].text
 
 
 def test_what_belongs_to_nothing_is_counted(tmp_path):
@@ -162,8 +165,8 @@ def test_what_belongs_to_nothing_is_counted(tmp_path):
     write(tmp_path / "labels/lost.txt", BOX)
     read = read_annotations(tmp_path / "labels", images)
     assert [note.text for note in read.notes] == [
-        "1 label files have no image; the first: lost.txt",
-        "1 images have no label file: no object is on them; the first: free.png",
+        "label files have no image: 1 (the first: lost.txt)",
+        "images have no label file, so no object: 1 (the first: free.png)",
     ]
     assert [image.file_name for image in read.images.values()] == ["a.png", "free.png"]
     assert len(read.instances) == 1
@@ -199,7 +202,7 @@ def test_paths_of_the_yaml_are_not_followed_out_of_its_folder(tmp_path):
         yaml = write(tmp_path / "mine/data.yaml", line, "names: [cat, dog]")
         read = read_annotations(yaml, images)
         assert len(read.instances) == 1  # all labels below the yaml's folder
-        assert read.notes[0].text.startswith("1 splits of the data.yaml are not below its folder")
+        assert read.notes[0].text.startswith("splits of the data.yaml are not below its folder")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])

@@ -15,23 +15,21 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.draft import (
-    Draft,
-    box_entry,
-    coordinates,
-    corners,
-    ellipse,
-    image_size,
-    mask_entry,
-    outline_entry,
-    relative_name,
-    turned_box,
-)
+from exits_jax.annotations.draft import Draft, image_size, relative_name
 from exits_jax.annotations.image_files import check_file_name, stated_size
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.regions import encode_in_image
+from exits_jax.annotations.shapes import (
+    box_entry,
+    coordinates,
+    corners,
+    ellipse,
+    mask_entry,
+    outline_entry,
+    turned_box,
+)
 from exits_jax.annotations.xml_files import number_in, parse_xml
 
 SIDES = ("xtl", "ytl", "xbr", "ybr")
@@ -56,7 +54,11 @@ def cvat_document(content: bytes, images: ImageFolder | None, report: Report) ->
         text = f"the root element is {shown(root.tag)}; expected 'annotations' of CVAT"
         raise BadItem("bad_xml", text)
     draft = Draft(report)
-    for track in root.findall("track"):
+    tracks = root.findall("track")
+    if tracks and root.find("image") is None:
+        text = "it is 'CVAT for video'; export the task as 'CVAT for images 1.1'"
+        raise BadItem("foreign_file", text)
+    for track in tracks:
         what = "tracks are not read (export the task as 'CVAT for images 1.1')"
         draft.passed.add(what, f"track {shown(track.get('id'))}")
     for element in root.findall("image"):

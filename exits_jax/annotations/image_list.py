@@ -4,11 +4,11 @@ from typing import Any
 
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.draft import Draft
+from exits_jax.annotations.folder_files import images_below
 from exits_jax.annotations.image_files import size_on_disk
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
-from exits_jax.annotations.yolo_layout import images_below
 
 
 def images_document(images: ImageFolder, report: Report) -> dict[str, Any]:

@@ -6,13 +6,14 @@ import re
 from typing import Any
 
 from exits_jax.annotations.contents import is_packed, read_content
+from exits_jax.annotations.folder_files import IMAGE_ENDINGS, files_in
 from exits_jax.annotations.label_studio_tasks import is_label_studio
 from exits_jax.annotations.labelme import is_labelme
-from exits_jax.annotations.recognise import refuse_json, refuse_xml, unknown_file
+from exits_jax.annotations.recognise import refuse_json, refuse_numbers, refuse_xml, unknown_file
 from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.sa1b import is_sa1b
-from exits_jax.annotations.yolo_layout import IMAGE_ENDINGS, YAML_ENDINGS, YAML_NAMES
-from exits_jax.errors import UserError
+from exits_jax.annotations.yolo_layout import YAML_ENDINGS
+from exits_jax.annotations.yolo_yaml import YAML_NAMES
 
 JSON_KINDS = ("coco", "lvis", "labelme", "label_studio", "sa1b")
 KINDS = ("auto", *JSON_KINDS, "voc", "cvat", "open_images", "yolo", "images")
@@ -80,19 +81,6 @@ def json_kind(content: Any) -> str:
     return "coco"
 
 
-def files_in(folder: pathlib.Path, *endings: str) -> list[pathlib.Path]:
-    """The files in a folder with one of the endings, sorted by name; all of them without any.
-
-    Raises:
-      UserError: the folder cannot be read.
-    """
-    try:
-        paths = sorted(folder.iterdir())
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be read: {error.strerror or error}") from error
-    return [path for path in paths if not endings or path.suffix.lower() in endings]
-
-
 def _folder_kind(folder: pathlib.Path) -> str:
     """The kind of a folder, by the files in it."""
     paths = files_in(folder)
@@ -107,6 +95,7 @@ def _folder_kind(folder: pathlib.Path) -> str:
     if ".json" in endings:
         return _json_folder_kind(folder)
     if ".txt" in endings:
+        refuse_numbers(read_content(files_in(folder, ".txt")[0], HEAD_BYTES))
         return "yolo"
     inner = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.json"))
     if inner:

@@ -13,22 +13,21 @@ import numpy as np
 from jaxtyping import Float
 
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.draft import (
-    Draft,
-    box_entry,
-    coordinates,
-    corners,
-    ellipse,
-    image_size,
-    outline_entry,
-    turned_box,
-)
+from exits_jax.annotations.draft import Draft, image_size
 from exits_jax.annotations.image_files import check_file_name, stated_size
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.label_studio_brush import brush_entry
 from exits_jax.annotations.label_studio_tasks import Task, tasks_in
 from exits_jax.annotations.numbers import finite_number, shown
 from exits_jax.annotations.records import BadItem
+from exits_jax.annotations.shapes import (
+    box_entry,
+    coordinates,
+    corners,
+    ellipse,
+    outline_entry,
+    turned_box,
+)
 
 Result = dict[str, Any]
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from exits_jax.annotations.draft import mask_entry
 from exits_jax.annotations.masks import encode_rle
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
+from exits_jax.annotations.shapes import mask_entry
 
 CHANNELS = 4  # red, green, blue, alpha: painted is where alpha is more than 0
 

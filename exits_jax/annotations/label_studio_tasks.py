@@ -95,12 +95,12 @@ def _results(task: dict[str, Any], draft: Draft, where: str) -> list[Any]:
     for _ in range(len(_dicts(found)) - len(made)):
         draft.passed.add("skipped annotations are not read", where)
     if len(made) > 1:
-        text = "tasks have several annotations: the ground truth is read, or the last one"
+        text = "tasks have several annotations, of which the ground truth or the last is read"
         draft.passed.add(text, where)
     if not made:
         made = _dicts(task.get("predictions"))
         if made:
-            draft.passed.add("tasks have no annotation: their last predictions are read", where)
+            draft.passed.add("tasks have no annotation, their last predictions are read", where)
     truth = [entry for entry in made if entry.get("ground_truth") is True]
     results = (truth or made or [{}])[-1].get("result")
     return results if isinstance(results, list) else []

@@ -17,21 +17,13 @@ from jaxtyping import Bool, Float
 from PIL import Image
 
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.draft import (
-    Draft,
-    box_entry,
-    corners,
-    ellipse,
-    image_size,
-    mask_entry,
-    outline_entry,
-    relative_name,
-)
+from exits_jax.annotations.draft import Draft, image_size, relative_name
 from exits_jax.annotations.image_files import check_file_name, stated_size
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.regions import encode_in_image
+from exits_jax.annotations.shapes import box_entry, corners, ellipse, mask_entry, outline_entry
 from exits_jax.errors import one_line
 
 TURNED = ("oriented_rectangle", "rotation")  # labelme's word and X-AnyLabeling's

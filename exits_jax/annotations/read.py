@@ -10,9 +10,10 @@ from typing import Any
 
 from exits_jax.annotations import coco, cvat, label_studio, labelme, lvis, open_images, sa1b, voc
 from exits_jax.annotations.contents import read_content
+from exits_jax.annotations.folder_files import files_in
 from exits_jax.annotations.image_folder import ImageFolder, image_folder
 from exits_jax.annotations.image_list import images_document, with_categories
-from exits_jax.annotations.kinds import JSON_KINDS, KINDS, detect_kind, files_in, json_kind
+from exits_jax.annotations.kinds import JSON_KINDS, KINDS, detect_kind, json_kind
 from exits_jax.annotations.recognise import bad_json, refuse_json, refuse_results
 from exits_jax.annotations.records import Annotations, BadItem, Problem, problem_line
 from exits_jax.annotations.results import boxes_document
@@ -75,7 +76,9 @@ def read_annotations(
         refuse_results(document)
         coco.check_structure(document)
     except BadItem as bad:
-        raise UserError(problem_line(file, Problem(bad.code, bad.text))) from bad
+        # A file of nothing but what is passed over would else seem to be empty.
+        text = "; ".join([bad.text, *(note.text for note in notes[:3])])
+        raise UserError(problem_line(file, Problem(bad.code, text))) from bad
     coco.number_annotations(document["annotations"])
     categories = coco.category_names(document, report)
     records = coco.image_records(document, folder, report)

@@ -105,6 +105,7 @@ def unknown_file(head: bytes, name: str) -> BadItem:
     for signature, (what, advice) in SIGNATURES.items():
         if head.startswith(signature):
             return _foreign(what, advice)
+    refuse_numbers(head)
     found = _table(head.decode("utf-8-sig", "replace"))
     if found:
         return _foreign(found, COCO_INSTEAD)
@@ -121,12 +122,26 @@ def _table(text: str) -> str | None:
     for columns, what in CSV_COLUMNS:
         if set(columns) <= set(cells):
             return what
+    if len(cells) > 3:
+        return f"a table with the columns {one_line(', '.join(cells[:6]))}"
+    return None
+
+
+def refuse_numbers(head: bytes) -> None:
+    """Raises BadItem for the beginning of a text file of numbers that is another tool's."""
+    lines = head.decode("utf-8-sig", "replace").splitlines()
+    what = _numbers_of(lines[0]) if lines else None
+    if what:
+        raise _foreign(what, COCO_INSTEAD)
+
+
+def _numbers_of(line: str) -> str | None:
+    """What a text is whose lines are numbers."""
+    cells = line.strip().split(",")
     if len(cells) in range(7, 11) and all(re.fullmatch(r"-?[\d.]+", cell) for cell in cells):
         return "MOT tracks (frame, id, x, y, width, height, ...)"
     if re.fullmatch(r"[A-Za-z]\w*( -?[\d.]+){14,15}", line.strip()):
         return "KITTI labels"
-    if len(cells) > 3:
-        return f"a table with the columns {one_line(', '.join(cells[:6]))}"
     return None
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Num
 
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.draft import PassedOver
+from exits_jax.annotations.folder_files import images_below
 from exits_jax.annotations.image_files import check_file_name, index_image, size_on_disk
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.masks import encode_rle
@@ -22,7 +23,6 @@ from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
 from exits_jax.annotations.voc_polygons import counted_from_one, object_polygons, polygon_entry
 from exits_jax.annotations.xml_files import number_in, parse_xml
-from exits_jax.annotations.yolo_layout import images_below
 
 # fmt: off
 VOC_NAMES = (

@@ -3,9 +3,9 @@
 Forms: <x1>, <y1>, <x2>, ... (Roboflow, X-AnyLabeling, supervision), <pt> or <point> with <x> and
 <y> (LabelMe's web tool); one or several <polygon> of an object are its parts.
 
-Their coordinates are those of the image, from 0, in every tool looked at but supervision, which
-counts them from 1 as VOC counts the pixels of boxes: its whole file then has polygons that begin
-where the box begins and end one past it.
+Their coordinates are those of the image, from 0. supervision (0.31) alone adds one to each, as VOC
+counts the pixels of boxes from 1; that shows where all polygons of a file begin where their boxes
+begin and end one past them. Where they end together nothing tells, and a pixel is lost.
 """
 
 from xml.etree.ElementTree import Element
@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from jaxtyping import Float
 
-from exits_jax.annotations.draft import corners, outline_entry
+from exits_jax.annotations.shapes import corners, outline_entry
 from exits_jax.annotations.xml_files import number_in
 
 # A box belongs to polygons that end within so many pixels of it: tools round it, from 0 or from 1.

@@ -12,13 +12,15 @@ import numpy as np
 from jaxtyping import Float
 
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.draft import Draft, box_entry, outline_entry
+from exits_jax.annotations.draft import Draft
+from exits_jax.annotations.folder_files import read_text
 from exits_jax.annotations.image_files import size_on_disk
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
+from exits_jax.annotations.shapes import box_entry, outline_entry
 from exits_jax.annotations.xml_files import number_in
-from exits_jax.annotations.yolo_layout import Layout, layout_of, read_text
+from exits_jax.annotations.yolo_layout import Layout, layout_of
 
 SLACK = 0.01  # how far over 0 and 1 a share may be, as Ultralytics allows it
 SQUARE = 0.02  # how far from a right angle, as a cosine, the corners of a turned box may be
@@ -56,7 +58,7 @@ def yolo_document(file: pathlib.Path, images: ImageFolder | None, report: Report
     for name, on_disk in layout.without_labels():
         try:
             draft.add_image(name, size_on_disk(on_disk), name)
-            draft.passed.add("images have no label file: no object is on them", name)
+            draft.passed.add("images have no label file, so no object", name)
         except BadItem as bad:
             draft.refuse(bad, name)
     return draft.document(layout.names.values())

@@ -4,10 +4,12 @@ import pathlib
 from typing import Any
 
 from exits_jax.annotations.coco import Report
+from exits_jax.annotations.folder_files import read_text
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
 from exits_jax.annotations.yolo import category_name, entry_of, parse_line
-from exits_jax.annotations.yolo_layout import label_files, names_near, read_text
+from exits_jax.annotations.yolo_layout import label_files
+from exits_jax.annotations.yolo_yaml import names_near
 
 
 def yolo_results(
