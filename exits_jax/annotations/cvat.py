@@ -24,7 +24,6 @@ from exits_jax.annotations.regions import encode_in_image
 from exits_jax.annotations.shapes import (
     box_entry,
     coordinates,
-    corners,
     ellipse,
     mask_entry,
     outline_entry,
@@ -178,8 +177,9 @@ def _turn(shape: Element) -> float:
 
 def _corners(shape: Element) -> Float[np.ndarray, "n 2"]:
     """The attribute `points`: "x,y;x,y;..."."""
-    pairs = [pair.split(",") for pair in shape.get("points", "").split(";")]
-    return corners([[number_in(side) for side in pair] for pair in pairs], shape.tag)
+    text = shape.get("points", "")
+    sides = [number_in(side) for side in text.replace(";", ",").split(",")]
+    return coordinates(sides, shape.tag, 2 * text.count(";") + 2).reshape(-1, 2)
 
 
 def _runs(shape: Element, image: dict[str, Any]) -> dict[str, Any]:
