@@ -14,8 +14,12 @@ from annotations_samples import document, save_images
 from foreign_exports import cvat, cvat_shape, labelme, pictures, shape
 from PIL import Image
 
+from configs import own
 from exits_jax.annotations import check_file, read_annotations
+from exits_jax.config_check import check_config
 from exits_jax.errors import UserError
+from exits_jax.run import Run, read_files
+from exits_jax.workdir import Workdir
 
 COCO = json.dumps(document()).encode()
 
@@ -240,6 +244,21 @@ def test_a_bare_folder_of_images_with_a_detector_s_boxes(tmp_path, named):
     assert (instance.category, instance.category_id) == ("dog" if named else "18", 18)
     assert instance.image.path == images / "sub/b.png"
     np.testing.assert_array_equal(instance.box_xyxy, [1, 2, 10, 10])
+
+
+def test_the_image_folder_and_boxes_are_all_that_labelling_needs(tmp_path):
+    images = pictures(tmp_path / "images")
+    boxes = tmp_path / "images" / "boxes.json"  # a JSON beside the images is no annotation file
+    result = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 9, 8], "score": 0.5}
+    boxes.write_text(json.dumps([result]))
+    config = own.get_config()
+    config.data.images, config.data.boxes = str(images), str(boxes)
+    check_config(config)
+    read = read_files(Run(config, Workdir(tmp_path / "run")), "label")
+    assert [instance.image.file_name for instance in read.instances] == ["a.png"]
+    config.data.boxes = ""
+    with pytest.raises(UserError, match="no annotations: give"):
+        read_files(Run(config, Workdir(tmp_path / "run")), "label")
 
 
 def test_boxes_as_yolo_writes_them(tmp_path):
