@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from exits_jax.annotations import coco
+from exits_jax.annotations.documents import read_document
 from exits_jax.annotations.findings import annotation_findings
 from exits_jax.annotations.image_files import check_decodes, size_on_disk
 from exits_jax.annotations.image_folder import image_folder
-from exits_jax.annotations.read import read_document
 from exits_jax.annotations.records import BadItem, ImageRecord, Problem
 from exits_jax.annotations.results import result_problems
 

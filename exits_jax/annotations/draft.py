@@ -13,8 +13,10 @@ from exits_jax.annotations.image_files import size_on_disk
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
+from exits_jax.errors import one_line
 
-MOST_KINDS = 20  # of things passed over that are told apart
+MOST_KINDS = 12  # of things passed over that are told apart
+LONGEST_PLACE = 80  # characters by which a place is named in a note
 
 
 class PassedOver:
@@ -27,13 +29,16 @@ class PassedOver:
         """Counts one more; `what` is a plural with what happens to it: "polylines are not read"."""
         if what not in self._found and len(self._found) >= MOST_KINDS:
             what = "other things are not read"
-        count, first = self._found.get(what, (0, where))
+        count, first = self._found.get(what, (0, one_line(where)[:LONGEST_PLACE]))
         self._found[what] = (count + 1, first)
 
     def say(self, report: Report) -> None:
-        """One note for each kind, with how many there were and the first of them."""
-        for what, (count, first) in self._found.items():
-            report(Problem("passed_over", f"{what}: {count} (the first: {first})", note=True))
+        """One note for all of it: of each kind how many there were, and where the first was."""
+        kinds = [
+            f"{what}: {count} (the first: {first})" for what, (count, first) in self._found.items()
+        ]
+        if kinds:
+            report(Problem("passed_over", "; ".join(kinds), note=True))
 
 
 class Draft:
