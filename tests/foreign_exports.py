@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import pathlib
+import zlib
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ def cvat_rle(mask: np.ndarray) -> str:
 def region(kind: str, label: str | None, value: dict[str, Any], **more: Any) -> dict[str, Any]:
     """A result of Label Studio with sizes in percent."""
     labels = {} if label is None else {f"{kind}labels": [label]}
-    number = more.pop("id", f"r{abs(hash(json.dumps([kind, label, value]))) % 10**8}")
+    number = more.pop("id", f"r{zlib.crc32(json.dumps([kind, label, value]).encode())}")
     return {
         "original_width": WIDTH,
         "original_height": HEIGHT,
