@@ -30,11 +30,12 @@ def _data() -> ml_collections.ConfigDict:
     data = ml_collections.ConfigDict()
     # Folder that holds the data set; configs build the four paths below from it.
     data.root = ""
-    # What is labelled and evaluated: an annotation file and the folder of its images.
+    # What is labelled and evaluated: an annotation file (or folder) and the folder of its images.
+    # With data.boxes the images alone are enough.
     data.annotations = ""
     data.images = ""
-    # A detector's boxes (COCO results form), labelled in place of the file's annotations, against
-    # which average precision then is measured.
+    # A detector's boxes (COCO results form, or YOLO's text files with confidences), labelled in
+    # place of the file's annotations, against which average precision then is measured.
     data.boxes = ""
     # How these name their images: by "id", by the "name" or stem of the file, or "auto" to tell
     # from all of them [?].
@@ -42,7 +43,8 @@ def _data() -> ml_collections.ConfigDict:
     # What is trained on; both empty: the same as above.
     data.train_annotations = ""
     data.train_images = ""
-    # Form of the annotation file: auto, coco, lvis, voc, open_images.
+    # Form of the annotation file: auto (told from its content), coco, lvis, voc, open_images, yolo,
+    # labelme, cvat, label_studio, sa1b, images (a bare folder, for data.boxes).
     data.kind = "auto"
     # How extreme points are read off a mask where a file has no points: exact, extremenet.
     data.points = "exact"

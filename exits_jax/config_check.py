@@ -10,6 +10,7 @@ from exits_jax import from_config
 from exits_jax.annotations.box_forms import FORMS
 from exits_jax.annotations.detection_images import IMAGES_BY
 from exits_jax.annotations.frames import EXIF
+from exits_jax.annotations.kinds import KINDS
 from exits_jax.annotations.read import CROWDS
 from exits_jax.errors import UserError
 from exits_jax.labelling.formats import FORMATS
@@ -33,7 +34,7 @@ POSITIVE = (lambda value: value > 0), "more than 0"
 # key -> (whether a value is right, what is expected); what `RetrievalSettings` checks is not here
 CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": at_least(0),
-    "data.kind": one_of("auto", "coco", "lvis", "voc", "open_images"),
+    "data.kind": one_of(*KINDS),
     "data.points": one_of("exact", "extremenet"),
     "data.box_form": one_of("auto", *FORMS),
     "data.boxes_by": one_of(*IMAGES_BY),

@@ -94,14 +94,15 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
     """The annotation file of a role, as the config says; what it skips is listed."""
     data = run.config.data
     file, images = files_of(run, role)
-    if not file:
+    bare = not file and images and data.boxes  # boxes need no more than a folder of images
+    if not file and not bare:
         raise UserError(
             "no annotations: give --config.data.annotations=FILE --config.data.images=DIR"
         )
     annotations = read_annotations(
-        file,
+        images if bare else file,
         images,
-        kind=data.kind,
+        kind="images" if bare else data.kind,
         points=data.points,
         on_error=data.on_error,
         seed=run.config.seed,

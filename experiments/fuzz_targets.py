@@ -40,6 +40,7 @@ from exits_jax.models.params_io import load_params
 from exits_jax.models.read_tensors import read_tensors
 from exits_jax.phases import pack
 from experiments import fuzz_cases as cases
+from experiments import fuzz_exports as exports
 
 LONGEST_MESSAGE = 4000  # characters; paths of files are in it
 READING = ("read", "coco", "fields", "numbers", "extreme", "masks", "image_files", "records")
@@ -84,6 +85,8 @@ def prepare(folder: pathlib.Path) -> None:
     names = "/m/01yrx,Cat\n/m/0bt9lr,Dog\n"
     (folder / "case" / "Annotations").mkdir()
     (folder / "case" / "Annotations" / "class-descriptions-boxable.csv").write_text(names)
+    (folder / "case" / "labels").mkdir()
+    (folder / "case" / "labels" / "b.txt").write_text(exports.YOLO_LINES[0])
     (folder / "case" / "valid.json").write_bytes(cases.as_json(cases.coco_document()))
 
 
@@ -284,7 +287,7 @@ TARGETS = {
         cases.damaged(cases.voc_files()),
         cases.VOC_SEEDS,
         lambda path: read_document(path, "voc"),
-        _annotations("voc", *READING),
+        _annotations("voc", "voc_polygons", *READING),
     ),
     "open_images": Target(
         "Annotations/case.csv",
@@ -292,6 +295,50 @@ TARGETS = {
         [cases.as_csv(cases.OPEN_IMAGES)],
         lambda path: read_document(path, "open_images"),
         _annotations("open_images", *READING),
+    ),
+    "labelme": Target(
+        "case.json",
+        cases.damaged(cases.json_files([exports.labelme_file()])),
+        exports.LABELME_SEEDS,
+        lambda path: read_document(path, "labelme"),
+        _annotations("labelme", "draft", "shapes", *READING),
+    ),
+    "label_studio": Target(
+        "case.json",
+        cases.damaged(cases.json_files([exports.label_studio_export()])),
+        exports.LABEL_STUDIO_SEEDS,
+        lambda path: read_document(path, "label_studio"),
+        _annotations(
+            "label_studio", "label_studio_tasks", "label_studio_brush", "draft", "shapes", *READING
+        ),
+    ),
+    "cvat": Target(
+        "case.xml",
+        cases.damaged(exports.cvat_files()),
+        [exports.CVAT_XML.encode()],
+        lambda path: read_document(path, "cvat"),
+        _annotations("cvat", "xml_files", "draft", "shapes", *READING),
+    ),
+    "yolo": Target(
+        "labels/b.txt",
+        cases.damaged(exports.yolo_files()),
+        exports.YOLO_SEEDS,
+        lambda path: read_document(path, "yolo"),
+        _annotations("yolo", "yolo_layout", "folder_files", "draft", "shapes", *READING),
+    ),
+    "yolo_yaml": Target(
+        "data.yaml",
+        cases.damaged(exports.yaml_files()),
+        [exports.YOLO_YAML.encode()],
+        read_document,
+        _annotations("yolo_layout", "yolo_yaml", *READING),
+    ),
+    "packed": Target(
+        "case.zip",
+        cases.damaged(exports.packed_files()),
+        exports.PACKED_SEEDS,
+        read_document,
+        _annotations("contents", "kinds", "recognise", *READING),
     ),
     "results": Target(
         "case.json",

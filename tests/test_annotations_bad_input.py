@@ -117,7 +117,7 @@ def test_a_bad_image_stops_or_takes_its_annotations_along(tmp_path, change, code
     [
         (b"", "unknown_kind"),
         (b"   \n", "unknown_kind"),
-        (b"\x89PNG\r\n\x1a\n....", "unknown_kind"),
+        (b"\x89PNG\r\n\x1a\n....", "foreign_file"),
         (b'{"images": [{"id": 1, ', "bad_json"),
         (b'{"images": \xff}', "bad_json"),
         (b"[" * 100_000, "bad_json"),
@@ -172,7 +172,7 @@ def test_nothing_left_to_label(tmp_path):
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        ({"kind": "yolo"}, "'yolo'"),
+        ({"kind": "yolov9"}, "'yolov9'"),
         ({"points": "nearest"}, "'nearest'"),
         ({"on_error": "ignore"}, "'ignore'"),
         ({"click_noise": -1.0}, "-1.0"),

@@ -61,6 +61,9 @@ def test_names_from_the_class_descriptions(tmp_path, images):
     (tmp_path / "class-descriptions-boxable.csv").write_text("/m/01,Tortoise\n/m/09,Other\n")
     read = read_annotations(save_csv(tmp_path, CLICKED, DRAWN), images)
     assert read.categories == {1: "Tortoise", 2: "/m/02"}
+    assert [note.text for note in read.notes] == [
+        "labels have no class description and stay as they are: 1 (the first: /m/02)"
+    ]
 
 
 @pytest.mark.parametrize(

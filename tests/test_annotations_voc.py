@@ -28,6 +28,10 @@ def save_xml(folder, name: str, *objects: str, size: bool = True):
     return path
 
 
+def findings(*paths) -> list[str]:
+    return [problem.code for problem in check_file(*paths) if not problem.note]
+
+
 @pytest.fixture
 def voc(tmp_path):
     """A VOC folder: two images, one with object masks and a void rim."""
@@ -70,7 +74,16 @@ def test_a_voc_folder(voc):
     assert read.categories[15] == "person"  # VOC's own alphabetical numbers
     mask = decode_segmentation(read.document["annotations"][1]["segmentation"], HEIGHT, WIDTH)
     np.testing.assert_array_equal(mask, disc(29, 8, 6))
-    assert check_file(voc, voc / "JPEGImages") == []
+    assert [note.text for note in read.notes] == [
+        "<part> elements are not read (their objects are): 4 (the first: 2007_000001.xml: object 1)"
+    ]
+    assert findings(voc, voc / "JPEGImages") == []
+
+
+def test_images_without_an_xml_are_counted(voc):
+    Image.new("RGB", (WIDTH, HEIGHT)).save(voc / "JPEGImages" / "2007_000009.png")
+    (note,) = read_annotations(voc, voc / "JPEGImages").notes
+    assert "images have no XML and are not read: 1 (the first: 2007_000009.png)" in note.text
 
 
 def test_one_xml_and_a_plain_folder(voc):
@@ -113,7 +126,7 @@ def test_bad_xml(voc, text, code):
     read = read_annotations(voc, on_error="skip")
     assert [problem.code for problem in read.problems] == [code]
     assert len(read.instances) == 4
-    assert [problem.code for problem in check_file(voc)] == [code]
+    assert findings(voc) == [code]
 
 
 @pytest.mark.parametrize(
@@ -157,4 +170,87 @@ def test_a_file_cut_anywhere_is_bad_xml(voc):
         file.write_bytes(content[:end])
         with pytest.raises(UserError, match="bad_xml"):
             read_annotations(file)
-        assert [problem.code for problem in check_file(voc)] == ["bad_xml"]
+        assert findings(voc) == ["bad_xml"]
+
+
+# --- polygons of objects ---------------------------------------------------------------------
+
+CORNERS = [[10.0, 5.0], [30.0, 8.0], [20.0, 25.0]]  # their box is [10, 5, 30, 25]
+NUMBERED = "".join(f"<x{k}>{x}</x{k}><y{k}>{y}</y{k}>" for k, (x, y) in enumerate(CORNERS, 1))
+POINTED = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in CORNERS)
+FLAT = [side for corner in CORNERS for side in corner]
+
+
+def polygon_object(box, *polygons: str) -> str:
+    return element("cat", box, "".join(f"<polygon>{polygon}</polygon>" for polygon in polygons))
+
+
+@pytest.mark.parametrize(
+    ("box", "polygon"),
+    [
+        ((11, 6, 30, 25), NUMBERED),  # the box in VOC's way, the polygon on the image
+        ((10, 5, 30, 25), NUMBERED),  # both on the image: X-AnyLabeling, Ultralytics' scripts
+        ((10, 5, 29, 24), NUMBERED.replace(">5.0<", ">5.4<")),  # a box cut to whole numbers
+        ((10, 5, 30, 25), f"<username>me</username>{POINTED}"),  # LabelMe's web tool
+    ],
+)
+def test_polygons_are_the_segmentation(tmp_path, box, polygon):
+    file = save_xml(tmp_path, "a", polygon_object(box, polygon))
+    read = read_annotations(file)
+    (annotation,) = read.document["annotations"]
+    (segmentation,) = annotation["segmentation"]
+    assert np.allclose(segmentation, FLAT, atol=0.5)
+    np.testing.assert_allclose(annotation["bbox"], [10, 5, 20, 20], atol=0.5)
+    assert read.instances[0].points_source == "mask"
+    assert not any(not problem.note for problem in check_file(file))
+
+
+def test_supervision_counts_polygons_from_one(tmp_path):
+    """supervision 0.31: the box is VOC's, every corner is one more than on the image."""
+    ones = "".join(
+        f"<x{k}>{round(x) + 1}</x{k}><y{k}>{round(y) + 1}</y{k}>"
+        for k, (x, y) in enumerate(CORNERS, 1)
+    )
+    file = save_xml(tmp_path, "a", polygon_object((11, 6, 30, 25), ones))
+    (annotation,) = read_annotations(file).document["annotations"]
+    assert annotation["segmentation"] == [FLAT]
+    assert annotation["bbox"] == [10, 5, 20, 20]
+
+
+def test_several_polygons_and_a_box_of_its_own(tmp_path):
+    second = "<x1>32</x1><y1>5</y1><x2>38</x2><y2>5</y2><x3>38</x3><y3>12</y3>"
+    file = save_xml(tmp_path, "a", polygon_object((11, 6, 38, 25), NUMBERED, second))
+    (annotation,) = read_annotations(file).document["annotations"]
+    assert len(annotation["segmentation"]) == 2
+    assert annotation["bbox"] == [10, 5, 28, 20]
+    file = save_xml(tmp_path, "a", polygon_object((7, 2, 34, 29), NUMBERED))  # drawn wider
+    assert read_annotations(file).document["annotations"][0]["bbox"] == [6, 1, 28, 28]
+
+
+def test_a_polygon_without_a_box(tmp_path):
+    deleted = "<object><name>cat</name><deleted>1</deleted></object>"
+    alone = f"<object><name>cat</name><polygon>{POINTED}</polygon></object>"
+    file = save_xml(tmp_path, "a", alone, deleted)
+    read = read_annotations(file)
+    assert read.document["annotations"][0]["bbox"] == [10, 5, 20, 20]
+    assert [note.text for note in read.notes] == [
+        "objects are marked as deleted and not read: 1 (the first: a.xml: object 2)"
+    ]
+
+
+@pytest.mark.parametrize(
+    "polygon",
+    [
+        "<x1>1</x1><y1>1</y1><x2>5</x2><y2>5</y2>",
+        "<x1>1</x1><y1>1</y1><x2>5</x2>",
+        "<x1>1</x1><y1>nan</y1><x2>5</x2><y2>5</y2><x3>9</x3><y3>1</y3>",
+        "<x1>1</x1><y1>1e400</y1><x2>5</x2><y2>5</y2><x3>9</x3><y3>1</y3>",
+        "<y>1</y>",
+    ],
+)
+def test_a_bad_polygon_costs_the_polygon_and_not_the_object(tmp_path, polygon):
+    file = save_xml(tmp_path, "a", polygon_object((11, 6, 30, 25), polygon))
+    read = read_annotations(file)
+    np.testing.assert_array_equal(read.instances[0].box_xyxy, [10, 5, 30, 25])
+    assert read.instances[0].points_source == "box"
+    assert "objects have a polygon that is not read, their boxes are" in read.notes[0].text

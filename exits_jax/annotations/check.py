@@ -7,14 +7,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from exits_jax.annotations.coco import Report
+from exits_jax.annotations.documents import read_document
 from exits_jax.annotations.findings import annotation_findings
 from exits_jax.annotations.image_files import decoded_problems
 from exits_jax.annotations.image_folder import image_folder
 from exits_jax.annotations.instances import PointRule, annotation_problem, read_instances
-from exits_jax.annotations.read import Opened, open_document, read_document
+from exits_jax.annotations.kinds import detect_kind
+from exits_jax.annotations.read import Opened, open_document
 from exits_jax.annotations.records import BadItem, ImageRecord, Problem
 from exits_jax.annotations.results import result_problems
 from exits_jax.annotations.summary import Notes, counted
+from exits_jax.errors import UserError
 
 # What labelling only says, and goes on, but a person wants to know of a file.
 WRONG = frozenset(
@@ -47,12 +50,21 @@ def checked_files(paths: Sequence[str]) -> list[str]:
     for path in paths:
         folder = pathlib.Path(os.path.expanduser(path))
         inside = sorted(map(str, folder.glob("*.json"))) if folder.is_dir() else []
-        files += inside or [str(folder)]
+        files += inside if inside and not _is_data_set(folder) else [str(folder)]
     return files
 
 
+def _is_data_set(folder: pathlib.Path) -> bool:
+    """Whether a reader takes a folder as one: labelme's or YOLO's, say."""
+    try:
+        detect_kind(folder)
+    except UserError:
+        return False
+    return True
+
+
 def check_file(file: str | os.PathLike, images: str | os.PathLike | None = None) -> list[Problem]:
-    """Everything wrong with an annotation file or label file; empty for a clean one.
+    """Everything wrong with an annotation file or label file; notes at most for a clean one.
 
     The `problems` of `inspect_file`.
     """

@@ -157,7 +157,7 @@ def _four_keypoints(
     """
     if not is_four_keypoints(keypoints):
         return None
-    if isinstance(keypoints[0], list):
+    if all(_has_length(row, 3) for row in keypoints):
         keypoints = [value for row in keypoints for value in row]
     triplets = finite_numbers(keypoints)
     if triplets is not None and triplets[2::3].min() > 0:

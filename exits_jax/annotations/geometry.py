@@ -174,4 +174,4 @@ def _tolerance(box_xyxy: Float[np.ndarray, "4"], px: float, share: float) -> Flo
 
 
 def _rounded(box_xyxy: Float[np.ndarray, "4"]) -> list[float]:
-    return np.round(box_xyxy, 2).tolist()
+    return [round(side, 2) for side in box_xyxy.tolist()]

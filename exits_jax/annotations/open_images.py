@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from exits_jax.annotations.coco import Report
+from exits_jax.annotations.draft import PassedOver
 from exits_jax.annotations.image_files import size_on_disk
 from exits_jax.annotations.image_folder import ImageFolder, stem
 from exits_jax.annotations.numbers import shown
@@ -60,6 +61,11 @@ def open_images_document(
         category_id = categories.setdefault(row["LabelName"], len(categories) + 1)
         annotations.append({"id": len(annotations) + 1, "category_id": category_id, **entry})
     names = _class_names(file.parent)
+    passed = PassedOver()
+    for label in categories if names else ():
+        if label not in names:
+            passed.add("labels have no class description and stay as they are", label)
+    passed.say(report)
     return {
         "images": [image for image in sizes.values() if image],
         "annotations": annotations,

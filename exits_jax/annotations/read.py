@@ -1,24 +1,25 @@
 """The one entrance: an annotation file of any kind -> `Annotations`."""
 
 import dataclasses
-import json
 import math
 import os
 import pathlib
-import re
 from typing import Any, NamedTuple
 
-from exits_jax.annotations import coco, lvis, open_images, voc
+from exits_jax.annotations import coco
 from exits_jax.annotations.box_forms import FORMS
 from exits_jax.annotations.detection_images import IMAGES_BY
 from exits_jax.annotations.detections import boxes_document
+from exits_jax.annotations.documents import load_json, read_document
 from exits_jax.annotations.fields import is_marked
 from exits_jax.annotations.frames import EXIF
 from exits_jax.annotations.image_files import ambiguous_frames
 from exits_jax.annotations.image_folder import ImageFolder, image_folder
 from exits_jax.annotations.images import image_records
 from exits_jax.annotations.instances import PointRule, read_instances
-from exits_jax.annotations.plain import plain_document, without_nan
+from exits_jax.annotations.kinds import KINDS
+from exits_jax.annotations.plain import plain_document
+from exits_jax.annotations.recognise import refuse_results
 from exits_jax.annotations.records import (
     Annotations,
     BadItem,
@@ -28,11 +29,10 @@ from exits_jax.annotations.records import (
     problem_line,
 )
 from exits_jax.annotations.summary import Notes, counted, sum_by_code
+from exits_jax.annotations.yolo_results import yolo_results
 from exits_jax.errors import UserError
 
-KINDS = ("auto", "coco", "lvis", "voc", "open_images")
 CROWDS = ("pass", "label")
-HUGE = re.compile(rb"[eE]\+?\d{3}")
 
 
 def read_annotations(
@@ -53,18 +53,20 @@ def read_annotations(
     """Reads an annotation file.
 
     Args:
-      file: COCO or LVIS JSON, a PASCAL VOC XML file or folder, or an Open Images box CSV.
+      file: COCO or LVIS JSON (also .gz, or a .zip with that file alone), a PASCAL VOC XML file or
+        folder, an Open Images box CSV, a YOLO data.yaml, folder or text file, labelme or SA-1B JSON
+        or a folder of it, a CVAT XML, a Label Studio JSON, or for `boxes` a folder of images.
       images: the folder with the images; a layout with or without the folders in the file's names
         works. Needed where the annotation file does not state the images' sizes.
-      kind: "coco", "lvis", "voc", "open_images", or "auto" to tell from the content.
+      kind: one of `KINDS`; "auto" tells from the content.
       points: rule for extracting extreme points where a file has only masks, "exact" or
         "extremenet".
       on_error: "stop" raises if there is a mistake in any item, "skip" leaves the item out and
         lists it in `problems`. A mistake in the file as a whole always stops.
       seed: of the click noise.
       click_noise: standard deviation in pixels of noise added to all points; 0 for none.
-      boxes: a detector's boxes, in COCO's results form: they are the instances, and the file gives
-        images and categories alone, or images alone.
+      boxes: a detector's boxes, in COCO's results form or as YOLO's text files with confidences:
+        they are the instances, and the file gives images and categories alone, or images alone.
       boxes_by: how these name their images, "id", "name" (of the file, or its stem), or "auto" to
         tell from all of them.
       box_form: how `bbox` is written, a key of `box_forms.FORMS`; "auto" is [x, y, width, height],
@@ -96,10 +98,12 @@ def read_annotations(
             document = _with_boxes(document, pathlib.Path(boxes), judge, boxes_by)
             if problems and isinstance(document, dict) and not document["annotations"]:
                 raise UserError(_nothing_left(file, len(problems), problems))
+        refuse_results(document)
         opened = open_document(document, folder, report, crowds)
     except BadItem as bad:
-        # With no object left, what went wrong before is why.
-        first = problems[0] if problems and on_error == "stop" else Problem(bad.code, bad.text)
+        # With no object left, what went wrong before is why, or all was passed over.
+        text = "; ".join([bad.text, *(note.text for note in notes.said())])
+        first = problems[0] if problems and on_error == "stop" else Problem(bad.code, text)
         refusal = NoAnnotations if first.code == "no_annotations" else UserError
         raise refusal(problem_line(file, first)) from bad
     try:
@@ -156,7 +160,13 @@ def _with_boxes(document: Any, boxes: pathlib.Path, report: coco.Report, boxes_b
     if not isinstance(document, dict):
         return document  # refused with the reason that any such file is refused with
     try:
-        return boxes_document(document, load_json(boxes, report), report, boxes_by)
+        if boxes.is_dir() or boxes.suffix.lower() == ".txt":
+            results = yolo_results(boxes, document, report)
+            if not results:  # why was reported
+                return {**document, "annotations": []}
+        else:
+            results = load_json(boxes, report)
+        return boxes_document(document, results, report, boxes_by)
     except BadItem as bad:
         raise UserError(problem_line(boxes, Problem(bad.code, bad.text))) from bad
 
@@ -177,87 +187,6 @@ def _judge_crowds(annotations: list[Any], crowds: str, report: coco.Report) -> N
             " --config.data.crowds=label labels them"
         )
     report(Problem("crowds", text, note=True))
-
-
-def read_document(
-    file: pathlib.Path, images: ImageFolder | None, kind: str, report: coco.Report
-) -> Any:
-    """The COCO-style document in a file, converted where the file is of another kind.
-
-    What a JSON file holds is returned as it is, still unchecked.
-
-    Raises:
-      UserError: the file is missing or is not what its kind says.
-    """
-    if kind == "auto":
-        kind = detect_kind(file)
-    if kind == "voc":
-        return voc.voc_document(file, images, report)
-    if kind == "open_images":
-        return open_images.open_images_document(file, images, report)
-    document = load_json(file, report)
-    if kind == "lvis" and isinstance(document, dict) and not lvis.is_lvis(document):
-        raise BadItem("bad_document", "its images have no neg_category_ids: this is not LVIS")
-    return document
-
-
-def detect_kind(file: pathlib.Path) -> str:
-    """The kind of a file by what it holds: "coco" for any JSON, "voc" or "open_images".
-
-    Raises:
-      UserError: it is none of these.
-    """
-    if file.is_dir():
-        return "voc"
-    head = _read_bytes(file, 4096).removeprefix(b"\xef\xbb\xbf").lstrip()
-    if head[:1] in (b"{", b"["):
-        return "coco"
-    if head[:1] == b"<":
-        return "voc"
-    if b"ImageID" in head.split(b"\n")[0]:
-        return "open_images"
-    found = "is empty" if not head else f"begins with {head[:20]!r}"
-    raise BadItem(
-        "unknown_kind",
-        f"the file {found}; expected COCO or LVIS JSON, PASCAL VOC XML or Open Images CSV",
-    )
-
-
-def load_json(file: pathlib.Path, report: coco.Report) -> Any:
-    """What a JSON file holds; NaN in what nobody here reads becomes null, and is reported.
-
-    Raises:
-      UserError: the file is missing or not JSON, for instance cut short.
-    """
-    text = _read_bytes(file)
-    constants: list[float] = []
-
-    def constant(name: str) -> float:
-        constants.append(float(name))
-        return constants[-1]
-
-    try:
-        document = json.loads(text, parse_constant=constant)
-    except (ValueError, RecursionError) as error:
-        raise BadItem(
-            "bad_json",
-            f"not valid JSON ({error}; {len(text)} bytes in all); if the file was cut short, copy"
-            " it again",
-        ) from error
-    # A number like 1e999 becomes infinity without being called so.
-    if isinstance(document, dict) and (constants or HUGE.search(text)):
-        for note in without_nan(document):
-            report(note)
-    return document
-
-
-def _read_bytes(file: pathlib.Path, limit: int = -1) -> bytes:
-    try:
-        with open(file, "rb") as stream:
-            return stream.read(limit)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{file}: cannot be read: {reason}") from error
 
 
 def _check_options(

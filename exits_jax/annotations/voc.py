@@ -2,7 +2,7 @@
 
 Boxes in the XML count pixels from 1 and include both ends. Where a SegmentationObject PNG lies
 beside the Annotations folder, its value k is the k-th object of the XML; 255 is void and
-belongs to nobody.
+belongs to nobody. Polygons of an object (`voc_polygons`) come after the PNG.
 """
 
 import collections
@@ -15,12 +15,15 @@ import numpy as np
 from jaxtyping import Num
 
 from exits_jax.annotations.coco import Report
+from exits_jax.annotations.draft import PassedOver
+from exits_jax.annotations.folder_files import images_below
 from exits_jax.annotations.image_files import index_image, size_on_disk
 from exits_jax.annotations.image_folder import ImageFolder, name_parts
 from exits_jax.annotations.masks import encode_rle
-from exits_jax.annotations.numbers import finite_number, shown
+from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
-from exits_jax.errors import one_line
+from exits_jax.annotations.voc_polygons import counted_from_one, object_polygons, polygon_entry
+from exits_jax.annotations.xml_files import number_in, parse_xml
 
 # fmt: off
 VOC_NAMES = (
@@ -50,6 +53,7 @@ def voc_document(file: pathlib.Path, images: ImageFolder | None, report: Report)
     images_list: list[dict[str, Any]] = []
     objects: list[tuple[str, dict[str, Any]]] = []
     renamed: dict[int, str] = {}
+    passed = PassedOver()
     for image_id, path in enumerate(_xml_files(file), start=1):
         try:
             root = _parse(path)
@@ -62,10 +66,13 @@ def voc_document(file: pathlib.Path, images: ImageFolder | None, report: Report)
             was = image.pop("renamed_from")
             renamed[image_id] = f"{path.name}: {was} is not there: {image['file_name']} is"
         images_list.append(image)
-        objects.extend(_named_objects(root, path.name, image_id, masks, report))
+        objects.extend(_named_objects(root, path.name, image_id, masks, report, passed))
     images_list = [*_without_taken(images_list, renamed, report)]
     kept = {image["id"] for image in images_list}
     objects = [(name, entry) for name, entry in objects if entry["image_id"] in kept]
+    if images is not None and file.is_dir():
+        _count_unannotated(images, {image["file_name"] for image in images_list}, passed)
+    passed.say(report)
     names = {name for name, _ in objects}
     ordered = list(VOC_NAMES) if names <= set(VOC_NAMES) else sorted(names)
     numbers = {name: number for number, name in enumerate(ordered, start=1)}
@@ -104,17 +111,20 @@ def _xml_files(file: pathlib.Path) -> list[pathlib.Path]:
     return files
 
 
+def _count_unannotated(images: ImageFolder, names: set[str], passed: PassedOver) -> None:
+    """Counts the image files that no XML is of."""
+    known = {pathlib.PurePath(name).stem for name in names}
+    for stem, files in images_below(images.path).items():
+        if pathlib.PurePath(stem).name not in known:
+            passed.add("images have no XML and are not read", files[0])
+
+
 def _parse(path: pathlib.Path) -> ElementTree.Element:
     """The root element of a VOC XML file."""
     try:
-        content = path.read_bytes()
-        # VOC needs no entities, and they can blow up a reader; UTF-16 has zeros between letters.
-        if b"<!ENTITY" in content.replace(b"\0", b""):
-            raise BadItem("bad_xml", "it defines entities")
-        root = ElementTree.fromstring(content)
-    except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
-        text = f"not valid XML ({one_line(error)}); was the file cut short?"
-        raise BadItem("bad_xml", text) from error
+        root = parse_xml(path.read_bytes())
+    except OSError as error:
+        raise BadItem("bad_xml", f"cannot be read: {error.strerror or error}") from error
     if root.tag != "annotation":
         raise BadItem("bad_xml", f"the root element is {shown(root.tag)}; expected 'annotation'")
     return root
@@ -148,33 +158,70 @@ def _named_objects(
     image_id: int,
     masks: Num[np.ndarray, "h w"] | None,
     report: Report,
+    passed: PassedOver,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and annotation of every usable <object> of an XML file."""
-    for number, element in enumerate(root.findall("object"), start=1):
+    elements = root.findall("object")
+    from_one = _from_one(elements)
+    for number, element in enumerate(elements, start=1):
+        where = f"{file_name}: object {number}"
+        if element.findtext("deleted") == "1":  # LabelMe's web tool keeps what was deleted
+            passed.add("objects are marked as deleted and not read", where)
+            continue
+        for _ in element.findall("part"):
+            passed.add("<part> elements are not read (their objects are)", where)
         try:
-            entry = _object_entry(element, image_id)
+            entry = _object_entry(element, image_id, from_one, passed, where)
         except BadItem as bad:
-            text = f"{file_name}: object {number}: {bad.text}"
-            report(Problem(bad.code, text, image_id=image_id))
+            report(Problem(bad.code, f"{where}: {bad.text}", image_id=image_id))
             continue
         _add_mask(entry, masks, number)
         yield element.findtext("name", "").strip(), entry
 
 
-def _object_entry(element: ElementTree.Element, image_id: int) -> dict[str, Any]:
-    """One <object>: its box as [x, y, width, height] from 0, and its flags."""
-    texts = [element.findtext(f"bndbox/{side}") for side in SIDES]
-    numbers = [finite_number(_float(text)) for text in texts]
-    if any(number is None for number in numbers):
-        raise BadItem("bad_box", f"bndbox is {shown(texts)}; expected {', '.join(SIDES)}")
+def _from_one(elements: list[ElementTree.Element]) -> bool:
+    """Whether the polygons of these objects are counted from 1; no if they are not readable."""
+    try:
+        return counted_from_one(elements)
+    except BadItem:
+        return False
+
+
+def _object_entry(
+    element: ElementTree.Element, image_id: int, from_one: bool, passed: PassedOver, where: str
+) -> dict[str, Any]:
+    """One <object>: its box as [x, y, width, height] from 0, its polygons and its flags."""
     if not element.findtext("name", "").strip():
         raise BadItem("absent_category", "it has no <name>")
+    boxed = element.find("bndbox") is not None
+    entry = _box(element) if boxed or element.find("polygon") is None else {}
+    try:
+        parts = object_polygons(element)
+        if parts:
+            x, y, width, height = entry.get("bbox", [0.0] * 4)
+            box = np.array([x, y, x + width, y + height]) if entry else None
+            entry = polygon_entry(parts, from_one, box)
+    except BadItem as bad:
+        if not entry:
+            raise
+        passed.add(f"objects have a polygon that is not read, their boxes are ({bad.code})", where)
+    if not entry:
+        raise BadItem("nothing_given", "it has neither <bndbox> nor <polygon>")
+    flags = {flag: _whole(element.findtext(flag)) for flag in ("difficult", "truncated")}
+    return {"image_id": image_id, **entry, "iscrowd": 0, **flags}
+
+
+def _box(element: ElementTree.Element) -> dict[str, Any]:
+    """The box of an <object>, and its area."""
+    texts = [element.findtext(f"bndbox/{side}") for side in SIDES]
+    numbers = [number_in(text) for text in texts]
+    if any(number is None for number in numbers):
+        raise BadItem("bad_box", f"bndbox is {shown(texts)}; expected {', '.join(SIDES)}")
     x0, y0, x1, y1 = numbers
     box = [x0 - 1.0, y0 - 1.0, x1 - x0 + 1.0, y1 - y0 + 1.0]
     if min(box[2:]) <= 0:
         raise BadItem("empty_box", f"bndbox {shown(texts)}: a maximum is below its minimum")
-    flags = {flag: _whole(element.findtext(flag)) for flag in ("difficult", "truncated")}
-    return {"image_id": image_id, "bbox": box, "area": box[2] * box[3], "iscrowd": 0, **flags}
+    return {"bbox": box, "area": box[2] * box[3]}
 
 
 def _object_masks(path: pathlib.Path, image: dict[str, Any]) -> Num[np.ndarray, "h w"] | None:
@@ -207,14 +254,7 @@ def _add_mask(entry: dict[str, Any], masks: Num[np.ndarray, "h w"] | None, numbe
     entry["area"] = float(mask.sum())
 
 
-def _float(text: str | None) -> float | None:
-    try:
-        return float(text or "")
-    except ValueError:
-        return None
-
-
 def _whole(text: str | None) -> int:
     """A whole number in an XML element, 0 where there is none."""
-    number = finite_number(_float(text))
+    number = number_in(text)
     return int(number) if number is not None else 0

@@ -1,0 +1,99 @@
+"""The COCO-style document in a file or folder of any kind."""
+
+import json
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from exits_jax.annotations import cvat, label_studio, labelme, lvis, open_images, sa1b, voc
+from exits_jax.annotations.coco import Report
+from exits_jax.annotations.contents import read_content
+from exits_jax.annotations.folder_files import files_in
+from exits_jax.annotations.image_folder import ImageFolder
+from exits_jax.annotations.image_list import images_document
+from exits_jax.annotations.kinds import JSON_KINDS, detect_kind, json_kind
+from exits_jax.annotations.plain import without_nan
+from exits_jax.annotations.recognise import bad_json, refuse_json
+from exits_jax.annotations.records import BadItem, Problem
+from exits_jax.annotations.yolo import yolo_document
+
+HUGE = re.compile(rb"[eE]\+?\d{3}")
+
+
+def read_document(file: pathlib.Path, images: ImageFolder | None, kind: str, report: Report) -> Any:
+    """The COCO-style document in a file, converted where the file is of another kind.
+
+    What a JSON file holds is returned as it is, still unchecked.
+
+    Raises:
+      UserError: the file is missing or is not what its kind says.
+    """
+    if kind == "auto":
+        kind = detect_kind(file)
+    if kind == "voc":
+        return voc.voc_document(file, images, report)
+    if kind == "cvat":
+        inner = files_in(file, ".xml") if file.is_dir() else [file]
+        return cvat.cvat_document(read_content(inner[0]), images, report)
+    if kind == "open_images":
+        return open_images.open_images_document(file, images, report)
+    if kind == "yolo":
+        return yolo_document(file, images, report)
+    if kind == "images":
+        return images_document(images or ImageFolder(file), report)
+    return _json_document(file, images, kind, report)
+
+
+def _json_document(
+    file: pathlib.Path, images: ImageFolder | None, kind: str, report: Report
+) -> Any:
+    """The document in a JSON file, or in a folder of them; `kind` "json" to tell by the content."""
+    document = None if file.is_dir() else load_json(file, report)
+    if kind not in JSON_KINDS:
+        kind = json_kind(document)
+    elif kind == "coco":
+        refuse_json(document)
+    if kind == "label_studio":
+        return label_studio.label_studio_document(document, images, report)
+    several = _loaded(files_in(file, ".json"), report) if file.is_dir() else [(file, document)]
+    if kind == "labelme":
+        return labelme.labelme_document(several, images, report)
+    if kind == "sa1b":
+        return sa1b.sa1b_document(several, report)
+    if kind == "lvis" and isinstance(document, dict) and not lvis.is_lvis(document):
+        raise BadItem("bad_document", "its images have no neg_category_ids: this is not LVIS")
+    return document
+
+
+def _loaded(files: list[pathlib.Path], report: Report) -> Iterator[tuple[pathlib.Path, Any]]:
+    """Path and content of each JSON file; what is none is reported."""
+    for path in files:
+        try:
+            yield path, load_json(path, report)
+        except BadItem as bad:
+            report(Problem(bad.code, f"{path.name}: {bad.text}"))
+
+
+def load_json(file: pathlib.Path, report: Report) -> Any:
+    """What a JSON file holds; NaN in what nobody here reads becomes null, and is reported.
+
+    Raises:
+      UserError: the file is missing or not JSON, for instance cut short.
+    """
+    text = read_content(file)
+    constants: list[float] = []
+
+    def constant(name: str) -> float:
+        constants.append(float(name))
+        return constants[-1]
+
+    try:
+        document = json.loads(text, parse_constant=constant)
+    except (ValueError, RecursionError) as error:
+        raise bad_json(text, error) from error
+    # A number like 1e999 becomes infinity without being called so.
+    if isinstance(document, dict) and (constants or HUGE.search(text)):
+        for note in without_nan(document):
+            report(note)
+    return document

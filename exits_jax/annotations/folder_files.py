@@ -1,0 +1,65 @@
+"""The files in folders that were given, and the text in them."""
+
+import os
+import pathlib
+from collections import defaultdict
+
+from exits_jax.annotations.records import BadItem
+from exits_jax.errors import UserError
+
+IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+MAX_TEXT_BYTES = 64_000_000
+
+
+def files_in(folder: pathlib.Path, *endings: str) -> list[pathlib.Path]:
+    """The files in a folder with one of the endings, sorted by name; all of them without any.
+
+    Raises:
+      UserError: the folder cannot be read.
+    """
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read: {error.strerror or error}") from error
+    return [path for path in paths if not endings or path.suffix.lower() in endings]
+
+
+def files_below(folder: pathlib.Path, endings: tuple[str, ...]) -> list[pathlib.Path]:
+    """The files with one of the endings in a folder and its folders, sorted; links not followed."""
+    found = []
+    for where, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            pathlib.Path(where, name)
+            for name in names
+            if name.lower().endswith(endings) and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+def images_below(folder: pathlib.Path) -> dict[str, list[str]]:
+    """The image files in a folder and its folders, by relative path without the ending."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in files_below(folder, IMAGE_ENDINGS):
+        name = path.relative_to(folder).as_posix()
+        found[os.path.splitext(name)[0]].append(name)
+    return dict(found)
+
+
+def read_text(path: pathlib.Path) -> str:
+    """A text file in UTF-8, or in UTF-16 as PowerShell writes it.
+
+    Raises:
+      BadItem: it cannot be read, or is far too large or no text.
+    """
+    try:
+        with open(path, "rb") as stream:
+            content = stream.read(MAX_TEXT_BYTES + 1)
+        if len(content) > MAX_TEXT_BYTES:
+            raise BadItem("bad_text", f"more than {MAX_TEXT_BYTES} bytes")
+        wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+        return content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadItem("bad_text", "it is no text in UTF-8") from error
+    except OSError as error:
+        raise BadItem("unreadable_file", f"cannot be read: {error.strerror or error}") from error

@@ -1,0 +1,127 @@
+"""Which kind of annotations a file or folder holds."""
+
+import json
+import pathlib
+import re
+from typing import Any
+
+from exits_jax.annotations.contents import is_packed, read_content
+from exits_jax.annotations.folder_files import IMAGE_ENDINGS, files_in
+from exits_jax.annotations.label_studio_tasks import is_label_studio
+from exits_jax.annotations.labelme import is_labelme
+from exits_jax.annotations.recognise import refuse_json, refuse_numbers, refuse_xml, unknown_file
+from exits_jax.annotations.records import BadItem
+from exits_jax.annotations.sa1b import is_sa1b
+from exits_jax.annotations.yolo_layout import YAML_ENDINGS
+from exits_jax.annotations.yolo_yaml import YAML_NAMES
+
+JSON_KINDS = ("coco", "lvis", "labelme", "label_studio", "sa1b")
+KINDS = ("auto", *JSON_KINDS, "voc", "cvat", "open_images", "yolo", "images")
+HEAD_BYTES = 4096
+ROOT = re.compile(rb"<([A-Za-z_][^\s/>]*)")  # the first tag that is no <?...> and no <!...>
+YOLO_LINE = re.compile(rb"\s*\d+(\s+-?[\d.]+(e-?\d+)?){4,}\s*(\n|$)")
+
+
+def detect_kind(file: pathlib.Path) -> str:
+    """The kind of a file or folder by what it holds, one of `KINDS`; "json" for any JSON.
+
+    Raises:
+      BadItem: it is none of these; the message says what it looks like and what to do.
+      UserError: it cannot be read.
+    """
+    if file.is_dir():
+        return _folder_kind(file)
+    if file.suffix.lower() in YAML_ENDINGS:
+        return "yolo"
+    head = read_content(file, HEAD_BYTES)
+    kind = _kind_of(head, file)
+    if kind not in ("json", "cvat") and is_packed(file):
+        raise BadItem("packed_file", "only JSON and CVAT's XML are read packed: unpack it")
+    return kind
+
+
+def _kind_of(head: bytes, file: pathlib.Path) -> str:
+    """The kind of a file by its first bytes."""
+    text = _narrow(head).lstrip()
+    if text[:1] in (b"{", b"["):
+        return "json"
+    if text[:1] == b"<":
+        return _xml_kind(text)
+    columns = head.split(b"\n")[0]
+    if b"ImageID" in columns and b"XMin" in columns:
+        return "open_images"
+    if file.suffix.lower() == ".txt" and YOLO_LINE.match(text):
+        return "yolo"
+    raise unknown_file(head, file.name)
+
+
+def _xml_kind(text: bytes) -> str:
+    """The kind of an XML file by its root element; "voc" where the beginning does not have it."""
+    root = ROOT.search(text)
+    if root is None or root[1] == b"annotation":
+        return "voc"
+    if root[1] != b"annotations":
+        refuse_xml(root[1].decode("utf-8", "replace"))
+    return "cvat"
+
+
+def json_kind(content: Any) -> str:
+    """The kind of a JSON file by its content: one of `JSON_KINDS`, "coco" where it may be COCO.
+
+    Raises:
+      BadItem: it is another tool's; the message says whose and what to do.
+    """
+    if is_labelme(content):
+        return "labelme"
+    if is_label_studio(content):
+        return "label_studio"
+    if is_sa1b(content):
+        return "sa1b"
+    refuse_json(content)
+    return "coco"
+
+
+def _folder_kind(folder: pathlib.Path) -> str:
+    """The kind of a folder, by the files in it."""
+    paths = files_in(folder)
+    names, endings = {path.name for path in paths}, {path.suffix.lower() for path in paths}
+    if "Annotations" in names:
+        return "voc"
+    if ".xml" in endings:
+        xml = files_in(folder, ".xml")
+        return "cvat" if len(xml) == 1 and detect_kind(xml[0]) == "cvat" else "voc"
+    if {"labels", *YAML_NAMES} & names or any(folder.glob("*/labels")):
+        return "yolo"
+    if ".json" in endings:
+        return _json_folder_kind(folder)
+    if ".txt" in endings:
+        refuse_numbers(read_content(files_in(folder, ".txt")[0], HEAD_BYTES))
+        return "yolo"
+    inner = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.json"))
+    if inner:
+        raise BadItem("unknown_kind", f"a folder of folders: give one file, like {inner[0]}")
+    if endings & set(IMAGE_ENDINGS):
+        return "images"
+    if any(folder.glob("*/*.txt")):
+        return "yolo"
+    raise BadItem("no_annotations", f"no .xml file, nor any other annotations, in {folder}")
+
+
+def _json_folder_kind(folder: pathlib.Path) -> str:
+    """labelme's and SA-1B's data sets are folders of JSON; of others one file is meant."""
+    files = files_in(folder, ".json")
+    for path in files:
+        head = read_content(path, HEAD_BYTES)
+        if b'"imagePath"' in head or b'"shapes"' in head or b'"shape_type"' in head:
+            return "labelme"
+        if b'"image":' in head and b'"image_id"' in head:
+            return "sa1b"
+    some = ", ".join(path.name for path in files[:3])
+    text = f"a folder with {len(files)} JSON files ({some}): give one of them"
+    raise BadItem("unknown_kind", text)
+
+
+def _narrow(head: bytes) -> bytes:
+    """The beginning of a text in UTF-8, whatever Unicode encoding it is in."""
+    coding = json.detect_encoding(head)
+    return head.decode(coding, "replace").encode("utf-8", "replace").removeprefix(b"\xef\xbb\xbf")

@@ -1,0 +1,120 @@
+"""The tasks of a Label Studio export: the image of each, and which results are read."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from exits_jax.annotations.draft import Draft, relative_name
+from exits_jax.annotations.image_folder import ImageFolder
+from exits_jax.annotations.numbers import shown
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+GEOMETRY = ("x", "points", "rle")  # one of them is in every shape of the JSON-MIN export
+UPLOADED = re.compile(r"^[0-9a-f]{4,8}-(?=.)")  # put before the name of every uploaded file
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image.
+
+    Attributes:
+      file_name: relative to the image folder.
+      results: of the annotation that is read.
+      where: what messages call it.
+    """
+
+    file_name: str
+    results: list[Any]
+    where: str
+
+
+def is_label_studio(content: Any) -> bool:
+    """Whether the content of a JSON file is an export of Label Studio, or one of its tasks."""
+    first = content[0] if isinstance(content, list) and content else content
+    if not isinstance(first, dict) or "images" in first:
+        return False
+    task = isinstance(first.get("data"), dict) and bool(
+        {"annotations", "predictions", "completions"} & first.keys()
+    )
+    single = isinstance(first.get("task"), dict) and "result" in first
+    return task or single or {"annotation_id", "annotator", "lead_time"} <= first.keys()
+
+
+def tasks_in(content: Any, draft: Draft, images: ImageFolder | None) -> Iterator[Task]:
+    """The tasks of an export; those without an image are counted."""
+    for number, row in enumerate(content if isinstance(content, list) else [content], start=1):
+        if not isinstance(row, dict):
+            draft.passed.add("entries are no tasks", f"entry {number}")
+            continue
+        if isinstance(row.get("task"), dict):  # the cloud export: an annotation around its task
+            row = {**row["task"], "annotations": [row]}
+        where = f"task {shown(row.get('id', number))}"
+        full = isinstance(row.get("data"), dict)
+        stated = _image(row["data"] if full else row)
+        if stated is None:
+            draft.passed.add("tasks have no image", where)
+            continue
+        results = _results(row, draft, where) if full else _minimal(row)
+        yield Task(_file_name(stated, images), results, where)
+
+
+def _image(data: dict[str, Any]) -> str | None:
+    """The value of a task that names an image."""
+    if isinstance(data.get("image"), str) and data["image"]:
+        return data["image"]
+    names = (text for text in data.values() if isinstance(text, str))
+    return next((name for name in names if _plain(name).lower().endswith(ENDINGS)), None)
+
+
+def _plain(name: str) -> str:
+    """What an address means: for local files it is `/data/local-files/?d=FOLDER/NAME`."""
+    try:
+        parts = urlsplit(name)
+        return parse_qs(parts.query)["d"][0] if "local-files" in parts.path else name
+    except (ValueError, KeyError, IndexError):
+        return name
+
+
+def _file_name(stated: str, images: ImageFolder | None) -> str:
+    """The name relative to the image folder; uploaded files may be there under their own names."""
+    name = relative_name(_plain(stated))
+    folder, base = os.path.split(name)
+    original = os.path.join(folder, UPLOADED.sub("", base))
+    if images is None or original == name or "\0" in name or os.path.isfile(images.find([name])):
+        return name
+    return original if os.path.isfile(images.find([original])) else name
+
+
+def _results(task: dict[str, Any], draft: Draft, where: str) -> list[Any]:
+    """The results of the annotation of a task that counts, or of its last prediction."""
+    found = task.get("annotations") or task.get("completions")
+    made = [entry for entry in _dicts(found) if not entry.get("was_cancelled")]
+    for _ in range(len(_dicts(found)) - len(made)):
+        draft.passed.add("skipped annotations are not read", where)
+    if len(made) > 1:
+        text = "tasks have several annotations, of which the ground truth or the last is read"
+        draft.passed.add(text, where)
+    if not made:
+        made = _dicts(task.get("predictions"))
+        if made:
+            draft.passed.add("tasks have no annotation, their last predictions are read", where)
+    truth = [entry for entry in made if entry.get("ground_truth") is True]
+    results = (truth or made or [{}])[-1].get("result")
+    return results if isinstance(results, list) else []
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _minimal(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The shapes of a row of the JSON-MIN export as results: their fields lie flat in a list."""
+    shapes = [shape for value in row.values() for shape in _dicts(value)]
+    return [
+        {**{key: shape.get(key) for key in ("original_width", "original_height")}, "value": shape}
+        for shape in shapes
+        if any(key in shape for key in GEOMETRY)
+    ]

@@ -1,0 +1,170 @@
+"""YOLO's text files (Ultralytics: boxes and polygons) -> a COCO-style document.
+
+One text file an image, one object a line, shares of the image: `class x y width height` around the
+centre, or `class x1 y1 x2 y2 x3 y3 ...`; predictions have a confidence at the end. Key points
+behind a box (pose) are counted. Four corners that are a rectangle are a turned box (OBB).
+"""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from exits_jax.annotations.coco import Report
+from exits_jax.annotations.draft import Draft
+from exits_jax.annotations.folder_files import read_text
+from exits_jax.annotations.image_files import size_on_disk
+from exits_jax.annotations.image_folder import ImageFolder
+from exits_jax.annotations.numbers import shown
+from exits_jax.annotations.records import BadItem
+from exits_jax.annotations.shapes import box_entry, outline_entry
+from exits_jax.annotations.xml_files import number_in
+from exits_jax.annotations.yolo_layout import Layout, layout_of
+
+SLACK = 0.01  # how far over 0 and 1 a share may be, as Ultralytics allows it
+SQUARE = 0.02  # how far from a right angle, as a cosine, the corners of a turned box may be
+
+Numbers = Float[np.ndarray, "n"]
+
+
+def yolo_document(file: pathlib.Path, images: ImageFolder | None, report: Report) -> dict[str, Any]:
+    """Reads a YOLO data set into a document; categories are numbered from 1 in `names`' order.
+
+    Args:
+      file: a data.yaml, a data set's folder, a folder of text files, or one text file.
+      images: the image folder; without it the images are looked for in the data set's own folder.
+      report: takes the mistakes; what is wrong is left out.
+
+    Raises:
+      BadItem: there are no label files.
+    """
+    draft = Draft(report)
+    layout = layout_of(file, images, draft.passed)
+    for path in layout.labels:
+        where = layout.where(path)
+        try:
+            lines = read_text(path).splitlines()
+            found = layout.image_of(path)
+            if found is None:
+                draft.passed.add("label files have no image", where)
+                continue
+            name, on_disk = found
+            image = draft.add_image(name, size_on_disk(on_disk), where)
+        except BadItem as bad:
+            draft.refuse(bad, where)
+            continue
+        _add_lines(draft, lines, image, layout, where)
+    for name, on_disk in layout.without_labels():
+        try:
+            draft.add_image(name, size_on_disk(on_disk), name)
+            draft.passed.add("images have no label file, so no object", name)
+        except BadItem as bad:
+            draft.refuse(bad, name)
+    return draft.document(layout.names.values())
+
+
+def _add_lines(
+    draft: Draft, lines: list[str], image: dict[str, Any], layout: Layout, where: str
+) -> None:
+    """The objects of a label file."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        place = f"{where}: line {number}"
+        try:
+            index, numbers = parse_line(line)
+            category = category_name(index, layout.names)
+            entry = entry_of(numbers, (image["width"], image["height"]), layout.keypoints)
+        except BadItem as bad:
+            draft.refuse(bad, place, image)
+            continue
+        for what in entry.pop("passed"):
+            draft.passed.add(what, place)
+        draft.add(image, category, entry)
+
+
+def parse_line(line: str) -> tuple[int, Numbers]:
+    """The class and the other numbers of a line.
+
+    Raises:
+      BadItem: it is no line of numbers, or the class is no whole number.
+    """
+    numbers = [number_in(text) for text in line.split()]
+    if None in numbers or len(numbers) < 5 or numbers[0] % 1 or numbers[0] < 0:
+        text = f"found {shown(line)}; expected a class and four or more numbers"
+        raise BadItem("bad_number", text)
+    return int(numbers[0]), np.array(numbers[1:], np.float64)
+
+
+def category_name(index: int, names: dict[int, str]) -> str:
+    """The name of a class; its number where no names are known.
+
+    Raises:
+      BadItem: names are known, but not this one's.
+    """
+    if names and index not in names:
+        text = f"class {index} is not among the {len(names)} names of the data set"
+        raise BadItem("absent_category", text)
+    return names.get(index, str(index))
+
+
+def entry_of(numbers: Numbers, size: tuple[int, int], keypoints: int) -> dict[str, Any]:
+    """An annotation without its ids, of what follows the class in a line.
+
+    Args:
+      numbers: in the file's order.
+      size: width and height of the image.
+      keypoints: how many numbers of key points follow each box, by `kpt_shape`; 0 if not known.
+
+    Returns:
+      the annotation, with what was passed over in "passed".
+
+    Raises:
+      BadItem: they are no shares of an image, or there is no area.
+    """
+    passed: list[str] = []
+    if _is_pose(numbers, keypoints):
+        numbers = numbers[:4]
+        passed.append("objects have key points, which are not read; their boxes are")
+    more: dict[str, Any] = {"passed": passed}
+    if len(numbers) % 2:  # a prediction: its confidence is at the end
+        more["score"] = float(numbers[-1])
+        numbers = numbers[:-1]
+    shares = np.append(numbers, more.get("score", 0.0))
+    if shares.min() < -SLACK or shares.max() > 1 + SLACK:
+        text = f"found {shown(numbers.tolist())}; expected shares of the image, from 0 to 1"
+        raise BadItem("bad_number", text)
+    pairs = numbers.reshape(-1, 2) * np.array(size, np.float64)
+    if len(pairs) == 2:
+        half = pairs[1] / 2
+        return box_entry(np.stack([pairs[0] - half, pairs[0] + half])) | more
+    if _is_rectangle(pairs):
+        passed.append("rectangles by four corners (OBB) are read as the upright boxes around them")
+        return box_entry(pairs) | more
+    return outline_entry([pairs]) | more
+
+
+def _is_pose(numbers: Numbers, keypoints: int) -> bool:
+    """Whether key points follow a box: by the data set's word, or by their visibility 0, 1, 2."""
+    rest = numbers[4:]
+    if keypoints:
+        return len(rest) == keypoints
+    visible = rest[2::3]
+    if len(rest) < 3 or len(rest) % 3 or not np.isin(visible, (0, 1, 2)).all():
+        return False
+    # 2 is no share of an image; of as many numbers as a polygon has, only that makes it certain.
+    return len(numbers) % 2 == 1 or bool((visible == 2).any())
+
+
+def _is_rectangle(corners_xy: Float[np.ndarray, "n 2"]) -> bool:
+    """Whether four corners, in their order, are a rectangle, turned or not."""
+    if len(corners_xy) != 4:
+        return False
+    sides = np.roll(corners_xy, -1, axis=0) - corners_xy
+    lengths = np.linalg.norm(sides, axis=1)
+    if lengths.min() == 0:
+        return False
+    directions = sides / lengths[:, None]
+    cosines = (directions * np.roll(directions, -1, axis=0)).sum(axis=1)
+    return bool(np.abs(cosines).max() < SQUARE)

@@ -1,0 +1,294 @@
+"""What a file is: packed and wide ones are read, others named with what to do; no bombs."""
+
+import gzip
+import io
+import json
+import pickle
+import re
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+from annotations_samples import document, save_images
+from foreign_exports import cvat, cvat_shape, labelme, pictures, shape
+from PIL import Image
+
+from configs import own
+from exits_jax.annotations import check_file, read_annotations
+from exits_jax.config_check import check_config
+from exits_jax.errors import UserError
+from exits_jax.run import Run, read_files
+from exits_jax.workdir import Workdir
+
+COCO = json.dumps(document()).encode()
+
+
+def zipped(**members):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def refusal(folder, content, name="file.json"):
+    """What reading says; the check says the same."""
+    (folder / name).write_bytes(content)
+    with pytest.raises(UserError) as error:
+        read_annotations(folder / name)
+    (problem,) = check_file(folder / name)
+    assert f"{problem.code}: {problem.text}" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json.gz", gzip.compress(COCO)),
+        ("a.zip", zipped(**{"annotations/instances_default.json": COCO})),
+        ("a.zip", zipped(**{"result.json": COCO, "images/a.png": b"x", "__MACOSX/r.json": b"{}"})),
+        ("a.json", COCO.decode().encode("utf-16")),
+        ("a.json", COCO.decode().encode("utf-16-le")),
+        ("a.json", COCO.decode().encode("utf-16-be")),
+        ("a.json", COCO.decode().encode("utf-8-sig")),
+        ("a.json", COCO.decode().encode("utf-32")),
+        ("a.json.gz", gzip.compress(COCO.decode().encode("utf-16"))),
+        ("no_ending", COCO),
+    ],
+)
+def test_packed_and_wide_files_are_read(tmp_path, name, content):
+    images = save_images(tmp_path / "images")
+    (tmp_path / name).write_bytes(content)
+    read = read_annotations(tmp_path / name, images)
+    assert read.document == document()
+    assert [i.id for i in read.instances] == [11, 12, 13]
+    assert check_file(tmp_path / name, images) == []
+
+
+def test_a_packed_cvat_export_and_labelme(tmp_path):
+    box = cvat_shape("box", xtl=1, ytl=1, xbr=9, ybr=9)
+    (tmp_path / "task.zip").write_bytes(zipped(**{"annotations.xml": cvat(box)}))
+    assert read_annotations(tmp_path / "task.zip").instances[0].category == "cat"
+    content = json.dumps(labelme(shape("dog", "rectangle", [[1, 1], [9, 9]])))
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(content.encode()))
+    assert read_annotations(tmp_path / "a.json.gz").instances[0].category == "dog"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (gzip.compress(bytes(200_000_000), 9), "unknown_kind: the file is empty, or nothing but"),
+        (gzip.compress(b"{" + b" " * 200_000_000, 9), "packed_file: .*unpack it"),
+        (zipped(**{"a.json": b"{" + b" " * 200_000_000}), "packed_file: .*unpack it"),
+        (gzip.compress(COCO)[:-40], "packed_file: it is a damaged gzip file"),
+        (b"\x1f\x8b" + bytes(30), "packed_file: it is a damaged gzip file"),
+        (zipped(**{"a.json": COCO})[:-30], "packed_file: it is a damaged zip file"),
+        (zipped(**{"a.json": COCO, "b.json": COCO}), r"2 annotation files \(a.json, b.json\)"),
+        (zipped(**{"labels/a.txt": b"0 1 1 1 1"}), "no .json, .xml or .csv file .labels/a.txt"),
+        (gzip.compress(bytes(9)), "unknown_kind: the file is empty"),
+    ],
+    ids=["zeros", "spaces", "zip bomb", "cut", "no gzip", "cut zip", "two", "no json", "empty"],
+)
+def test_what_cannot_be_unpacked(tmp_path, content, expected):
+    assert re.search(expected, refusal(tmp_path, content, "a.bin"))
+
+
+def tar(name):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    return stream.getvalue()
+
+
+def image(kind):
+    stream = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(stream, kind)
+    return stream.getvalue()
+
+
+def npy():
+    stream = io.BytesIO()
+    np.save(stream, np.zeros(3))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (tar("a.json"), "a tar archive, .*unpack it"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(99), "a 7z archive, .*unpack it"),
+        (b"Rar!\x1a\x07\x01" + bytes(99), "a RAR archive, .*unpack it"),
+        (image("PNG"), "a PNG image, .*data.images"),
+        (image("JPEG"), "a JPEG image"),
+        (image("WEBP"), "a WebP image"),
+        (image("TIFF"), "a TIFF image"),
+        (npy(), "a NumPy array"),
+        (pickle.dumps([1]), "a Python pickle, which is never opened"),
+        (b"PAR1" + bytes(99), "a Parquet file"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "a Git LFS pointer.*git lfs",
+        ),
+        (b"<!DOCTYPE html>\n<html><head><title>Sign in</title>", "a web page, .*login page"),
+        (b"<html><body>404</body></html>", "a web page"),
+        (b"<dataset><images></images></dataset>", "dlib's XML"),
+        ("ImageID,XMin\n".encode("utf-16"), "text in UTF-16, .*save it as UTF-8"),
+        (b"filename,width,height,class,xmin,ymin,xmax,ymax\n", "TensorFlow's box CSV"),
+        (b"#filename,file_size,file_attributes,region_count,region_id\n", "VIA's CSV"),
+        (b"1,1,912,484,97,109,0,7,1\n", "MOT tracks"),
+        (b"Car 0.00 0 -1.58 587 173 614 200 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59\n", "KITTI"),
+        (b"path,x1,y1,x2,y2,class\n", "a table with the columns path, x1"),
+        (b"MaskPath,ImageID,LabelName,BoxID\n", "Open Images' list of masks"),
+        (b'{"image": "a.jpg"}\n{"image": "b.jpg"}\n', "JSON Lines"),
+    ],
+)
+def test_other_files_are_named_with_what_to_do(tmp_path, content, what):
+    assert re.search(f"foreign_file: this looks like {what}", refusal(tmp_path, content, "file"))
+
+
+VIA = {"a.jpg9": {"filename": "a.jpg", "size": 9, "regions": [], "file_attributes": {}}}
+PANOPTIC = {"images": [], "annotations": [{"segments_info": []}], "categories": []}
+CAPTIONS = {"images": [], "annotations": [{"id": 1, "image_id": 1, "caption": "a"}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (PANOPTIC, "panoptic COCO JSON.*instances file"),
+        (CAPTIONS, "COCO's captions"),
+        (VIA, r"VIA's JSON, .*Export Annotations \(COCO format\)"),
+        ({"_via_settings": {}, "_via_img_metadata": VIA}, "a VIA project"),
+        ({"videos": [], "annotations": [], "categories": []}, "YouTube-VIS"),
+        ([{"image": "a.jpg", "annotations": []}], "createML"),
+        ({"description": "", "tags": [], "size": {}, "objects": []}, "Supervisely"),
+        ([{"task_id": "1", "response": {}}], "Scale AI"),
+        ({"imgHeight": 9, "imgWidth": 9, "objects": []}, "Cityscapes"),
+        ({"info": {}, "categories": {}, "items": []}, "Datumaro JSON, .*datum convert"),
+        ({"predictions": [], "image": {"width": 9}}, "Roboflow's inference JSON"),
+        ([{"file_name": "a.jpg", "annotations": []}], "detectron2's list of records"),
+        ([{"name": "a.jpg", "labels": []}], "BDD100K"),
+        ([{"data_row": {}, "projects": {}}], "Labelbox JSON"),
+        ({"samples": []}, "FiftyOne JSON"),
+        ({"type": "FeatureCollection", "features": []}, "GeoJSON"),
+    ],
+)
+def test_json_of_other_tools_is_named_with_what_to_do(tmp_path, content, what):
+    said = refusal(tmp_path, json.dumps(content).encode())
+    assert re.search(f"foreign_file: this looks like {what}", said)
+
+
+def test_results_are_labelled_through_data_boxes(tmp_path):
+    results = [{"image_id": 1, "category_id": 3, "bbox": [1, 1, 9, 9], "score": 0.5}]
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps(results))
+    assert check_file(file) == []  # good ones
+    with pytest.raises(UserError, match=r"a list of detections.*give it as data\.boxes"):
+        read_annotations(file)
+
+
+def test_text_that_is_nearly_json(tmp_path):
+    said = refusal(tmp_path, b"{'images': [], 'annotations': []}")
+    assert "bad_json: not JSON but Python's print of it" in said
+    assert "if the file was cut short, copy it again" in refusal(tmp_path, COCO[:-20])
+
+
+def test_an_xml_of_another_root(tmp_path):
+    said = refusal(tmp_path, b"<root><a/></root>", "a.xml")
+    assert "bad_xml: the root element is 'root'; expected 'annotation' (VOC) or" in said
+
+
+def test_folders_of_kitti_and_mot_are_no_yolo(tmp_path):
+    (tmp_path / "000001.txt").write_text("Car 0.00 0 -1.58 587 173 614 200 1 1 3 -0.6 1 46 -1.5\n")
+    with pytest.raises(UserError, match="foreign_file: this looks like KITTI labels"):
+        read_annotations(tmp_path)
+
+
+def test_folders_with_json_in_them(tmp_path):
+    inner = tmp_path / "export" / "annotations"
+    inner.mkdir(parents=True)
+    (inner / "instances_default.json").write_bytes(COCO)
+    with pytest.raises(UserError, match=r"give one file, like annotations/instances_default\.json"):
+        read_annotations(tmp_path / "export")
+    (inner / "more.json").write_bytes(COCO)
+    with pytest.raises(UserError, match=r"2 JSON files \(instances_default\.json, more\.json\)"):
+        read_annotations(inner)
+
+
+def test_sa1b_is_read(tmp_path):
+    mask = {"size": [30, 40], "counts": [155, 20, 10, 20, 995]}
+    row = {"id": 5, "segmentation": mask, "bbox": [5, 5, 2, 20], "area": 40, "predicted_iou": 0.9}
+    content = {"image": {"image_id": 1, "width": 40, "height": 30, "file_name": "sa_1.jpg"}}
+    for name in ("sa_1", "sa_2"):
+        content["image"]["file_name"] = f"{name}.jpg"
+        (tmp_path / f"{name}.json").write_text(json.dumps(content | {"annotations": [row]}))
+    one = read_annotations(tmp_path / "sa_1.json")
+    assert (one.instances[0].category, one.instances[0].points_source) == ("object", "mask")
+    np.testing.assert_array_equal(one.instances[0].box_xyxy, [5, 5, 7, 25])
+    both = read_annotations(tmp_path)
+    assert [i.image.file_name for i in both.instances] == ["sa_1.jpg", "sa_2.jpg"]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_bare_folder_of_images_with_a_detector_s_boxes(tmp_path, named):
+    images = pictures(tmp_path / "images")
+    name = {"category_name": "dog"} if named else {}
+    results = [{"image_id": 2, "category_id": 18, **name, "bbox": [1, 2, 9, 8], "score": 0.5}]
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps(results))
+    read = read_annotations(images, images, boxes=boxes)
+    assert [image.file_name for image in read.images.values()] == ["a.png", "sub/b.png"]
+    (instance,) = read.instances
+    assert (instance.category, instance.category_id) == ("dog" if named else "category 18", 18)
+    assert instance.image.path == images / "sub/b.png"
+    np.testing.assert_array_equal(instance.box_xyxy, [1, 2, 10, 10])
+
+
+def test_the_image_folder_and_boxes_are_all_that_labelling_needs(tmp_path):
+    images = pictures(tmp_path / "images")
+    boxes = tmp_path / "images" / "boxes.json"  # a JSON beside the images is no annotation file
+    result = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 9, 8], "score": 0.5}
+    boxes.write_text(json.dumps([result]))
+    config = own.get_config()
+    config.data.images, config.data.boxes = str(images), str(boxes)
+    check_config(config)
+    read = read_files(Run(config, Workdir(tmp_path / "run")), "label")
+    assert [instance.image.file_name for instance in read.instances] == ["a.png"]
+    config.data.boxes = ""
+    with pytest.raises(UserError, match="no annotations: give"):
+        read_files(Run(config, Workdir(tmp_path / "run")), "label")
+
+
+def test_boxes_as_yolo_writes_them(tmp_path):
+    images = pictures(tmp_path / "images")
+    labels = tmp_path / "predict" / "labels"
+    labels.mkdir(parents=True)
+    (labels / "b.txt").write_text("1 0.4375 0.5 0.625 0.8 0.75\n")
+    read = read_annotations(images, images, boxes=labels)
+    assert (read.instances[0].category, read.instances[0].category_id) == ("1", 2)
+    np.testing.assert_allclose(read.instances[0].box_xyxy, [10, 5, 60, 45])
+    assert read.instances[0].image.file_name == "sub/b.png"
+    assert read.document["annotations"][0]["score"] == 0.75
+    (labels / "classes.txt").write_text("cat\ndog\n")
+    read = read_annotations(images, images, boxes=labels)
+    assert read.categories == {2: "dog"}
+    (labels / "lost.txt").write_text("1 0.4375 0.5 0.625 0.8 0.75\n")
+    with pytest.raises(UserError, match=r"absent_image: in .*lost\.txt: line 1: no image is"):
+        read_annotations(images, images, boxes=labels)
+
+
+def test_yolo_s_boxes_for_a_coco_file_go_by_the_categories_names(tmp_path):
+    images = save_images(tmp_path / "images")
+    file = tmp_path / "a.json"
+    file.write_bytes(COCO)
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    (labels / "b.txt").write_text("0 0.5 0.5 0.5 0.5 0.75\n")
+    assert read_annotations(file, images, boxes=labels).instances[0].category == "cat"
+    (labels / "classes.txt").write_text("dog\ncat\n")
+    assert read_annotations(file, images, boxes=labels).instances[0].category == "dog"
+    (labels / "classes.txt").write_text("bird\ncat\n")
+    with pytest.raises(UserError, match=r"absent_category: .*'bird' is no category"):
+        read_annotations(file, images, boxes=labels)

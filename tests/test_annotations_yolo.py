@@ -1,0 +1,281 @@
+"""YOLO text files: boxes, polygons, predictions, layouts, names, what is passed over."""
+
+import numpy as np
+import pytest
+from foreign_exports import HEIGHT, SQUARE, TRIANGLE, WIDTH, flat, pictures
+
+from exits_jax.annotations import check_file, read_annotations
+from exits_jax.errors import UserError
+
+BOX = "1 0.4375 0.5 0.625 0.8"  # [10, 5, 60, 45]
+POLYGON = "0 " + " ".join(f"{x / WIDTH:.6f} {y / HEIGHT:.6f}" for x, y in TRIANGLE)
+
+
+MERGE_BOMB = "\n".join(
+    f"k{i}: &k{i}\n  <<: [{', '.join([f'*k{i - 1}'] * 4)}]" for i in range(1, 40)
+)
+
+
+def write(path, *lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def ultralytics(tmp_path):
+    """A data set in Ultralytics' layout: images/SPLIT and labels/SPLIT beside data.yaml."""
+    pictures(tmp_path / "images", "train/a.png", "train/b.png", "val/a.png")
+    write(tmp_path / "labels/train/a.txt", BOX, "", POLYGON)
+    write(tmp_path / "labels/train/b.txt")
+    write(tmp_path / "labels/val/a.txt", BOX)
+    write(
+        tmp_path / "data.yaml",
+        "path: .",
+        "train: images/train",
+        "val: images/val",
+        "names:",
+        "  0: cat",
+        "  1: dog",
+        "  2: bird",
+    )
+    return tmp_path
+
+
+def test_boxes_and_polygons_in_one_file(ultralytics):
+    read = read_annotations(ultralytics / "data.yaml", ultralytics / "images")
+    box, polygon, other = read.instances
+    np.testing.assert_allclose(box.box_xyxy, [10, 5, 60, 45])
+    assert (box.category, box.category_id, box.points_source) == ("dog", 2, "box")
+    assert read.categories == {1: "cat", 2: "dog", 3: "bird"}
+    segmentation = read.document["annotations"][1]["segmentation"]
+    assert segmentation[0] == pytest.approx(flat(TRIANGLE), abs=1e-4)
+    assert polygon.category == "cat"
+    # Two images are called a.png: each label file has its own.
+    names = ["train/a.png", "train/b.png", "val/a.png"]
+    assert [image.file_name for image in read.images.values()] == names
+    assert other.image.path == ultralytics / "images/val/a.png"
+    assert (read.images[1].width, read.images[1].height) == (WIDTH, HEIGHT)
+    assert read.notes == []
+    assert check_file(ultralytics / "data.yaml", ultralytics / "images") == []
+
+
+@pytest.mark.parametrize("place", ["", "data.yaml", "labels"])
+@pytest.mark.parametrize("images", ["", "images"])
+def test_every_way_to_name_the_data_set(ultralytics, place, images):
+    read = read_annotations(ultralytics / place, ultralytics / images)
+    assert [instance.category for instance in read.instances] == ["dog", "cat", "dog"]
+    assert all(record.path.is_file() for record in read.images.values())
+
+
+def test_one_split_and_one_file(ultralytics):
+    train = ultralytics / "labels/train"
+    read = read_annotations(train, ultralytics / "images/train")
+    assert [image.file_name for image in read.images.values()] == ["a.png", "b.png"]
+    assert [instance.category for instance in read.instances] == ["dog", "cat"]
+    read = read_annotations(train / "a.txt", ultralytics / "images/train")
+    assert len(read.instances) == 2
+    assert read.notes[0].text.endswith("so no object: 1 (the first: b.png)")
+
+
+def test_roboflow_s_layout(tmp_path):
+    """train/images beside train/labels, paths that begin with ../, names in a list."""
+    pictures(tmp_path, "train/images/a_png.rf.1.png", "valid/images/a_png.rf.2.png")
+    write(tmp_path / "train/labels/a_png.rf.1.txt", BOX)
+    write(tmp_path / "valid/labels/a_png.rf.2.txt", POLYGON)
+    yaml = write(
+        tmp_path / "data.yaml",
+        "train: ../train/images",
+        "val: ../valid/images",
+        "test: ../test/images",
+        "nc: 2",
+        "names: ['cat', 'dog']",
+    )
+    read = read_annotations(yaml, tmp_path)
+    assert [instance.category for instance in read.instances] == ["dog", "cat"]
+    assert read.instances[1].image.path == tmp_path / "valid/images/a_png.rf.2.png"
+    (note,) = read.notes
+    assert note.text.startswith("splits of the data.yaml are not below its folder and not read")
+    assert len(read_annotations(tmp_path, tmp_path).instances) == 2
+    one = read_annotations(tmp_path / "valid/labels", tmp_path / "valid/images")
+    assert [instance.category for instance in one.instances] == ["cat"]
+
+
+def test_names_from_classes_txt_or_none(tmp_path):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "txt/a.txt", BOX)
+    read = read_annotations(tmp_path / "txt", images)
+    assert read.categories == {1: "1"}
+    write(tmp_path / "txt/classes.txt", "cat", "dog")
+    read = read_annotations(tmp_path / "txt", images)
+    assert read.categories == {1: "cat", 2: "dog"}
+    assert read.instances[0].category == "dog"
+
+
+def test_predictions_have_a_confidence(tmp_path):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "labels/a.txt", f"{BOX} 0.75", f"{POLYGON} 0.5")
+    read = read_annotations(tmp_path / "labels", images)
+    box, polygon = read.document["annotations"]
+    assert (box["score"], polygon["score"]) == (0.75, 0.5)
+    assert box["bbox"] == pytest.approx([10, 5, 50, 40])
+    assert len(polygon["segmentation"][0]) == 6
+
+
+@pytest.mark.parametrize("rest", ["0.2 0.3 2 0.4 0.5 1", "0.2 0.3 2 " * 17, "0 0 0"])
+def test_key_points_are_counted_and_their_box_read(tmp_path, rest):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "labels/a.txt", f"{BOX} {rest}")
+    read = read_annotations(tmp_path / "labels", images)
+    np.testing.assert_allclose(read.instances[0].box_xyxy, [10, 5, 60, 45])
+    assert read.notes[0].text.startswith(
+        "objects have key points, which are not read; their boxes are: 1"
+    )
+
+
+def test_kpt_shape_tells_key_points_from_polygons(tmp_path):
+    """Two key points without visibility are as many numbers as a polygon of four corners."""
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "labels/a.txt", f"{BOX} 0.2 0.3 0.4 0.9")
+    yaml = write(tmp_path / "data.yaml", "train: images", "names: [cat, dog]", "kpt_shape: [2, 2]")
+    read = read_annotations(yaml, images)
+    np.testing.assert_allclose(read.instances[0].box_xyxy, [10, 5, 60, 45])
+    assert "segmentation" not in read.document["annotations"][0]
+
+
+def test_turned_boxes_are_no_masks(tmp_path):
+    images = pictures(tmp_path / "images", "a.png")
+    diamond = [[40, 10], [55, 25], [40, 40], [25, 25]]
+    lines = [
+        " ".join(f"{x / WIDTH} {y / HEIGHT}" for x, y in corners) for corners in (diamond, SQUARE)
+    ]
+    kite = "0 0.5 0.1 0.7 0.3 0.5 0.9 0.3 0.3"
+    write(tmp_path / "labels/a.txt", *(f"0 {line}" for line in lines), kite)
+    read = read_annotations(tmp_path / "labels", images)
+    boxes = [instance.box_xyxy.tolist() for instance in read.instances]
+    assert boxes[:2] == [pytest.approx([25, 10, 55, 40]), pytest.approx([60, 20, 70, 30])]
+    assert [instance.points_source for instance in read.instances] == ["box", "box", "mask"]
+    assert read.notes[0].text.startswith("rectangles by four corners (OBB) are read as")
+    assert ": 2 (the first: a.txt: line 1)" in read.notes[0].text
+
+
+def test_what_belongs_to_nothing_is_counted(tmp_path):
+    images = pictures(tmp_path / "images", "a.png", "free.png")
+    write(tmp_path / "labels/a.txt", BOX)
+    write(tmp_path / "labels/lost.txt", BOX)
+    read = read_annotations(tmp_path / "labels", images)
+    assert read.notes[0].text == (
+        "label files have no image: 1 (the first: lost.txt); "
+        "images have no label file, so no object: 1 (the first: free.png)"
+    )
+    assert [image.file_name for image in read.images.values()] == ["a.png", "free.png"]
+    assert len(read.instances) == 1
+
+
+def test_labels_far_from_their_images(tmp_path):
+    """Predictions lie flat in a folder of their own: the only image of that name is meant."""
+    images = pictures(tmp_path / "images", "x/a.png", "y/b.png", "z/b.png")
+    write(tmp_path / "runs/predict/a.txt", BOX)
+    assert read_annotations(tmp_path / "runs/predict", images).images[1].file_name == "x/a.png"
+    write(tmp_path / "runs/predict/b.txt", BOX)
+    with pytest.raises(UserError, match=r"ambiguous_image: b\.txt: 2 images are called so"):
+        read_annotations(tmp_path / "runs/predict", images)
+
+
+def test_two_label_files_of_one_image(tmp_path):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "labels/train/a.txt", BOX)
+    write(tmp_path / "labels/val/a.txt", BOX)
+    with pytest.raises(UserError, match=r"duplicate_image: .* both mean the image 'a\.png'"):
+        read_annotations(tmp_path / "labels", images)
+
+
+def test_paths_of_the_yaml_are_not_followed_out_of_its_folder(tmp_path):
+    pictures(tmp_path / "secret/images", "a.png")
+    write(tmp_path / "secret/labels/a.txt", BOX, BOX)
+    images = pictures(tmp_path / "mine/images", "a.png")
+    write(tmp_path / "mine/labels/a.txt", BOX)
+    for line in (f"path: {tmp_path}/secret", "path: ../secret", "path: mine/../../secret"):
+        yaml = write(tmp_path / "mine/data.yaml", line, "train: images", "names: [cat, dog]")
+        assert len(read_annotations(yaml, images).instances) == 1
+    for line in (f"train: {tmp_path}/secret/images", "train: ../secret/images"):
+        yaml = write(tmp_path / "mine/data.yaml", line, "names: [cat, dog]")
+        read = read_annotations(yaml, images)
+        assert len(read.instances) == 1  # all labels below the yaml's folder
+        assert read.notes[0].text.startswith("splits of the data.yaml are not below its folder")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_text_from_windows(tmp_path, encoding):
+    images = pictures(tmp_path / "images", "a.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_bytes(f"{BOX}\r\n{POLYGON}\r\n".encode(encoding))
+    assert len(read_annotations(tmp_path / "labels", images).instances) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("1 0.4 0.5 0.6", "bad_number"),
+        ("cat 0.4 0.5 0.6 0.8", "bad_number"),
+        ("1.5 0.4 0.5 0.6 0.8", "bad_number"),
+        ("-1 0.4 0.5 0.6 0.8", "bad_number"),
+        ("1 0.4 nan 0.6 0.8", "bad_number"),
+        ("1 0.4 1e400 0.6 0.8", "bad_number"),
+        ("1 35 25 50 40", "bad_number"),  # pixels
+        ("1 0.5 0.5 0 0.8", "empty_box"),
+        ("0 0.1 0.1 0.2 0.2 0.3 0.3 7", "bad_number"),
+        ("2 0.4 0.5 0.6 0.8", "absent_category"),
+        ("99999999999999999999 0.4 0.5 0.6 0.8", "absent_category"),
+    ],
+)
+def test_mistakes_are_named_and_nothing_else_is_lost(tmp_path, line, code):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "labels/a.txt", BOX, line)
+    write(tmp_path / "labels/classes.txt", "cat", "dog")
+    with pytest.raises(UserError, match=rf"{code}: a\.txt: line 2: "):
+        read_annotations(tmp_path / "labels", images)
+    read = read_annotations(tmp_path / "labels", images, on_error="skip")
+    assert [problem.code for problem in read.problems] == [code]
+    assert len(read.instances) == 1
+    assert code in [problem.code for problem in check_file(tmp_path / "labels", images)]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("names: [cat, cat]", "bad_category"),
+        ("names: {a: cat}", "bad_category"),
+        ("names: [[cat]]", "bad_category"),
+        ("names: 3", "bad_category"),
+        ("- names", "bad_yaml"),
+        ("names: [", "bad_yaml"),
+        ("names: !!python/object/apply:os.mkdir [x]", "bad_yaml|absent_category"),
+        (f"k0: &k0 {{b: c}}\n{MERGE_BOMB}\nnames: *k39", "bad_category"),
+        ("[" * 9000, "bad_yaml"),
+        ("x" * 600_000, "bad_yaml"),
+        ("a: &a [x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nnames: [*c, *c]", "bad_category"),
+    ],
+)
+def test_bad_yaml(tmp_path, text, code):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "labels/a.txt", BOX)
+    yaml = write(tmp_path / "data.yaml", text)
+    with pytest.raises(UserError, match=code):
+        read_annotations(yaml, images, on_error="skip")
+
+
+def test_classes_that_yaml_takes_for_something_else(tmp_path):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "labels/a.txt", BOX)
+    yaml = write(tmp_path / "data.yaml", "names: [yes, no, 3, 2026-01-01]")
+    read = read_annotations(yaml, images)
+    assert list(read.categories.values()) == ["yes", "no", "3", "2026-01-01"]
+    assert read.instances[0].category == "no"
+
+
+def test_a_folder_without_labels(tmp_path):
+    pictures(tmp_path / "images", "a.png")
+    (tmp_path / "labels").mkdir()
+    with pytest.raises(UserError, match="no_annotations: no text file of labels"):
+        read_annotations(tmp_path, tmp_path)
