@@ -1,21 +1,22 @@
 """The command line: flags in, one phase or all of them run, an exit status out."""
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from exits_jax.annotations import check_file, problem_line
 from exits_jax.cpu import prefer_eigen
 from exits_jax.errors import UserError
+from exits_jax.library_messages import in_our_words
+from exits_jax.settings_given import parse
 
 HELP = """\
 exits_jax: extreme points in, instance masks out.
 
   python main.py --config=configs/X.py[:variant] --workdir=DIR [--mode=M] [--config.a.b=value ...]
+  python main.py --workdir=DIR [--mode=M] [--config.a.b=value ...]    as DIR was begun
   python main.py --mode=check FILE [--images=DIR]
 
 Modes
@@ -70,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(HELP)
         return 0
     try:
-        values, config, rest = _parse(argv)
-        return _dispatch(values, config, rest)
+        with in_our_words():
+            return _dispatch(*parse(argv, MODES))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -82,52 +83,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def check(file: str, images: str | None) -> int:
     """Lints an annotation or label file; prints one line a finding; 1 if there is any."""
+    from exits_jax.annotations import check_file, problem_line
+
     problems = check_file(file, images)
     for problem in problems:
         print(problem_line(file, problem))
     if not problems:
         print(f"{file}: no findings", file=sys.stderr)
     return 1 if problems else 0
-
-
-def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, ConfigDict | None, list[str]]:
-    """Flags, config and what is left; every mistake in them becomes a UserError."""
-    values = flags.FlagValues()
-    flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
-    flags.DEFINE_enum("mode", "run", MODES, "what to do", flag_values=values)
-    flags.DEFINE_string("images", None, "image folder, for --mode=check", flag_values=values)
-    flags.DEFINE_bool("dry_run", False, "say what would be done", flag_values=values)
-    flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, or auto", flag_values=values)
-    flags.DEFINE_integer("num_processes", None, "processes of the run", flag_values=values)
-    flags.DEFINE_integer("process_id", None, "this process, from 0", flag_values=values)
-    config_flags.DEFINE_config_file(
-        "config", None, "the config", flag_values=values, sys_argv=list(argv)
-    )
-    try:
-        if os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())  # configs import their base as `configs.base`
-        rest = values(list(argv))[1:]
-        config = values.config
-        if config is not None:
-            config.to_dict()  # a config that could not be loaded says so only when it is used
-        return values, config, rest
-    except KeyError as error:
-        first, *more = str(error.args[0]).splitlines()
-        guess = re.search(r'Did you mean "(\w+)"', " ".join(more))
-        help_ = f"did you mean '{guess[1]}'?" if guess else "configs/base.py has them all"
-        key = first.strip("'\"")
-        raise UserError(f"config: there is no key '{key}'; {help_}") from error
-    except (flags.Error, OSError, ImportError, SyntaxError) as error:
-        raise UserError(_one_line(error)) from error
-    except AttributeError as error:
-        guess = re.search(r'Did you mean "(\w+)"', str(error))
-        key = re.search(r"\w+", str(error))
-        if not (guess and key):
-            raise UserError(f"config: {_one_line(error)}") from error
-        text = f"there is no key '{key[0]}'; did you mean '{guess[1]}'?"
-        raise UserError(f"config: {text}") from error
-    except (TypeError, ValueError) as error:
-        raise UserError(f"config: {_one_line(error)}") from error
 
 
 def _dispatch(values: flags.FlagValues, config: ConfigDict | None, rest: list[str]) -> int:
@@ -138,25 +101,18 @@ def _dispatch(values: flags.FlagValues, config: ConfigDict | None, rest: list[st
     if rest:
         raise UserError(f"not understood: {' '.join(rest)}; see --help")
     if config is None:
-        raise UserError("--config is missing, e.g. --config=configs/demo.py; see --help")
+        absent = f", and {values.workdir} has no config.json to take it from" * bool(values.workdir)
+        raise UserError(f"--config is missing, e.g. --config=configs/own.py{absent}; see --help")
     if not values.workdir:
         raise UserError("--workdir is missing, e.g. --workdir=runs/mine; see --help")
+    print(f"{config.name}: --mode={values.mode} in {values.workdir}; loading JAX", flush=True)
     from exits_jax import phases  # here, so that mistakes and --mode=check do not wait for jax
     from exits_jax.hosts import TrainingEnded, hosts_from
 
     hosts = hosts_from(values.coordinator, values.num_processes, values.process_id, os.environ)
-    folder = os.path.expanduser(values.workdir)
     try:
-        phases.execute(values.mode, config, folder, values.dry_run, hosts)
+        phases.execute(values.mode, config, values.workdir, values.dry_run, hosts)
     except TrainingEnded as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
     return 0
-
-
-def _one_line(error: Exception) -> str:
-    """The last line of a message: what absl and ml_collections put before it is a traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    line = re.sub(r"^\w+Error: ", "", lines[-1]) if lines else type(error).__name__
-    absent = re.fullmatch(r"\[Errno 2\] .*: '(.*)'", line)
-    return f"{absent[1]}: no such config; --help lists those there are" if absent else line

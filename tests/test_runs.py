@@ -230,9 +230,9 @@ def test_interrupted_training_resumes_bit_for_bit(
 
 
 def test_interrupted_labelling_keeps_finished_parts(finished, data, tmp_path, monkeypatch):
-    from exits_jax.labelling import label
+    from exits_jax.labelling import in_parts
 
-    write, written = label.write_part, []
+    write, written = in_parts.write_part, []
 
     def killed(folder, number, labels):
         if len(written) == 1:
@@ -241,7 +241,7 @@ def test_interrupted_labelling_keeps_finished_parts(finished, data, tmp_path, mo
         write(folder, number, labels)
 
     generator = f"--config.generator.params={finished / 'params/generator.safetensors'}"
-    monkeypatch.setattr(label, "write_part", killed)
+    monkeypatch.setattr(in_parts, "write_part", killed)
     with pytest.raises(Killed):
         run(tmp_path / "w", data, generator, mode="label")
     monkeypatch.undo()
@@ -485,7 +485,7 @@ def test_full_disk_is_one_clear_line_and_loses_nothing(data, tmp_path, capsys, m
 
     def full(temporary, path):
         with lock:  # every device writes its parts
-            if "part-" in str(path):
+            if str(path).endswith(".jsonl"):
                 if parts:
                     raise OSError(errno.ENOSPC, "No space left on device")
                 parts.append(path)
@@ -499,7 +499,7 @@ def test_full_disk_is_one_clear_line_and_loses_nothing(data, tmp_path, capsys, m
     assert failed
     assert failed[0] != parts[0].name
     monkeypatch.undo()
-    assert list(tmp_path.glob("label_parts/*/*")) == parts
+    assert list(tmp_path.glob("label_parts/*/*.jsonl")) == parts
     written = parts[0].stat().st_mtime_ns
     assert run(tmp_path, data, source, mode="label") == 0
     assert parts[0].stat().st_mtime_ns == written
