@@ -110,7 +110,8 @@ def _bar() -> Iterator[Callable[[Tracker], None]]:
         TextColumn("{task.fields[left]}"),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console, together = Console(stderr=True), sys.stdout.isatty()  # else a log keeps its lines
+    with Progress(*columns, console=console, redirect_stdout=together) as bar:
         task = bar.add_task("", total=None, left="", note="")
 
         def show(tracker: Tracker) -> None:
