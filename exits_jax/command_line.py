@@ -63,22 +63,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
       0 when the mode finished (for `check`: and found nothing), 1 when `check` found something, 2
       for a mistake of the user's, printed as one line, 3 when another process of the run ended and
-      this one could not go on, 130 after Ctrl-C.
+      this one could not go on, 130 after Ctrl-C, 141 when nobody reads the output any more.
     """
     argv = sys.argv if argv is None else argv
     prefer_eigen()
-    if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(argv[1:]):
-        print(HELP)
-        return 0
     try:
         with in_our_words():
-            return _dispatch(*parse(argv, MODES))
+            status = _run(argv)
+        sys.stdout.flush()
+        return status
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command continues where this run was", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # who read our output, `head` for instance, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def check(file: str, images: str | None) -> int:
@@ -91,6 +93,13 @@ def check(file: str, images: str | None) -> int:
     if not problems:
         print(f"{file}: no findings", file=sys.stderr)
     return 1 if problems else 0
+
+
+def _run(argv: Sequence[str]) -> int:
+    if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(argv[1:]):
+        print(HELP)
+        return 0
+    return _dispatch(*parse(argv, MODES))
 
 
 def _dispatch(values: flags.FlagValues, config: ConfigDict | None, rest: list[str]) -> int:

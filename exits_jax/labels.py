@@ -54,14 +54,35 @@ def make_parts(run: Run, data: DataSet, source: str) -> tuple[pathlib.Path, set[
     named after everything they were made with, so that labels of other parameters or of edited
     annotations are never taken for these.
     """
-    config = run.config
-    labellers = []
     skipped: list[Problem] = []
 
     def skip(instance: Instance, error: UserError) -> None:
         skipped.append(Problem("item_error", str(error), instance.id, instance.image.id))
 
-    params = label_params(run, source)
+    with track(f"masks ({source})", len(data.instances)) as progress:
+        params = label_params(run, source)
+        folder = run.workdir.label_parts / f"{source}-{_made_with(run, params, data)}"
+        labellers = _labellers(run, source, params, skip)
+        with stop_between_steps() as stop:
+            PartsToMake(
+                data.source,
+                data.instances,
+                folder,
+                part_size=run.config.label.part_size,
+                share=Share(run.hosts.index, run.hosts.count),
+                progress=progress,
+                stop=lambda: stop.requested,
+            ).make(labellers)
+    report_problems(run, "label", skipped)
+    return folder, {problem.annotation_id for problem in skipped}
+
+
+def _labellers(
+    run: Run, source: str, params: Params, skip: Callable[[Instance, UserError], None]
+) -> list[Callable[..., list[Label]]]:
+    """A labeller for each of this process's devices."""
+    config = run.config
+    labellers = []
     for device in jax.local_devices():
         with jax.default_device(device):
             predict = predictor(run, source, params)
@@ -76,22 +97,7 @@ def make_parts(run: Run, data: DataSet, source: str) -> tuple[pathlib.Path, set[
             on_error=skip if config.data.on_error == "skip" else None,
         )
         labellers.append(_on(device, labeller))
-    folder = run.workdir.label_parts / f"{source}-{_made_with(run, params, data)}"
-    with (
-        stop_between_steps() as stop,
-        track(f"masks ({source})", len(data.instances)) as progress,
-    ):
-        PartsToMake(
-            data.source,
-            data.instances,
-            folder,
-            part_size=config.label.part_size,
-            share=Share(run.hosts.index, run.hosts.count),
-            progress=progress,
-            stop=lambda: stop.requested,
-        ).make(labellers)
-    report_problems(run, "label", skipped)
-    return folder, {problem.annotation_id for problem in skipped}
+    return labellers
 
 
 def _on(device: jax.Device, labeller: Labeller) -> Callable[..., list[Label]]:

@@ -2,28 +2,26 @@
 
 import dataclasses
 import json
-import pathlib
 import shlex
 from collections.abc import Callable, Iterator
 
 from ml_collections import ConfigDict
 
-from exits_jax import fitting, measuring, networks
+from exits_jax import fitting, networks
 from exits_jax.annotations import Annotations
 from exits_jax.annotations.packed import PackedRows
 from exits_jax.config_check import check_config
 from exits_jax.dry_run import describe
 from exits_jax.errors import UserError
-from exits_jax.files import recording
 from exits_jax.hosts import Hosts, as_child, in_child, is_child, wait_for_all
-from exits_jax.label_files import labels_are_written, say_written, write_labels
+from exits_jax.label_files import labels_are_written, write_labels
 from exits_jax.labels import make_labels, make_parts
 from exits_jax.models import save_params
-from exits_jax.outputs import LABELS, REPORT, Outputs, file_digest
 from exits_jax.progress import track
+from exits_jax.report_files import evaluate, report_is_written
 from exits_jax.run import Run, data_to_label, prepared_folder, read_files, usable
 from exits_jax.unused_settings import unused_settings
-from exits_jax.workdir import Workdir, free_settings
+from exits_jax.workdir import Workdir
 
 
 def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool, hosts: Hosts) -> None:
@@ -146,43 +144,6 @@ def pack(annotations: Annotations) -> None:
         ) from error
     except RecursionError as error:
         raise UserError(f"{annotations.file}: is nested too deeply to be written again") from error
-
-
-def evaluate(run: Run) -> None:
-    """Measures the labels where there is ground truth, draws and reports them."""
-    workdir = run.workdir
-    if not workdir.labels.exists():
-        raise UserError(f"{workdir.labels}: not there yet; run --mode=label first")
-    outputs, digest = Outputs(workdir.outputs), file_digest(workdir.labels)
-    if outputs.is_unfinished(LABELS):
-        raise UserError(
-            f"{workdir.folder}: labelling was cut off, and its files are of two minds; run "
-            "--mode=label again"
-        )
-    if outputs.labels_digest() not in ("", digest):
-        print(f"note: {workdir.labels} was changed since it was written; it is shown as it is")
-    outputs.begin(REPORT)
-    with recording() as written:
-        measuring.evaluate(run)
-    files = [path.relative_to(workdir.folder) for path in written if is_of_report(workdir, path)]
-    settings = free_settings(run.config.to_dict(), "report")
-    outputs.finish(REPORT, {file.as_posix() for file in files}, digest, settings)
-    say_written(workdir, outputs.files(REPORT))
-
-
-def is_of_report(workdir: Workdir, path: pathlib.Path) -> bool:
-    """Whether evaluation wrote a file for people, not for itself."""
-    return path in (workdir.evaluation, workdir.report) or workdir.figures in path.parents
-
-
-def report_is_written(run: Run) -> bool:
-    """Whether there is a report of the labels as they are, with the settings as they are."""
-    outputs, workdir = Outputs(run.workdir.outputs), run.workdir
-    return (
-        workdir.report.exists()
-        and outputs.is_made_from(REPORT, file_digest(workdir.labels))
-        and outputs.settings(REPORT) == free_settings(run.config.to_dict(), "report")
-    )
 
 
 def prepare(run: Run) -> None:

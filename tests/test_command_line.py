@@ -364,3 +364,10 @@ def test_the_first_line_comes_before_jax_is_loaded(tmp_path):
     assert done.stderr == ""
     assert done.stdout == f"tiny: --mode=run in {tmp_path / 'w'}; loading JAX []\n"
     assert time.monotonic() - began < 30  # with a busy machine's patience
+
+
+def test_a_reader_that_has_gone_is_no_traceback():
+    program = f"{sys.executable} main.py --help | head -1"
+    done = subprocess.run(["bash", "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.startswith("exits_jax: ")
+    assert done.stderr == ""

@@ -14,7 +14,7 @@ from exits_jax.errors import UserError
 from exits_jax.label_files import labels_are_written, write_labels
 from exits_jax.labelling.quality import box_label
 from exits_jax.outputs import LABELS, REPORT, Outputs, file_digest, summary
-from exits_jax.phases import evaluate, report_is_written
+from exits_jax.report_files import evaluate, report_is_written
 from exits_jax.run import Run
 from exits_jax.workdir import Workdir, free_settings
 from tests import tiny_config
