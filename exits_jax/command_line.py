@@ -16,7 +16,7 @@ HELP = """\
 exits_jax: extreme points in, instance masks out.
 
   python main.py --config=configs/X.py[:variant] --workdir=DIR [--mode=M] [--config.a.b=value ...]
-  python main.py --workdir=DIR [--mode=M] [--config.a.b=value ...]    as DIR was begun
+  python main.py --workdir=DIR [--mode=M] [--config.a.b=value ...]     with the config DIR has
   python main.py --mode=check FILE [--images=DIR]
 
 Modes

@@ -40,7 +40,7 @@ def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]
     outputs, workdir = Outputs(run.workdir.outputs), run.workdir
     kept = _kept(run, annotations.instances, labels)
     if moved := outputs.keep_edited(workdir.labels):
-        print(f"{workdir.labels} was changed since it was written; it is {moved} now")
+        print(f"{workdir.labels} was edited after it was written; what was edited is kept: {moved}")
     outputs.begin(LABELS)
     rows = pseudo_label_rows(annotations.document, labels, kept)
     write_json_rows(workdir.labels, rows, annotations.document)
@@ -51,7 +51,7 @@ def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]
     found = detector_scores(annotations.document, kept) if run.config.data.boxes else None
     write_json_rows(workdir.results, results(labels, kept, found))
     files = [path.name for path in (workdir.labels, workdir.results, workdir.review)]
-    outputs.finish(LABELS, files, digest, free_settings(run.config.to_dict(), "label"))
+    outputs.finish(LABELS, files, digest, _settings(run))
     failures = [*_write_formats(run, outputs, annotations, labels, kept)]
     counts = flag_counts(labels[instance.id] for instance in kept)
     table = [["every mask was checked", ""], *([name, str(n)] for name, n in counts.items())]
@@ -67,7 +67,7 @@ def labels_are_written(run: Run) -> bool:
     formats, digest = {*run.config.label.formats}, outputs.labels_digest()
     return (
         workdir.labels.exists()
-        and outputs.settings(LABELS) == free_settings(run.config.to_dict(), "label")
+        and outputs.settings(LABELS) == _settings(run)
         and outputs.names() - {LABELS, REPORT} == formats
         and all(outputs.is_made_from(name, digest) for name in formats)
     )
@@ -76,6 +76,11 @@ def labels_are_written(run: Run) -> bool:
 def say_written(workdir: Workdir, files: Sequence[str]) -> None:
     """The paths of what was written, a line each, as they can be opened from here."""
     print(*(f"wrote {workdir.folder / name}" for name in summary(files)), sep="\n", flush=True)
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """What may change in a finished workdir, and then has the label files written anew."""
+    return free_settings(run.config.to_dict(), "label")
 
 
 def _kept(run: Run, instances: Sequence[Instance], labels: Mapping[int, Label]) -> list[Instance]:

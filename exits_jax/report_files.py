@@ -25,7 +25,7 @@ def evaluate(run: Run) -> None:
     outputs, digest = Outputs(workdir.outputs), file_digest(workdir.labels)
     if outputs.is_unfinished(LABELS):
         raise UserError(
-            f"{workdir.folder}: labelling was cut off, and its files are of two minds; run "
+            f"{workdir.folder}: labelling was cut off before all its files were written; run "
             "--mode=label again"
         )
     if outputs.labels_digest() not in ("", digest):
