@@ -55,14 +55,14 @@ class Unfinished:
         contents = [_whole(file.read_bytes()) for file in found if file.exists()]
         self._begun = max(contents, key=len, default=b"")
         self.batches = [*_records(self._begun)]
-        self._waiting: list[bytes] = []
+        self._waiting: list[Predicted] = []  # packed when they are written: most parts are quick
         self._written = time.monotonic()
         self._appends = False  # to a file that holds what this object knows
         self._works = True
 
     def keep(self, batch: Predicted) -> None:
         """Adds a batch; it is on disk some seconds later, or after `flush`."""
-        self._waiting.append(_record(batch))
+        self._waiting.append(batch)
         if time.monotonic() - self._written >= SECONDS_BETWEEN_WRITES:
             self.flush()
 
@@ -74,7 +74,7 @@ class Unfinished:
         """
         if self._works and self._waiting:
             try:
-                self._append(b"".join(self._waiting))
+                self._append(b"".join(map(_record, self._waiting)))
             except (OSError, UserError):
                 self._works = False
         self._waiting.clear()
