@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       for a mistake of the user's, printed as one line, 3 when another process of the run ended and
       this one could not go on, 130 after Ctrl-C, 141 when nobody reads the output any more.
     """
-    argv = sys.argv if argv is None else argv
+    own_process, argv = argv is None, sys.argv if argv is None else argv
     prefer_eigen()
     try:
         with in_our_words():
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command continues where this run was", file=sys.stderr)
-        return 130
+        return _leave(130) if own_process else 130
     except BrokenPipeError:  # who read our output, `head` for instance, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -93,6 +94,13 @@ def check(file: str, images: str | None) -> int:
     if not problems:
         print(f"{file}: no findings", file=sys.stderr)
     return 1 if problems else 0
+
+
+def _leave(status: int) -> NoReturn:
+    """Ends the process at once: interrupted in a compilation, XLA crashes in an orderly end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _run(argv: Sequence[str]) -> int:

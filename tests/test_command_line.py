@@ -3,6 +3,7 @@
 import json
 import logging
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -371,3 +372,30 @@ def test_a_reader_that_has_gone_is_no_traceback():
     done = subprocess.run(["bash", "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.startswith("exits_jax: ")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3.0])
+def test_ctrl_c_while_everything_is_loaded_ends_in_order(tmp_path, seconds):
+    """An orderly end of Python would crash in XLA, with status 139."""
+    files = demo.get_config().data
+    arguments = (
+        f"--config={CONFIG}",
+        f"--workdir={tmp_path / 'w'}",
+        "--mode=label",
+        f"--config.data.annotations={files.annotations}",
+        f"--config.data.images={files.images}",
+        "--config.label.source=propagation",
+    )
+    with subprocess.Popen(
+        [sys.executable, "main.py", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as work:
+        assert "loading JAX" in work.stdout.readline()
+        time.sleep(seconds)
+        work.send_signal(signal.SIGINT)
+        _, error = work.communicate(timeout=60)
+    assert error == "\nstopped; the same command continues where this run was\n"
+    assert work.returncode == 130
