@@ -1,23 +1,23 @@
 """The command line: flags in, one phase or all of them run, an exit status out."""
 
 import os
-import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from exits_jax.annotations import problem_line
-from exits_jax.annotations.check import checked_files, inspect_file
-from exits_jax.annotations.summary import SHORT, counted, problem_lines, sum_by_code
 from exits_jax.cpu import prefer_eigen
 from exits_jax.errors import UserError
+from exits_jax.library_messages import in_our_words
+from exits_jax.settings_given import parse
 
 HELP = """\
 exits_jax: extreme points in, instance masks out.
 
   python main.py --config=configs/X.py[:variant] --workdir=DIR [--mode=M] [--config.a.b=value ...]
+  python main.py --workdir=DIR [--mode=M] [--config.a.b=value ...]     with the config DIR has
   python main.py --mode=check FILE ... [--images=DIR] [--all]
 
 Modes
@@ -65,96 +65,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
       0 when the mode finished (for `check`: and found nothing), 1 when `check` found something, 2
       for a mistake of the user's, printed as one line, 3 when another process of the run ended and
-      this one could not go on, 130 after Ctrl-C.
+      this one could not go on, 130 after Ctrl-C, 141 when nobody reads the output any more.
     """
-    argv = sys.argv if argv is None else argv
+    own_process, argv = argv is None, sys.argv if argv is None else argv
     prefer_eigen()
-    if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(argv[1:]):
-        print(HELP)
-        return 0
     try:
-        values, config, rest = _parse(argv)
-        return _dispatch(values, config, rest)
+        with in_our_words():
+            status = _run(argv)
+        sys.stdout.flush()
+        return status
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command continues where this run was", file=sys.stderr)
-        return 130
+        return _leave(130) if own_process else 130
+    except BrokenPipeError:  # who read our output, `head` for instance, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
-def check(files: Sequence[str], images: str | None, everything: bool = False) -> int:
-    """Lints annotation or label files.
-
-    Findings and notes go to standard output, a line each, of many the first of each code and a
-    count; what was read and the sum go to standard error.
-
-    Args:
-      files: files, or folders of them.
-      images: the image folder, for the looks at images.
-      everything: print every line.
-
-    Returns:
-      1 if there is any finding, else 0.
-    """
-    found = [check_one(file, images, everything) for file in checked_files(files)]
-    return max(found)
+def _leave(status: int) -> NoReturn:
+    """Ends the process at once: interrupted in a compilation, XLA crashes in an orderly end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
-def check_one(file: str, images: str | None, everything: bool) -> int:
-    """Lints one file, as `check`."""
-    result = inspect_file(file, images)
-    for line in problem_lines(file, result.problems, everything=everything):
-        print(line)
-    for note in result.notes:
-        print(f"note: {problem_line(file, note)}")
-    read = result.read or "nothing could be read"
-    total = f"{counted(len(result.problems), 'finding')}: {sum_by_code(result.problems)}"
-    print(f"{file}: {read}; {total if result.problems else 'no findings'}", file=sys.stderr)
-    if result.problems and not everything and len(result.problems) > SHORT:
-        print(f"{file}: --all lists every finding", file=sys.stderr)
-    return 1 if result.problems else 0
-
-
-def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, ConfigDict | None, list[str]]:
-    """Flags, config and what is left; every mistake in them becomes a UserError."""
-    values = flags.FlagValues()
-    flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
-    flags.DEFINE_enum("mode", "run", MODES, "what to do", flag_values=values)
-    flags.DEFINE_string("images", None, "image folder, for --mode=check", flag_values=values)
-    flags.DEFINE_bool("all", False, "list every finding, for --mode=check", flag_values=values)
-    flags.DEFINE_bool("dry_run", False, "say what would be done", flag_values=values)
-    flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, or auto", flag_values=values)
-    flags.DEFINE_integer("num_processes", None, "processes of the run", flag_values=values)
-    flags.DEFINE_integer("process_id", None, "this process, from 0", flag_values=values)
-    config_flags.DEFINE_config_file(
-        "config", None, "the config", flag_values=values, sys_argv=list(argv)
-    )
-    try:
-        if os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())  # configs import their base as `configs.base`
-        rest = values(list(argv))[1:]
-        config = values.config
-        if config is not None:
-            config.to_dict()  # a config that could not be loaded says so only when it is used
-        return values, config, rest
-    except KeyError as error:
-        first, *more = str(error.args[0]).splitlines()
-        guess = re.search(r'Did you mean "(\w+)"', " ".join(more))
-        help_ = f"did you mean '{guess[1]}'?" if guess else "configs/base.py has them all"
-        key = first.strip("'\"")
-        raise UserError(f"config: there is no key '{key}'; {help_}") from error
-    except (flags.Error, OSError, ImportError, SyntaxError) as error:
-        raise UserError(_one_line(error)) from error
-    except AttributeError as error:
-        guess = re.search(r'Did you mean "(\w+)"', str(error))
-        key = re.search(r"\w+", str(error))
-        if not (guess and key):
-            raise UserError(f"config: {_one_line(error)}") from error
-        text = f"there is no key '{key[0]}'; did you mean '{guess[1]}'?"
-        raise UserError(f"config: {text}") from error
-    except (TypeError, ValueError) as error:
-        raise UserError(f"config: {_one_line(error)}") from error
+def _run(argv: Sequence[str]) -> int:
+    if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(argv[1:]):
+        print(HELP)
+        return 0
+    return _dispatch(*parse(argv, MODES))
 
 
 def _dispatch(values: flags.FlagValues, config: ConfigDict | None, rest: list[str]) -> int:
@@ -163,29 +105,24 @@ def _dispatch(values: flags.FlagValues, config: ConfigDict | None, rest: list[st
             raise UserError(
                 "--mode=check needs a file: python main.py --mode=check FILE; see --help"
             )
+        from exits_jax.checking import check  # here, so that --help does not wait for it
+
         return check(rest, values.images, values.all)
     if rest:
         raise UserError(f"not understood: {' '.join(rest)}; see --help")
     if config is None:
-        raise UserError("--config is missing, e.g. --config=configs/demo.py; see --help")
+        absent = f", and {values.workdir} has no config.json to take it from" * bool(values.workdir)
+        raise UserError(f"--config is missing, e.g. --config=configs/own.py{absent}; see --help")
     if not values.workdir:
         raise UserError("--workdir is missing, e.g. --workdir=runs/mine; see --help")
+    print(f"{config.name}: --mode={values.mode} in {values.workdir}; loading JAX", flush=True)
     from exits_jax import phases  # here, so that mistakes and --mode=check do not wait for jax
     from exits_jax.hosts import TrainingEnded, hosts_from
 
     hosts = hosts_from(values.coordinator, values.num_processes, values.process_id, os.environ)
-    folder = os.path.expanduser(values.workdir)
     try:
-        phases.execute(values.mode, config, folder, values.dry_run, hosts)
+        phases.execute(values.mode, config, values.workdir, values.dry_run, hosts)
     except TrainingEnded as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
     return 0
-
-
-def _one_line(error: Exception) -> str:
-    """The last line of a message: what absl and ml_collections put before it is a traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    line = re.sub(r"^\w+Error: ", "", lines[-1]) if lines else type(error).__name__
-    absent = re.fullmatch(r"\[Errno 2\] .*: '(.*)'", line)
-    return f"{absent[1]}: no such config; --help lists those there are" if absent else line

@@ -10,6 +10,19 @@ from typing import Any
 
 from exits_jax.errors import UserError
 
+_recorders: list[list[pathlib.Path]] = []
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[list[pathlib.Path]]:
+    """Lists what is written while the context is open, by whichever thread."""
+    written: list[pathlib.Path] = []
+    _recorders.append(written)
+    try:
+        yield written
+    finally:
+        _recorders.pop()
+
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
     """Writes `content` to `path` by a temporary file beside it and a rename.
@@ -37,6 +50,8 @@ def write_pieces(path: str | os.PathLike, pieces: Iterable[bytes]) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~UMASK)
         os.replace(temporary, path)
+        for written in _recorders:
+            written.append(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:

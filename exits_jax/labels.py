@@ -1,31 +1,20 @@
-"""The labels of a run: which predictor, which parts, and the files people take away."""
+"""The labels of a run: which predictor, which parts."""
 
 import hashlib
 import pathlib
-import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from rich.console import Console
 
 from exits_jax import from_config, networks
-from exits_jax.annotations import Annotations, Instance, Problem
+from exits_jax.annotations import Instance, Problem
 from exits_jax.errors import UserError
-from exits_jax.evaluation.tables import rich_table
-from exits_jax.files import write_json_rows
 from exits_jax.fitting import saved_thresholds
 from exits_jax.interruption import stop_between_steps
 from exits_jax.labelling import predicted_iou
-from exits_jax.labelling.export import (
-    detector_scores,
-    pseudo_label_rows,
-    pseudo_labels,
-    results,
-    review_queue,
-)
-from exits_jax.labelling.formats import write_format
-from exits_jax.labelling.label import Labeller, label_in_parts
+from exits_jax.labelling.in_parts import PartsToMake
+from exits_jax.labelling.label import Labeller
 from exits_jax.labelling.parts import Share, StoredLabels, part_positions
 from exits_jax.labelling.predict import (
     Predict,
@@ -35,7 +24,7 @@ from exits_jax.labelling.predict import (
     with_prior,
     with_shape,
 )
-from exits_jax.labelling.quality import Label, flag_counts
+from exits_jax.labelling.quality import Label
 from exits_jax.models import Params
 from exits_jax.progress import track
 from exits_jax.run import DataSet, Run, report_problems
@@ -65,14 +54,35 @@ def make_parts(run: Run, data: DataSet, source: str) -> tuple[pathlib.Path, set[
     named after everything they were made with, so that labels of other parameters or of edited
     annotations are never taken for these.
     """
-    config = run.config
-    labellers = []
     skipped: list[Problem] = []
 
     def skip(instance: Instance, error: UserError) -> None:
         skipped.append(Problem("item_error", str(error), instance.id, instance.image.id))
 
-    params = label_params(run, source)
+    with track(f"masks ({source})", len(data.instances)) as progress:
+        params = label_params(run, source)
+        folder = run.workdir.label_parts / f"{source}-{_made_with(run, params, data)}"
+        labellers = _labellers(run, source, params, skip)
+        with stop_between_steps() as stop:
+            PartsToMake(
+                data.source,
+                data.instances,
+                folder,
+                part_size=run.config.label.part_size,
+                share=Share(run.hosts.index, run.hosts.count),
+                progress=progress,
+                stop=lambda: stop.requested,
+            ).make(labellers)
+    report_problems(run, "label", skipped)
+    return folder, {problem.annotation_id for problem in skipped}
+
+
+def _labellers(
+    run: Run, source: str, params: Params, skip: Callable[[Instance, UserError], None]
+) -> list[Callable[..., list[Label]]]:
+    """A labeller for each of this process's devices."""
+    config = run.config
+    labellers = []
     for device in jax.local_devices():
         with jax.default_device(device):
             predict = predictor(run, source, params)
@@ -87,23 +97,7 @@ def make_parts(run: Run, data: DataSet, source: str) -> tuple[pathlib.Path, set[
             on_error=skip if config.data.on_error == "skip" else None,
         )
         labellers.append(_on(device, labeller))
-    folder = run.workdir.label_parts / f"{source}-{_made_with(run, params, data)}"
-    with (
-        stop_between_steps() as stop,
-        track(f"masks ({source})", len(data.instances)) as progress,
-    ):
-        label_in_parts(
-            labellers,
-            data.source,
-            data.instances,
-            folder,
-            part_size=config.label.part_size,
-            share=Share(run.hosts.index, run.hosts.count),
-            finished=lambda n, known: progress.skip(n) if known else progress.advance(n),
-            stop=lambda: stop.requested,
-        )
-    report_problems(run, "label", skipped)
-    return folder, {problem.annotation_id for problem in skipped}
+    return labellers
 
 
 def _on(device: jax.Device, labeller: Labeller) -> Callable[..., list[Label]]:
@@ -159,31 +153,3 @@ def predictor(run: Run, source: str, params: Params) -> Predict:
     if config.label.shape:
         predict = with_shape(predict, config.label.shape)
     return predict
-
-
-def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]) -> None:
-    """The results form, the review queue, other formats asked for, and last `pseudo_labels.json`.
-
-    Labels below `label.min_score` are left out of all but the queue.
-
-    Further formats (`label.formats`): "polygons" -> pseudo_labels.polygons.json, "png" -> png/,
-    "yolo" -> yolo/.
-    """
-    folder, least = run.workdir.folder, run.config.label.min_score
-    kept = [i for i in annotations.instances if labels[i.id].score >= least]
-    if least:
-        print(f"kept {len(kept)} of {len(annotations.instances)} (label.min_score = {least})")
-    lower = predicted_iou.LOWER_90 if run.config.label.score == "predicted_iou" else None
-    write_json_rows(run.workdir.review, review_queue(labels, annotations.instances, lower))
-    found = detector_scores(annotations.document, kept) if run.config.data.boxes else None
-    write_json_rows(run.workdir.results, results(labels, kept, found))
-    if run.config.label.formats:
-        document = pseudo_labels(annotations.document, labels, kept)
-    for name in run.config.label.formats:
-        shutil.rmtree(folder / name, ignore_errors=True)  # what an earlier min_score kept
-        print(f"{name}: {write_format(name, folder, document, annotations.images)}")
-    counts = flag_counts(labels[instance.id] for instance in kept)
-    table = [["every mask was checked", ""], *([name, str(n)] for name, n in counts.items())]
-    Console().print(rich_table(table))
-    rows = pseudo_label_rows(annotations.document, labels, kept)
-    write_json_rows(run.workdir.labels, rows, annotations.document)

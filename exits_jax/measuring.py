@@ -27,6 +27,7 @@ from exits_jax.gallery import shown, write_gallery
 from exits_jax.labelling.export import detector_scores, labels_of, results
 from exits_jax.labelling.quality import Label, flag_counts
 from exits_jax.labels import make_labels
+from exits_jax.outputs import file_digest
 from exits_jax.run import DataSet, Run, data_to_label, read_files
 
 # label.source -> what its labels are called in tables; propagation is one of the baselines, too.
@@ -35,9 +36,7 @@ MAX_PHOTO_ROWS = 20  # with more photographs the second table is by category
 
 
 def evaluate(run: Run) -> None:
-    """Measures the labels where there is ground truth, draws, reports, prints the tables."""
-    if not run.workdir.labels.exists():
-        raise UserError(f"{run.workdir.labels}: not there yet; run --mode=label first")
+    """Measures the labels, which are there, against ground truth; draws, reports, prints tables."""
     everything = data_to_label(run)
     labels = labels_of(json.loads(run.workdir.labels.read_text()))
     source = run.config.label.source
@@ -57,14 +56,13 @@ def evaluate(run: Run) -> None:
         methods = {"filled box": filled_box_labels(truth.instances)}
         methods |= {"propagation only": propagated, LABEL_NAMES[source]: labels}
         measured = {name: label_ious(truth, masks) for name, masks in methods.items()}
-        write_json(run.workdir.evaluation, record, indent=2)
+        _write_evaluation(run, record)
     ious = measured[LABEL_NAMES[source]] if measured else None
     write_gallery(run, shown(data, labels, truth, ious), record, LABEL_NAMES[source], facts)
     if record:
         print_tables(truth, record, measured, LABEL_NAMES[source], run.config.report.apart)
     else:
         print("no ground-truth masks in the annotation file: nothing to measure the labels against")
-    print(f"report: {run.workdir.report}")
 
 
 def evaluate_detections(
@@ -77,11 +75,16 @@ def evaluate_detections(
     """
     write_gallery(run, shown(data, labels, None, None), None, "", facts)
     figures = detection_figures(run, data, detection_truth(run), data.annotations.images)
-    write_json(run.workdir.evaluation, figures, indent=2)
+    _write_evaluation(run, figures)
     rows = [["", *DETECTION_FIGURES]]
     rows += [[name, *map(figure, row.values())] for name, row in figures.items()]
     Console().print(rich_table(rows, "detection, COCO's average precision"))
-    print(f"report: {run.workdir.report}")
+
+
+def _write_evaluation(run: Run, figures: Mapping[str, Any]) -> None:
+    """`evaluation.json`, with the digest of the label file that was measured."""
+    measured = {"labels_sha256": file_digest(run.workdir.labels)}
+    write_json(run.workdir.evaluation, {**figures, **measured}, indent=2)
 
 
 def detection_truth(run: Run) -> GroundTruth | None:

@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
 
 from ml_collections import ConfigDict
 
@@ -13,11 +14,13 @@ from exits_jax.config_check import check_config
 from exits_jax.dry_run import describe
 from exits_jax.errors import UserError
 from exits_jax.hosts import Hosts, as_child, in_child, is_child, wait_for_all
-from exits_jax.labels import make_labels, make_parts, write_labels
-from exits_jax.measuring import evaluate
+from exits_jax.label_files import labels_are_written, write_labels
+from exits_jax.labels import make_labels, make_parts
 from exits_jax.models import save_params
 from exits_jax.progress import track
+from exits_jax.report_files import evaluate, report_is_written
 from exits_jax.run import Run, data_to_label, prepared_folder, read_files, usable
+from exits_jax.unused_settings import unused_settings
 from exits_jax.workdir import Workdir
 
 
@@ -26,35 +29,58 @@ def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool, hosts: Ho
     check_config(config)
     run = Run(config, Workdir(folder), hosts)
     if dry_run:
-        return describe(run, pending(run) if mode == "run" else [mode])
+        return describe(run, planned(run) if mode == "run" else [mode])
     if is_child():
         return as_child(hosts, config.train.heartbeat, lambda: MODES[mode](run))
+    alone = hosts.count == 1
     with run.workdir.locked(hosts.index):
-        run.workdir.sweep(alone=hosts.count == 1)
-        run.workdir.adopt(config.to_dict())
-        for name in pending(run) if mode == "run" else [mode]:
-            if name in BY_ONE and not hosts.first:
-                print(f"{name}: process 0 does it")
-            elif hosts.count > 1 and name in TOGETHER:
-                in_child(name, hosts, run.workdir.folder / "logs" / f"process_{hosts.index}.log")
-            else:
-                MODES[name](run)
+        run.workdir.sweep(alone=alone)
+        with run.workdir.adopted(config.to_dict(), alone=alone):
+            done = [one_phase(name, run) for name in (pending(run) if mode == "run" else [mode])]
+    if not done:
+        print(f"nothing to do: {folder} holds every result of this config")
+    elif done[-1] in NEXT and hosts.first:
+        print("next: " + NEXT[done[-1]].format(workdir=f"--workdir={shlex.quote(folder)}"))
 
 
-def pending(run: Run) -> list[str]:
-    """The phases of mode `run` whose result the workdir does not hold yet."""
+def one_phase(name: str, run: Run) -> str:
+    """Runs a phase, in this process or together with others; returns its name."""
+    hosts = run.hosts
+    for line in unused_settings(run.config, name):
+        run.note(line)
+    if name in BY_ONE and not hosts.first:
+        print(f"{name}: process 0 does it")
+    elif hosts.count > 1 and name in TOGETHER:
+        in_child(name, hosts, run.workdir.folder / "logs" / f"process_{hosts.index}.log")
+    else:
+        MODES[name](run)
+    return name
+
+
+def pending(run: Run) -> Iterator[str]:
+    """The phases of mode `run` whose result the workdir does not hold yet.
+
+    Looks when it is asked for the next one: new labels need a new report.
+    """
     config, workdir = run.config, run.workdir
     needs_training = config.label.source == "generator" and not config.generator.params
     needs_warmup = config.warmup.epochs and not config.extractor.params
     if config.label.source == "generator" and config.generator.params:
         needs_warmup = False  # nothing is trained, and labelling never opens the training set
-    results = {
-        "warmup": workdir.extractor if needs_warmup else None,
-        "train": workdir.generator if needs_training else None,
-        "label": workdir.labels,
-        "evaluate": workdir.report,
-    }
-    return [name for name, path in results.items() if path and not path.exists()]
+    if needs_warmup and not workdir.extractor.exists():
+        yield "warmup"
+    if needs_training and not workdir.generator.exists():
+        yield "train"
+    if not labels_are_written(run):
+        yield "label"
+    if not report_is_written(run):
+        yield "evaluate"
+
+
+def planned(run: Run) -> list[str]:
+    """The phases that are pending now; where labels are, the report will be."""
+    names = [*pending(run)]
+    return [*names, "evaluate"] if names[-1:] == ["label"] else names
 
 
 def warmup(run: Run) -> None:
@@ -79,6 +105,7 @@ def train(run: Run) -> None:
 
 def label(run: Run) -> None:
     """Writes the masks."""
+    _say_cold(run)
     data = data_to_label(run)
     pack(data.annotations)
     if not run.hosts.first:
@@ -89,7 +116,17 @@ def label(run: Run) -> None:
         )
     labels = make_labels(run, data, run.config.label.source)
     write_labels(run, data.annotations, labels)
-    print(f"labels: {run.workdir.labels}")
+
+
+def _say_cold(run: Run) -> None:
+    """A warm-up that was asked for and not made is nothing that labelling waits for."""
+    config, warmed_up = run.config, run.workdir.extractor
+    reads = config.label.source == "propagation" or config.generator.prior
+    if reads and config.warmup.epochs and not (config.extractor.params or warmed_up.exists()):
+        run.note(
+            f"warmup.epochs is {config.warmup.epochs:g}, but {warmed_up} is not there: the "
+            "published backbone is used as it is; --mode=warmup makes a warm-up"
+        )
 
 
 def pack(annotations: Annotations) -> None:
@@ -125,6 +162,13 @@ def prepare(run: Run) -> None:
         with track(f"prepare ({role})", images) as progress:
             print(f"prepared: {write(annotations, prepared_folder(run, role), progress.advance)}")
 
+
+NEXT = {
+    "warmup": "train the generator: --mode=train {workdir}",
+    "train": "make the masks: --mode=label {workdir}",
+    "label": "look first at review.json; pictures: --mode=evaluate {workdir}",
+    "evaluate": "open report.html",
+}
 
 # The phases in which all processes of a run compute together.
 TOGETHER = ("warmup", "train")

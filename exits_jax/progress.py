@@ -1,63 +1,74 @@
-"""Progress with the time left: a bar on a terminal, a line now and then elsewhere."""
+"""Progress with the time left: a bar on a terminal, a line every ten seconds in a log."""
 
 import contextlib
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-SECONDS_BETWEEN_LINES = 15.0
+SECONDS_BETWEEN_LINES = 10.0
 
 
 class Tracker:
-    """Counts work done; made by `track`."""
+    """Counts work done; made by `track`.
 
-    def __init__(self, label: str, total: int, bar: Progress | None) -> None:
-        self._label, self._total, self._bar = label, total, bar
-        self._done = self._first = 0
-        self._started = self._last_line = time.monotonic()
-        self._task = bar.add_task(label, total=total, note="") if bar else None
+    The time left goes by what came after the first piece of work: that one's time is mostly the
+    compiler's.
+    """
 
-    @property
-    def done(self) -> int:
-        """Pieces of work done so far."""
-        return self._done
+    def __init__(
+        self, label: str, total: int, show: Callable[["Tracker"], None] = lambda _: None
+    ) -> None:
+        self.label, self.total, self.done, self.note = label, total, 0, ""
+        self._show = show
+        self._began = time.monotonic()
+        self._since: float | None = None  # when the first piece was done
+        self._timed = 0  # pieces done after it
+        show(self)
 
     def skip(self, amount: int) -> None:
         """Work that an earlier run has done: it counts as done, not for the speed."""
-        self._done += amount
-        self._first += amount
-        self._show("")
+        self.done += amount
+        self._show(self)
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         """`amount` more is done; `note` is shown beside the bar."""
-        self._done += amount
-        self._show(note)
+        self.done += amount
+        self.note = note
+        if self._since is None:
+            self._since = time.monotonic()
+        else:
+            self._timed += amount
+        self._show(self)
 
-    def _show(self, note: str) -> None:
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, note=note)
-            return
-        now = time.monotonic()
-        if now - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._last_line = now
-            rate = max(self._done - self._first, 1e-9) / (now - self._started)
-            left = _clock((self._total - self._done) / rate)
-            print(f"{self._label}: {self._done}/{self._total}, {left} left  {note}", flush=True)
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._began
+
+    def left(self) -> float | None:
+        """Seconds the rest should take; None until that can be said."""
+        if self._since is None or not self._timed:
+            return None
+        return (self.total - self.done) * (time.monotonic() - self._since) / self._timed
+
+    def time_left(self) -> str:
+        """The time left in words, or how long this has taken where nobody knows yet."""
+        left = self.left()
+        return f"{clock(self.elapsed())} so far" if left is None else f"{clock(left)} left"
+
+    def line(self) -> str:
+        """How far it is, for a log."""
+        return f"{self.label}: {self.done}/{self.total}, {self.time_left()}  {self.note}".rstrip()
 
 
 @contextlib.contextmanager
 def track(label: str, total: int) -> Iterator[Tracker]:
     """Shows progress of `total` pieces of work while the context is open.
+
+    A bar goes to standard error if that is a terminal; lines go to standard output if that is none.
 
     Args:
       label: what is being done, in a few words.
@@ -66,27 +77,69 @@ def track(label: str, total: int) -> Iterator[Tracker]:
     Yields:
       A `Tracker`: call its `advance` after each piece.
     """
-    started = time.monotonic()
-    if sys.stderr.isatty():
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as bar:
-            yield Tracker(label, total, bar)
-    else:
-        tracker = Tracker(label, total, None)
-        yield tracker
-        print(
-            f"{label}: {tracker.done} of {total} in {_clock(time.monotonic() - started)}",
-            flush=True,
-        )
+    with contextlib.ExitStack() as shown:
+        on_terminal = sys.stderr.isatty()
+        tracker = Tracker(label, total, shown.enter_context(_bar()) if on_terminal else _nothing)
+        if on_terminal and sys.stdout.isatty():
+            yield tracker
+            return
+        with _lines(tracker):
+            yield tracker
+        print(f"{label}: {tracker.done} of {total} in {clock(tracker.elapsed())}", flush=True)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are any."""
     minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes}:{seconds:02d}"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def _nothing(tracker: Tracker) -> None:
+    """Where no bar is seen."""
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Callable[[Tracker], None]]:
+    """A bar on standard error, and the function that moves it."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+        TextColumn("{task.fields[note]}"),
+    )
+    console, together = Console(stderr=True), sys.stdout.isatty()  # else a log keeps its lines
+    with Progress(*columns, console=console, redirect_stdout=together) as bar:
+        task = bar.add_task("", total=None, left="", note="")
+
+        def show(tracker: Tracker) -> None:
+            bar.update(
+                task,
+                description=tracker.label,
+                total=tracker.total,
+                completed=tracker.done,
+                left="" if tracker.left() is None else tracker.time_left(),
+                note=tracker.note,
+            )
+
+        yield show
+
+
+@contextlib.contextmanager
+def _lines(tracker: Tracker) -> Iterator[None]:
+    """Prints a line now and then, by a thread: also while the first piece compiles for minutes."""
+    ended = threading.Event()
+
+    def print_lines() -> None:
+        while not ended.wait(SECONDS_BETWEEN_LINES):
+            print(tracker.line(), flush=True)
+
+    thread = threading.Thread(target=print_lines, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

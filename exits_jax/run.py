@@ -19,11 +19,23 @@ from exits_jax.workdir import Workdir
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run: its config, its folder, and which of its processes this is."""
+    """One run: its config, its folder, which of its processes this is, what it has said."""
 
     config: ConfigDict
     workdir: Workdir
     hosts: Hosts = ALONE
+    said: set[str] = dataclasses.field(default_factory=set)
+
+    def note(self, line: str) -> None:
+        """Prints a note, once in a run however many of its phases come upon it."""
+        if self.hosts.first and self.is_new(line):
+            print(f"note: {line}")
+
+    def is_new(self, line: str) -> bool:
+        """Whether nobody asked about this line before."""
+        new = line not in self.said
+        self.said.add(line)
+        return new
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,17 +127,19 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
     )
     if report:
         for note in annotations.notes:
-            print(f"note: {problem_line(file, note)}")
+            run.note(problem_line(file, note))
         report_problems(run, role, annotations.problems)
     return annotations
 
 
 def report_problems(run: Run, role: str, problems: Sequence[Problem]) -> None:
-    """Prints what was skipped, one line each, and keeps it in `skipped.txt`."""
+    """Prints what was skipped, one line each and once, and keeps it in `skipped.txt`."""
     if not problems:
         return
     lines = [problem_line(files_of(run, role)[0], problem) for problem in problems]
-    print(f"skipped {len(lines)} (data.on_error=skip):", *lines, sep="\n  ")
+    unsaid = [line for line in lines if run.is_new(line)]
+    if unsaid:
+        print(f"skipped {len(unsaid)} (data.on_error=skip):", *unsaid, sep="\n  ")
     path = run.workdir.folder / "skipped.txt"
     known = path.read_text().splitlines() if path.exists() else []
     new = [line for line in lines if line not in known]

@@ -4,12 +4,15 @@ import contextlib
 import fcntl
 import json
 import pathlib
+import shutil
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from exits_jax.errors import UserError
-from exits_jax.files import write_json
+from exits_jax.files import write_bytes, write_json
+from exits_jax.outputs import MAKING
+from exits_jax.saved_config import flat, saved_settings
 
 # Beginnings of the keys that change neither parameters nor labels.
 FREE = (
@@ -27,12 +30,19 @@ FREE = (
 OLD_SECONDS = 3600  # no file takes that long to be written
 
 
+def free_settings(config: dict[str, Any], section: str) -> dict[str, Any]:
+    """The settings of a section that may change in a finished workdir, as JSON has them."""
+    rows = flat(json.loads(json.dumps({section: config[section]})))
+    return {key: value for key, value in rows.items() if key.startswith(FREE)}
+
+
 class Workdir:
     """Where a run keeps what it makes; every path in it has one name, here."""
 
     def __init__(self, folder: str | pathlib.Path) -> None:
         self.folder = pathlib.Path(folder)
         self.config = self.folder / "config.json"
+        self.outputs = self.folder / "outputs.json"
         self.metrics = self.folder / "metrics.jsonl"
         self.extractor = self.folder / "params" / "similarity_extractor.safetensors"
         self.generator = self.folder / "params" / "generator.safetensors"
@@ -46,19 +56,38 @@ class Workdir:
         self.report = self.folder / "report.html"
         self.figures = self.folder / "figures"
 
-    def adopt(self, config: dict[str, Any]) -> None:
+    @contextlib.contextmanager
+    def adopted(self, config: dict[str, Any], alone: bool) -> Iterator[None]:
         """Writes the config of a new workdir; refuses a workdir that was made with another.
 
         A workdir without results may change its config, and keys in `FREE` may always change: they
-        have no influence on parameters or labels.
+        have no influence on parameters or labels. Work inside the context that fails before there
+        is any result leaves the config that was there before.
+
+        Args:
+          config: of this run.
+          alone: the run has one process; what others may rely on is not taken back.
 
         Raises:
           UserError: naming the keys that differ and their values.
         """
         config = json.loads(json.dumps(config))  # tuples become lists, as in the file
-        if self.config.exists() and self._has_results():
+        before = self.config.read_bytes() if self.config.exists() else None
+        if before is not None and self._has_results():
             self._check_same(config)
         write_json(self.config, config, indent=2)
+        try:
+            yield
+        except BaseException:
+            if alone and not self._has_results():
+                self._take_back(before)
+            raise
+
+    def _take_back(self, config: bytes | None) -> None:
+        if config is None:
+            self.config.unlink(missing_ok=True)
+        else:
+            write_bytes(self.config, config)
 
     def _has_results(self) -> bool:
         made = (self.folder / "checkpoints", self.folder / "params", self.retrieval)
@@ -67,11 +96,7 @@ class Workdir:
         )
 
     def _check_same(self, config: dict[str, Any]) -> None:
-        try:
-            saved = json.loads(self.config.read_text())
-        except ValueError as error:
-            raise UserError(f"{self.config}: not readable as JSON ({error}); delete it") from error
-        before, now = _flat(saved), _flat(config)
+        before, now = saved_settings(self.config), flat(config)
         differ = sorted(
             k
             for k in before.keys() | now.keys()
@@ -98,6 +123,9 @@ class Workdir:
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime >= age:
                     path.unlink()
+        if not age:
+            for path in self.folder.glob(f".*{MAKING}"):
+                shutil.rmtree(path, ignore_errors=True)
 
     @contextlib.contextmanager
     def locked(self, process: int = 0) -> Iterator[None]:
@@ -106,9 +134,11 @@ class Workdir:
         Args:
           process: which of the run's processes this is: each has a lock of its own.
         """
+        new = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
+        path = self.folder / (f".lock.{process}" if process else ".lock")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / (f".lock.{process}" if process else ".lock")).open("w")
+            lock = path.open("w")
         except OSError as error:
             raise UserError(
                 f"{self.folder}: cannot be used as a workdir: {error.strerror}"
@@ -123,14 +153,16 @@ class Workdir:
                 ) from error
             except OSError as error:
                 raise UserError(f"{lock.name}: cannot be locked: {error.strerror}") from error
-            yield
+            try:
+                yield
+            finally:
+                _unmake(new, path)
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    rows: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            rows |= _flat(value, f"{prefix}{name}.")
-        else:
-            rows[prefix + name] = value
-    return rows
+def _unmake(new: list[pathlib.Path], lock: pathlib.Path) -> None:
+    """Removes the lock where a run left nothing else, and the folders that were made for it."""
+    with contextlib.suppress(OSError):
+        if list(lock.parent.iterdir()) == [lock]:
+            lock.unlink()
+            for folder in new:
+                folder.rmdir()

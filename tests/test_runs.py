@@ -1,6 +1,7 @@
 """Whole runs of the program on small pictures, by the command line."""
 
 import copy
+import hashlib
 import json
 import pathlib
 import re
@@ -231,9 +232,9 @@ def test_interrupted_training_resumes_bit_for_bit(
 
 
 def test_interrupted_labelling_keeps_finished_parts(finished, data, tmp_path, monkeypatch):
-    from exits_jax.labelling import label
+    from exits_jax.labelling import in_parts
 
-    write, written = label.write_part, []
+    write, written = in_parts.write_part, []
 
     def killed(folder, number, labels):
         if len(written) == 1:
@@ -242,7 +243,7 @@ def test_interrupted_labelling_keeps_finished_parts(finished, data, tmp_path, mo
         write(folder, number, labels)
 
     generator = f"--config.generator.params={finished / 'params/generator.safetensors'}"
-    monkeypatch.setattr(label, "write_part", killed)
+    monkeypatch.setattr(in_parts, "write_part", killed)
     with pytest.raises(Killed):
         run(tmp_path / "w", data, generator, mode="label")
     monkeypatch.undo()
@@ -427,27 +428,40 @@ def test_generator_of_other_settings_is_refused(finished, data, tmp_path, capsys
 
 
 def test_labels_below_the_least_score_are_left_out_and_can_be_had_back(data, tmp_path, capsys):
-    source = "--config.label.source=propagation"
-    assert run(tmp_path, data, source) == 0
+    """What follows the first command needs no more than the workdir."""
+    assert run(tmp_path, data, "--config.label.source=propagation") == 0
     queue = json.loads((tmp_path / "review.json").read_text())
     scores = [row["score"] for row in queue]
     assert scores == sorted(scores)
     least = scores[-1]
     assert least > scores[0]
-    assert run(tmp_path, data, source, f"--config.label.min_score={least}", mode="label") == 0
 
     def labels():
         return json.loads((tmp_path / "pseudo_labels.json").read_text())["annotations"]
 
+    assert program(f"--workdir={tmp_path}", f"--config.label.min_score={least}") == 0
     assert {a["id"] for a in labels()} == {r["annotation_id"] for r in queue if r["score"] >= least}
     assert len(json.loads((tmp_path / "review.json").read_text())) == len(queue)
-    assert run(tmp_path, data, source, f"--config.label.min_score={least}", mode="evaluate") == 0
-    assert json.loads((tmp_path / "evaluation.json").read_text())["n"] == len(labels())
-    assert "are below label.min_score" in capsys.readouterr().out
-    assert run(tmp_path, data, source, mode="label") == 0
-    assert len(json.loads((tmp_path / "pseudo_labels.json").read_text())["annotations"]) == len(
-        queue
-    )
+    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
+    assert evaluation["n"] == len(labels())
+    digest = hashlib.sha256((tmp_path / "pseudo_labels.json").read_bytes()).hexdigest()
+    assert evaluation["labels_sha256"] == digest
+    assert len([*(tmp_path / "figures").glob("instance_*.png")]) == len(labels())
+    out = capsys.readouterr().out
+    assert "are below label.min_score" in out
+    assert f"wrote {tmp_path / 'report.html'}" in out
+    workdir = f"--workdir={tmp_path}"
+    assert program(workdir, "--mode=label", "--config.label.min_score=0") == 0
+    assert len(labels()) == len(queue)
+    out = capsys.readouterr().out
+    assert "removed, of other labels or not asked for: evaluation.json" in out
+    assert f"look first at review.json; pictures: --mode=evaluate --workdir={tmp_path}" in out
+    for name in ("report.html", "evaluation.json", "figures"):
+        assert not (tmp_path / name).exists()
+    assert program(workdir, "--mode=evaluate") == 0
+    assert json.loads((tmp_path / "evaluation.json").read_text())["n"] == len(queue)
+    assert program(workdir) == 0
+    assert "nothing to do" in capsys.readouterr().out
 
 
 def test_boxes_of_a_detector_are_labelled_and_measured(data, tmp_path, capsys):
@@ -486,7 +500,7 @@ def test_full_disk_is_one_clear_line_and_loses_nothing(data, tmp_path, capsys, m
 
     def full(temporary, path):
         with lock:  # every device writes its parts
-            if "part-" in str(path):
+            if str(path).endswith(".jsonl"):
                 if parts:
                     raise OSError(errno.ENOSPC, "No space left on device")
                 parts.append(path)
@@ -500,7 +514,7 @@ def test_full_disk_is_one_clear_line_and_loses_nothing(data, tmp_path, capsys, m
     assert failed
     assert failed[0] != parts[0].name
     monkeypatch.undo()
-    assert list(tmp_path.glob("label_parts/*/*")) == parts
+    assert list(tmp_path.glob("label_parts/*/*.jsonl")) == parts
     written = parts[0].stat().st_mtime_ns
     assert run(tmp_path, data, source, mode="label") == 0
     assert parts[0].stat().st_mtime_ns == written

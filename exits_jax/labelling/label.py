@@ -1,11 +1,7 @@
-"""Instances in, labels out: predict, paste, cut, judge; part by part, so that nothing is lost."""
+"""Instances in, labels out: predict, paste, cut, judge."""
 
-import collections
 import itertools
-import pathlib
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from jaxtyping import Float
@@ -15,10 +11,10 @@ from exits_jax.data.pipeline import label_batches
 from exits_jax.data.source import Source
 from exits_jax.errors import UserError
 from exits_jax.labelling.compete import Crop, compete
-from exits_jax.labelling.parts import Share, is_whole, part_positions, taking_order, write_part
 from exits_jax.labelling.paste import binary_mask, paste_probability
 from exits_jax.labelling.predict import Predict
 from exits_jax.labelling.quality import Label, box_label, make_label
+from exits_jax.labelling.unfinished import Predicted
 
 
 class Labeller:
@@ -52,27 +48,58 @@ class Labeller:
         self._joint, self._judge = joint, judge
         self._cut = {"crop_size": crop_size, "margin": margin, "batch_size": batch_size}
 
-    def __call__(self, source: Source, instances: Sequence[Instance]) -> list[Label]:
-        """Labels in the order of `instances`, which are those of `source`."""
+    def __call__(
+        self,
+        source: Source,
+        instances: Sequence[Instance],
+        made: Sequence[Predicted] = (),
+        keep: Callable[[Predicted], None] = lambda batch: None,
+    ) -> list[Label]:
+        """Labels in the order of `instances`, which are those of `source`.
+
+        Args:
+          source: where the images come from.
+          instances: those of `source`.
+          made: the first batches, as an earlier call gave them to `keep`. Positions between theirs
+            are of images that it could not use.
+          keep: takes every other batch when the network has done it.
+        """
         labels: dict[int, Label] = {}
+        crops: dict[int, Crop] = {}
+        for batch in itertools.chain(made, self._predicted(source, instances, made, keep)):
+            rows = zip(batch.index.tolist(), batch.logits, batch.window_xyxy, strict=True)
+            crops |= {index: Crop(instances[index], *crop) for index, *crop in rows}
+        for index, crop in zip(crops, self._joined(list(crops.values())), strict=True):
+            score = self._judge(crop) if self._judge else None
+            labels[index] = label_from_logits(*crop, self._threshold, score)
+        unused = (index for index in range(len(instances)) if index not in labels)
+        labels |= {index: box_label(instances[index]) for index in unused}
+        return [labels[index] for index in range(len(instances))]
+
+    def _predicted(
+        self,
+        source: Source,
+        instances: Sequence[Instance],
+        made: Sequence[Predicted],
+        keep: Callable[[Predicted], None],
+    ) -> Iterator[Predicted]:
+        """The batches after those that are made."""
+        first = int(made[-1].index[-1]) + 1 if made else 0
 
         def unusable(indices: list[int], error: UserError) -> None:
             if self._on_error is None:
                 raise error
             for index in indices:
-                self._on_error(instances[index], error)
-                labels[index] = box_label(instances[index])
+                self._on_error(instances[first + index], error)
 
-        crops: dict[int, Crop] = {}
-        for batch in label_batches(source, **self._cut, on_error=unusable):
-            logits = self._predict(batch)
-            for row in np.flatnonzero(batch["valid"]):
-                index = int(batch["index"][row])
-                crops[index] = Crop(instances[index], logits[row], batch["window_xyxy"][row])
-        for index, crop in zip(crops, self._joined(list(crops.values())), strict=True):
-            score = self._judge(crop) if self._judge else None
-            labels[index] = label_from_logits(*crop, self._threshold, score)
-        return [labels[index] for index in range(len(instances))]
+        rest = source.take(range(first, len(source)))
+        for batch in label_batches(rest, **self._cut, on_error=unusable):
+            logits, valid = self._predict(batch), batch["valid"]
+            done = Predicted(
+                batch["index"][valid] + first, logits[valid], batch["window_xyxy"][valid]
+            )
+            keep(done)
+            yield done
 
     def _joined(self, crops: Sequence[Crop]) -> Iterator[Crop]:
         """The crops as they are, or after those of an image competed."""
@@ -108,62 +135,3 @@ def label_from_logits(
         probability, region, instance.box_xyxy, height, width, threshold=threshold
     )
     return make_label(instance, mask, probability, region, empty=empty, score=score)
-
-
-def label_in_parts(
-    labellers: Sequence[Callable[[Source, Sequence[Instance]], list[Label]]],
-    source: Source,
-    instances: Sequence[Instance],
-    folder: pathlib.Path,
-    *,
-    part_size: int,
-    share: Share,
-    finished: Callable[[int, bool], None],
-    stop: Callable[[], bool] = lambda: False,
-) -> None:
-    """Labels part by part, each part a file when it is done, until all parts are there.
-
-    Parts that are there already, whoever made them, are not made again. Batches never reach over a
-    part, and neighbours on one image are never parted, so labels depend neither on where an earlier
-    run stopped nor on who else is at work.
-
-    Args:
-      labellers: a `Labeller` for each device; they work side by side.
-      source: where the images come from.
-      instances: those of `source`, in document order.
-      folder: where parts are kept (`parts`).
-      part_size: annotations in a part, or more to the end of an image.
-      share: which of the processes this is.
-      finished: called after each part with its size and whether it was there before.
-      stop: asked before each part; True ends the work.
-    """
-    parts = part_positions(instances, part_size)
-    waiting = collections.deque(taking_order(len(parts), share))
-
-    lock = threading.Lock()
-
-    def taken() -> int | None:
-        with lock:
-            return waiting.popleft() if waiting else None
-
-    def work(labeller: Callable[[Source, Sequence[Instance]], list[Label]]) -> None:
-        try:
-            take_parts(labeller)
-        except BaseException:
-            waiting.clear()  # the other devices end with the part they are at
-            raise
-
-    def take_parts(labeller: Callable[[Source, Sequence[Instance]], list[Label]]) -> None:
-        while not stop() and (number := taken()) is not None:
-            positions, known = parts[number], is_whole(folder, number)
-            if not known:
-                labels = labeller(source.take(positions), [instances[i] for i in positions])
-                write_part(folder, number, labels)
-            with lock:
-                finished(len(positions), known)
-
-    if len(labellers) == 1:
-        return work(labellers[0])
-    with ThreadPoolExecutor(len(labellers)) as pool:
-        for done in [pool.submit(work, labeller) for labeller in labellers]:
-            done.result()

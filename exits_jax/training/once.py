@@ -23,7 +23,7 @@ from exits_jax.progress import track
 from exits_jax.retrieval import Scores, score_inputs
 from exits_jax.training.step import Batch
 
-PART = 128  # instances a file holds
+PART = 64  # instances a file holds, and a kill costs at most
 
 
 def canonical_scores(

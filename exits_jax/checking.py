@@ -1,0 +1,41 @@
+"""The mode `check`: what is wrong with annotation or label files, told in few lines."""
+
+import sys
+from collections.abc import Sequence
+
+from exits_jax.annotations import problem_line
+from exits_jax.annotations.check import checked_files, inspect_file
+from exits_jax.annotations.summary import SHORT, counted, problem_lines, sum_by_code
+
+
+def check(files: Sequence[str], images: str | None, everything: bool = False) -> int:
+    """Lints annotation or label files.
+
+    Findings and notes go to standard output, a line each, of many the first of each code and a
+    count; what was read and the sum go to standard error.
+
+    Args:
+      files: files, or folders of them.
+      images: the image folder, for the looks at images.
+      everything: print every line.
+
+    Returns:
+      1 if there is any finding, else 0.
+    """
+    found = [check_one(file, images, everything) for file in checked_files(files)]
+    return max(found)
+
+
+def check_one(file: str, images: str | None, everything: bool) -> int:
+    """Lints one file, as `check`."""
+    result = inspect_file(file, images)
+    for line in problem_lines(file, result.problems, everything=everything):
+        print(line)
+    for note in result.notes:
+        print(f"note: {problem_line(file, note)}")
+    read = result.read or "nothing could be read"
+    total = f"{counted(len(result.problems), 'finding')}: {sum_by_code(result.problems)}"
+    print(f"{file}: {read}; {total if result.problems else 'no findings'}", file=sys.stderr)
+    if result.problems and not everything and len(result.problems) > SHORT:
+        print(f"{file}: --all lists every finding", file=sys.stderr)
+    return 1 if result.problems else 0

@@ -1,0 +1,84 @@
+"""Settings that contradict each other: what a config says and a phase will not do."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+def _draws_polygons(config: ConfigDict) -> bool:
+    return bool({*config.label.formats} & {"polygons", "yolo", "label_studio_polygons"})
+
+
+# phases, when a setting is not used in them, and what to say then
+UNUSED: tuple[tuple[tuple[str, ...], Callable[[ConfigDict], Any], str], ...] = (
+    (
+        ("label",),
+        lambda c: c.label.source == "propagation" and c.generator.params,
+        "generator.params is not used: label.source=propagation labels without a generator",
+    ),
+    (
+        ("train",),
+        lambda c: c.generator.params,
+        "generator.params is set, and so labels will not come from the generator trained here",
+    ),
+    (
+        ("warmup",),
+        lambda c: c.extractor.params,
+        "extractor.params is set, and so what is warmed up here will not be used",
+    ),
+    (
+        ("warmup",),
+        lambda c: not c.warmup.epochs,
+        "warmup.epochs is 0: with it --mode=run makes no warm-up, --mode=warmup one step",
+    ),
+    (
+        ("label",),
+        lambda c: c.label.compete and c.data.boxes,
+        "label.compete is not used: of a detector's boxes (data.boxes) doubles would take each "
+        "other's pixels",
+    ),
+    (
+        ("label",),
+        lambda c: c.label.get("simplify") and not _draws_polygons(c),
+        "label.simplify is not used: label.formats has no format of polygons",
+    ),
+    (
+        ("train",),
+        lambda c: c.retrieval.when == "once" and c.retrieval.form == "absorbing",
+        "retrieval.form=absorbing does not suit retrieval.when=once: the seeds' own scores, far "
+        "above all others, spread into the cells beside them; use retrieval.when=online",
+    ),
+    (
+        ("train",),
+        lambda c: c.retrieval.when == "online" and c.retrieval.canonical_size,
+        "retrieval.canonical_size is not used: it is of retrieval.when=once",
+    ),
+    (
+        ("train", "warmup"),
+        lambda c: c.data.train_images and not c.data.train_annotations,
+        "data.train_images is not used without data.train_annotations: data.annotations and "
+        "data.images are trained on",
+    ),
+    (
+        ("train", "warmup", "label"),
+        lambda c: c.data.prepared and c.data.source == "files",
+        "data.prepared is not used: data.source=files reads the annotations and images themselves",
+    ),
+    (
+        ("label",),
+        lambda c: c.label.score == "predicted_iou" and c.retrieval.decision != "log_ratio",
+        "label.score=predicted_iou was fitted to maps of retrieval.decision=log_ratio: of others "
+        "its numbers say little",
+    ),
+)
+
+
+def unused_settings(config: ConfigDict, phase: str) -> list[str]:
+    """What a phase will not do although the config says so, a line each.
+
+    Args:
+      config: one that `check_config` passed.
+      phase: "warmup", "train", "label", "evaluate" or "prepare".
+    """
+    return [text for phases, unused, text in UNUSED if phase in phases and unused(config)]

