@@ -252,7 +252,12 @@ def _label() -> ml_collections.ConfigDict:
     label.threshold = 0.5  # of the mask probability [?]; relatives use 0.1
     label.device_batch = 8  # crops a device takes at once; labels depend on it in the last bits
     label.part_size = 256  # annotations a finished part holds, or more to the end of an image
-    label.formats = ()  # further outputs: "polygons", "png", "yolo"
+    # Further outputs: "polygons", "png", "voc", "yolo", "label_studio" (brush masks),
+    # "label_studio_polygons".
+    label.formats = ()
+    # Pixels that the polygons of these may leave the masks' outlines by, for fewer corners; 0: they
+    # run along the pixels' edges [?].
+    label.simplify = 0.0
     return label
 
 

@@ -60,6 +60,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "label.device_batch": at_least(1),
     "label.part_size": at_least(1),
     "label.formats": ((lambda value: set(value) <= set(FORMATS)), f"any of {', '.join(FORMATS)}"),
+    "label.simplify": at_least(0),
     "report.max_items": at_least(0),
     "report.max_panels": at_least(0),
 }

@@ -2,7 +2,6 @@
 
 import hashlib
 import pathlib
-import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -166,8 +165,7 @@ def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]
 
     Labels below `label.min_score` are left out of all but the queue.
 
-    Further formats (`label.formats`): "polygons" -> pseudo_labels.polygons.json, "png" -> png/,
-    "yolo" -> yolo/.
+    Further formats (`label.formats`) go where `format_paths` says.
     """
     folder, least = run.workdir.folder, run.config.label.min_score
     kept = [i for i in annotations.instances if labels[i.id].score >= least]
@@ -180,8 +178,9 @@ def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]
     if run.config.label.formats:
         document = pseudo_labels(annotations.document, labels, kept)
     for name in run.config.label.formats:
-        shutil.rmtree(folder / name, ignore_errors=True)  # what an earlier min_score kept
-        print(f"{name}: {write_format(name, folder, document, annotations.images)}")
+        simplify = run.config.label.simplify
+        written = write_format(name, folder, document, annotations.images, simplify=simplify)
+        print(f"{name}: {written}")
     counts = flag_counts(labels[instance.id] for instance in kept)
     table = [["every mask was checked", ""], *([name, str(n)] for name, n in counts.items())]
     Console().print(rich_table(table))

@@ -9,7 +9,7 @@ from scipy import ndimage
 from exits_jax.annotations.extreme import tight_box
 from exits_jax.annotations.masks import EIGHT_CONNECTED, decode_segmentation, hole_areas
 
-Corners = Float[np.ndarray, "corners 2"]
+Corners = Float[np.ndarray, "_ 2"]  # xy
 
 BLOCK = 256  # edges that are compared with all others at a time
 
@@ -107,7 +107,7 @@ def _edge_middles(corners: Corners) -> Corners:
     return np.repeat(corners, lengths, axis=0) + unit * place[:, None]
 
 
-def _kept(points: Corners, tolerance: float) -> Bool[np.ndarray, "corners"]:
+def _kept(points: Corners, tolerance: float) -> Bool[np.ndarray, "_"]:
     """Which points of a closed line remain, so that none of the others is further from it.
 
     The line is cut in two at its first point and the one farthest from there.
@@ -129,7 +129,7 @@ def _kept(points: Corners, tolerance: float) -> Bool[np.ndarray, "corners"]:
 
 def _distances(
     points: Corners, start: Float[np.ndarray, "2"], end: Float[np.ndarray, "2"]
-) -> Float[np.ndarray, "corners"]:
+) -> Float[np.ndarray, "_"]:
     """Of points from the straight piece between two others."""
     along = end - start
     share = np.clip((points - start) @ along / max(along @ along, 1e-12), 0, 1)

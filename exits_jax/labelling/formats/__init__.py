@@ -6,12 +6,12 @@ are no labels: they stay as they are among polygons, are void in index images an
 
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from exits_jax.annotations.records import ImageRecord, Problem
+from exits_jax.annotations.records import ImageRecord
 from exits_jax.labelling.formats.label_studio import write_label_studio
-from exits_jax.labelling.formats.limits import export_problems as _export_problems
+from exits_jax.labelling.formats.limits import export_problems
 from exits_jax.labelling.formats.png import write_index_pngs
 from exits_jax.labelling.formats.polygons import write_polygons
 from exits_jax.labelling.formats.voc import write_voc
@@ -28,23 +28,12 @@ PATHS = {
 }
 FORMATS = tuple(PATHS)
 
+__all__ = ["FORMATS", "export_problems", "format_paths", "write_format"]
+
 
 def format_paths(name: str) -> tuple[str, ...]:
     """What a format writes, relative to the run's folder: a file, or a folder of its own."""
     return (PATHS[name],)
-
-
-def export_problems(
-    formats: Sequence[str], document: Mapping[str, Any], images: Mapping[int, ImageRecord]
-) -> list[Problem]:
-    """What the formats could not hold; known before a mask is made, from the annotations alone.
-
-    Args:
-      formats: of `FORMATS`.
-      document: as read, `Annotations.document`.
-      images: `Annotations.images`.
-    """
-    return _export_problems(formats, document, images)
 
 
 def write_format(

@@ -15,7 +15,7 @@ from exits_jax.annotations.outlines import mask_to_polygons
 from exits_jax.annotations.records import ImageRecord
 from exits_jax.files import write_bytes, write_json_rows
 from exits_jax.labelling.formats.names import class_names
-from exits_jax.labelling.formats.rows import Row, label_mask, labels_by_image
+from exits_jax.labelling.formats.rows import Row, label_mask, labels_by_image, number_in
 
 IMAGE, CONTROL = "image", "label"  # names of the two tags in the labelling interface
 KINDS = {"brushlabels": "BrushLabels", "polygonlabels": "PolygonLabels"}
@@ -69,7 +69,9 @@ def _prediction(
 ) -> dict[str, Any]:
     """The labels of an image; Label Studio sorts tasks by the prediction's score."""
     regions = [
-        region for row in rows for region in _regions(row, names[row["category_id"]], simplify)
+        region
+        for row in rows
+        for region in _regions(row, names[number_in(row, "category_id")], simplify)
     ]
     return {
         "model_version": f"exits_jax {importlib.metadata.version('exits-jax')}",

@@ -7,7 +7,7 @@ from typing import Any
 from exits_jax.annotations.masks import run_lengths
 from exits_jax.annotations.records import BadItem, ImageRecord, Problem
 from exits_jax.labelling.formats.names import class_names
-from exits_jax.labelling.formats.rows import is_label
+from exits_jax.labelling.formats.rows import is_label, number_in
 
 MOST_OBJECTS = {"png": 65_534, "voc": 254}  # in an image: one value is background, one void
 MOST_CLASSES = {"voc": 254}
@@ -19,8 +19,14 @@ RESERVED = {"voc": "background"}
 def export_problems(
     formats: Sequence[str], document: Mapping[str, Any], images: Mapping[int, ImageRecord]
 ) -> list[Problem]:
-    """See `formats.export_problems`."""
-    found = [*_category_problems(formats, class_names(document).values())]
+    """What the formats could not hold, known from the annotations alone.
+
+    Args:
+      formats: of `FORMATS`.
+      document: as read, `Annotations.document`.
+      images: `Annotations.images`.
+    """
+    found = [*_category_problems(formats, [*class_names(document).values()])]
     if set(formats) & set(MOST_OBJECTS):
         found += _object_problems(formats, document["annotations"], images)
     if set(formats) & set(DRAW_CROWDS):
@@ -54,11 +60,8 @@ def _category_problems(formats: Sequence[str], names: Sequence[str]) -> Iterator
 def _object_problems(
     formats: Sequence[str], rows: Sequence[Any], images: Mapping[int, ImageRecord]
 ) -> Iterator[Problem]:
-    counts = collections.Counter(
-        row["image_id"]
-        for row in rows
-        if isinstance(row, dict) and type(row.get("image_id")) is int and is_label(row)
-    )
+    labels = (row for row in rows if isinstance(row, dict) and is_label(row))
+    counts = collections.Counter(number_in(row, "image_id") for row in labels)
     for image_id, count in counts.items():
         for name in formats:
             most = MOST_OBJECTS.get(name, count)
@@ -76,11 +79,10 @@ def _crowd_problems(rows: Sequence[Any], images: Mapping[int, ImageRecord]) -> I
     for row in rows:
         if not isinstance(row, dict) or is_label(row) or not row.get("segmentation"):
             continue
-        image_id = row.get("image_id")
-        if type(image_id) is not int or image_id not in images:
+        image = images.get(number_in(row, "image_id"))
+        if image is None:
             continue
-        image = images[image_id]
         try:
             run_lengths(row["segmentation"], image.height, image.width)
         except BadItem as bad:
-            yield Problem(bad.code, f"crowd region: {bad.text}", row.get("id"), image_id)
+            yield Problem(bad.code, f"crowd region: {bad.text}", row.get("id"), image.id)

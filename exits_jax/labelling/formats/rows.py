@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from exits_jax.annotations.masks import decode_segmentation
+from exits_jax.annotations.numbers import whole_id
 from exits_jax.annotations.records import BadItem, ImageRecord
 
 Row = Mapping[str, Any]
@@ -17,14 +18,22 @@ def is_label(row: Row) -> bool:
     return not row.get("iscrowd")
 
 
+def number_in(row: Row, key: str) -> int | None:
+    """`image_id` or `category_id` of a row as reading takes it; None where it is no number."""
+    try:
+        return whole_id(row.get(key), key)
+    except BadItem:
+        return None  # of a crowd, which nobody has read
+
+
 def rows_by_image(
     document: Mapping[str, Any], images: Mapping[int, ImageRecord]
 ) -> dict[int, list[Row]]:
     """The rows of each known image, images in the order of their first row."""
     groups: dict[int, list[Row]] = {}
     for row in document["annotations"]:
-        image_id = row.get("image_id")  # a crowd's may be anything
-        if type(image_id) is int and image_id in images:
+        image_id = number_in(row, "image_id")
+        if image_id in images:
             groups.setdefault(image_id, []).append(row)
     return groups
 

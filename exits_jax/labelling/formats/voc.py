@@ -8,7 +8,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 from jaxtyping import Bool
+from pycocotools import mask as coco_masks
 
+from exits_jax.annotations.numbers import finite_numbers
 from exits_jax.annotations.records import ImageRecord
 from exits_jax.errors import UserError
 from exits_jax.files import write_bytes
@@ -24,6 +26,7 @@ from exits_jax.labelling.formats.rows import (
     Row,
     crowd_masks,
     labels_by_image,
+    number_in,
     numbered_pixels,
     rows_by_image,
 )
@@ -83,7 +86,7 @@ def _write_pixels(
     if len(rows) > MOST_OBJECTS["voc"]:
         raise UserError(f"{image.file_name}: {len(rows)} objects; VOC holds {MOST_OBJECTS['voc']}")
     by_object = numbered_pixels(rows, crowds, image, range(1, len(rows) + 1))
-    classes = [category_ids.index(row["category_id"]) + 1 for row in rows]
+    classes = [category_ids.index(number_in(row, "category_id")) + 1 for row in rows]
     by_class = numbered_pixels(rows, crowds, image, classes)
     write_bytes(directory / "SegmentationObject" / f"{stem}.png", png_bytes(by_object))
     write_bytes(directory / "SegmentationClass" / f"{stem}.png", png_bytes(by_class))
@@ -113,7 +116,7 @@ def _xml(
     _add(root, "segmented", 1)
     for row in rows:
         element = ElementTree.SubElement(root, "object")
-        _add(element, "name", names[row["category_id"]])
+        _add(element, "name", names[number_in(row, "category_id")])
         _add(element, "pose", "Unspecified")
         for flag in ("truncated", "difficult"):
             _add(element, flag, int(row.get(flag) == 1))
@@ -125,8 +128,11 @@ def _xml(
 
 
 def _whole_box(row: Row, image: ImageRecord) -> tuple[int, int, int, int]:
-    """The box in whole pixels of the image from 1, both ends included."""
-    x, y, width, height = row["bbox"]
+    """The box, else the mask's, in whole pixels of the image from 1, both ends included."""
+    given = finite_numbers(row.get("bbox"))
+    if given is None or given.size != 4:
+        given = coco_masks.toBbox(row["segmentation"])
+    x, y, width, height = given.tolist()
     left, top = (max(math.floor(side), 0) for side in (x, y))
     right, bottom = math.ceil(x + width), math.ceil(y + height)
     right, bottom = min(right, image.width), min(bottom, image.height)

@@ -16,7 +16,7 @@ from exits_jax.labelling.formats.names import (
     place_photograph,
     unique_stems,
 )
-from exits_jax.labelling.formats.rows import Row, label_mask, labels_by_image
+from exits_jax.labelling.formats.rows import Row, label_mask, labels_by_image, number_in
 
 HEAD = """\
 # A data set for Ultralytics: yolo segment train data={file} model=yolo11n-seg.pt
@@ -58,7 +58,9 @@ def write_yolo(
     placed = 0
     for image_id, rows in groups.items():
         image, stem = images[image_id], stems[image_id]
-        lines = [yolo_line(row, classes[row["category_id"]], image, simplify) for row in rows]
+        lines = [
+            yolo_line(row, classes[number_in(row, "category_id")], image, simplify) for row in rows
+        ]
         write_bytes(directory / "labels" / f"{stem}.txt", "".join(lines).encode())
         placed += place_photograph(image, directory / "images" / f"{stem}{_ending(image)}")
     _write_names(directory, [*names.values()])
