@@ -22,7 +22,7 @@ from PIL import Image
 from exits_jax.annotations import decode_segmentation, read_annotations
 from exits_jax.annotations.records import ImageRecord
 from exits_jax.labelling.formats import FORMATS, export_problems, format_paths, write_format
-from exits_jax.labelling.formats.names import nested_name, unique_stems
+from exits_jax.labelling.formats.names import safe_name, unique_stems
 from exits_jax.labelling.formats.png import voc_palette
 
 
@@ -152,7 +152,8 @@ def test_voc_folders_are_read_back_by_the_package(tmp_path):
     assert np.array_equal(classes == 2, small)
     assert np.array_equal(classes == 255, rectangle(20, 20, 40, 35) & ~large)  # no border besides
     labels = (tmp_path / "voc" / "labelmap.txt").read_text().splitlines()
-    assert labels == ["background:0,0,0::", "cat:128,0,0::", "toy car:0,128,0::"]
+    assert labels[:3] == ["background:0,0,0::", "cat:128,0,0::", "toy car:0,128,0::"]
+    assert labels[3:] == ["ignored:224,224,192::"]
     lists = tmp_path / "voc" / "ImageSets"
     assert (lists / "Segmentation" / "train.txt").read_text() == "a\nb\n"
     tree = ElementTree.parse(tmp_path / "voc" / "Annotations" / "a.xml")
@@ -224,7 +225,7 @@ def record(number, name):
     ],
 )
 def test_an_output_is_never_named_out_of_its_folder(given, kept):
-    assert nested_name(record(7, given)) == kept
+    assert safe_name(record(7, given)) == kept
     assert not pathlib.PurePosixPath(kept).is_absolute()
 
 
@@ -242,3 +243,17 @@ def test_no_two_outputs_are_one_file_on_any_system():
     }
     same = unique_stems([record(1, "x/a.jpg"), record(2, "x\\a.jpg"), record(3, "x/a.jpg")])
     assert same == {1: "x/a.jpg", 2: "x/a.jpg-2", 3: "x/a.jpg-3"}
+
+
+def test_flat_names_take_their_folders_in_where_they_must():
+    names = ["train/1.jpg", "val/1.jpg", "2.jpg", "x/2.png", "x/3.jpg", "x_3.jpg", "3.tif"]
+    images = [record(n, name) for n, name in enumerate(names, start=1)]
+    assert unique_stems(images, flat=True) == {
+        1: "train_1",
+        2: "val_1",
+        3: "2.jpg",
+        4: "2.png",
+        5: "3.jpg",
+        6: "x_3.jpg",
+        7: "3.tif",
+    }

@@ -57,8 +57,8 @@ def test_lines_give_masks_and_classes_back(tmp_path):
     assert said == "2 label files, 2 photographs; data.yaml names them"
     facts, found = loaded(tmp_path / "yolo")
     assert facts == {"train": "images", "val": "images", "names": {0: "cat", 1: "toy car"}}
-    assert list(found) == ["b.jpg", "set/a.jpg"]
-    first, second = found["set/a.jpg"]
+    assert list(found) == ["a.jpg", "b.jpg"]
+    first, second = found["a.jpg"]
     assert (first.split()[0], second.split()[0]) == ("1", "0")
     assert np.array_equal(drawn(first), blob)
     apart = drawn(second) ^ PAIR  # the seam between the parts may be drawn one pixel wide
@@ -72,7 +72,7 @@ def test_photographs_are_linked_under_the_ending_they_have(tmp_path):
     images = with_photographs(tmp_path / "photographs")
     images[1] = dataclasses.replace(images[1], file_name="set/a")
     write_format("yolo", tmp_path, document(entry(1, RING)), images)
-    put = tmp_path / "yolo" / "images" / "set" / "a.jpg"
+    put = tmp_path / "yolo" / "images" / "a.jpg"
     assert put.samefile(images[1].path)
     Image.open(put).verify()
 
@@ -86,7 +86,7 @@ def test_where_links_fail_the_next_best_is_done(failing, tmp_path, monkeypatch):
     for name in failing:
         monkeypatch.setattr(os, name, fail)
     write_format("yolo", tmp_path, document(entry(1, RING)), images)
-    put = tmp_path / "yolo" / "images" / "set" / "a.jpg"
+    put = tmp_path / "yolo" / "images" / "a.jpg"
     assert put.read_bytes() == images[1].path.read_bytes()
     assert put.is_symlink() == (failing == ("link",))
 
@@ -94,10 +94,10 @@ def test_where_links_fail_the_next_best_is_done(failing, tmp_path, monkeypatch):
 def test_without_photographs_the_labels_are_there_and_it_is_said(tmp_path):
     said = write_format("yolo", tmp_path, document(entry(1, RING)), IMAGES)
     assert "1 photographs are to be put into images/" in said
-    assert (tmp_path / "yolo" / "labels" / "set" / "a.txt").is_file()
+    assert (tmp_path / "yolo" / "labels" / "a.txt").is_file()
 
 
-def test_two_images_of_one_stem_and_folders_called_images(tmp_path):
+def test_images_of_one_stem_or_one_name_in_two_folders_keep_their_labels(tmp_path):
     images = {
         1: dataclasses.replace(IMAGES[1], file_name="train/images/a.jpg"),
         2: dataclasses.replace(IMAGES[2], file_name="train/images/a.png"),
@@ -107,9 +107,11 @@ def test_two_images_of_one_stem_and_folders_called_images(tmp_path):
     rows = [entry(key, rectangle(key, 1, 20, 9), image_id=key) for key in images]
     write_format("yolo", tmp_path, document(*rows), images)
     _, found = loaded(tmp_path / "yolo")
-    assert list(found) == ["a.jpg", "train/a.jpg.jpg", "train/a.png.png"]
+    assert list(found) == ["a.png.png", "images_a.jpg", "train_images_a.jpg.jpg"]
     lefts = [float(lines[0].split()[1]) * WIDTH for lines in found.values()]
-    assert lefts == pytest.approx([3, 1, 2], abs=1e-3)
+    assert lefts == pytest.approx([2, 3, 1], abs=1e-3)
+    for name, key in zip(found, (2, 3, 1), strict=True):
+        assert (tmp_path / "yolo" / "images" / name).samefile(images[key].path)
 
 
 def test_classes_count_from_0_whatever_the_category_ids(tmp_path):
@@ -123,7 +125,7 @@ def test_classes_count_from_0_whatever_the_category_ids(tmp_path):
     write_format("yolo", tmp_path, given, with_photographs(tmp_path / "photographs"))
     facts, found = loaded(tmp_path / "yolo")
     assert facts["names"] == {0: "no", 1: "12: #", 2: "Łódź 東京 🙂"}
-    assert [line.split()[0] for line in found["set/a.jpg"]] == ["1", "2", "0"]
+    assert [line.split()[0] for line in found["a.jpg"]] == ["1", "2", "0"]
 
 
 def area(polygon):

@@ -13,7 +13,8 @@ MOST_OBJECTS = {"png": 65_534, "voc": 254}  # in an image: one value is backgrou
 MOST_CLASSES = {"voc": 254}
 BY_NAME = ("voc", "label_studio", "label_studio_polygons")  # know categories by their names alone
 DRAW_CROWDS = ("png", "voc")
-RESERVED = {"voc": "background"}
+BACKGROUND, VOID = "background", "ignored"  # what VOC folders call 0 and 255
+RESERVED = {"voc": (BACKGROUND, VOID)}
 
 
 def export_problems(
@@ -44,11 +45,11 @@ def _category_problems(formats: Sequence[str], names: Sequence[str]) -> Iterator
                 f"{uses[twice[0]]} categories are called '{twice[0]}', and format '{name}' knows"
                 " categories by their names alone; rename them",
             )
-        if RESERVED.get(name) in uses:
+        for word in {*RESERVED.get(name, ())} & uses.keys():
             yield Problem(
                 "reserved_name",
-                f"a category is called '{RESERVED[name]}', which format '{name}' keeps for what is"
-                " no object; rename it",
+                f"a category is called '{word}', which format '{name}' keeps for what is no object;"
+                " rename it",
             )
         if uses.total() > MOST_CLASSES.get(name, uses.total()):
             yield Problem(

@@ -6,7 +6,7 @@ import pathlib
 import re
 import shutil
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from exits_jax.annotations.coco import category_names
@@ -24,43 +24,44 @@ def _line(name: str) -> str:
     return "".join(letter for letter in " ".join(name.split()) if letter.isprintable())
 
 
-def nested_name(image: ImageRecord) -> str:
+def safe_name(image: ImageRecord) -> str:
     """An image's name with its folders, which leads nowhere out of a folder it is put into."""
     parts = re.split(r"[/\\]+", image.file_name)
     kept = [_line(part) for part in parts if part.strip(". ") and not part.endswith(":")]
     return "/".join(kept) or str(image.id)
 
 
-def flat_name(image: ImageRecord) -> str:
-    """An image's name without its folders."""
-    return nested_name(image).rpartition("/")[2]
-
-
-def unique_stems(
-    images: Sequence[ImageRecord], name_of: Callable[[ImageRecord], str] = nested_name
-) -> dict[int, str]:
+def unique_stems(images: Sequence[ImageRecord], *, flat: bool = False) -> dict[int, str]:
     """Names without ending, by image id, no two of them one file on any system.
 
-    Where two images differ in their ending alone both keep it, as in `a.jpg` and `a.png`; where
-    even so two are the same, the later one gets its id.
+    The first of these that no other image wants: the name without its ending; with it, as in
+    `a.jpg` beside `a.png`; of flat names the same with the folders before it, `train_a`. Where even
+    so two are the same the later one gets its id.
 
     Args:
       images: those that need a name.
-      name_of: the name of an image.
+      flat: without folders.
     """
-    wanted = {image.id: name_of(image) for image in images}
-    plain = {key: _without_ending(name) for key, name in wanted.items()}
-    uses = collections.Counter(_folded(stem) for stem in plain.values())
+    choices = {image.id: _choices(safe_name(image), flat) for image in images}
+    uses = collections.Counter(_folded(name) for names in choices.values() for name in set(names))
     stems: dict[int, str] = {}
     taken: set[str] = set()
-    for key, stem in plain.items():
-        if uses[_folded(stem)] > 1:
-            stem = wanted[key]
-        while _folded(stem) in taken:
-            stem = f"{stem}-{key}"
-        taken.add(_folded(stem))
-        stems[key] = stem
+    for key, names in choices.items():
+        free = [name for name in names if uses[_folded(name)] == 1 and _folded(name) not in taken]
+        name = free[0] if free else names[-1]
+        while _folded(name) in taken:
+            name = f"{name}-{key}"
+        taken.add(_folded(name))
+        stems[key] = name
     return stems
+
+
+def _choices(name: str, flat: bool) -> list[str]:
+    """What a file may be called, best first."""
+    if not flat:
+        return [_without_ending(name), name]
+    last, joined = name.rpartition("/")[2], name.replace("/", "_")
+    return [_without_ending(last), last, _without_ending(joined), joined]
 
 
 def _without_ending(name: str) -> str:

@@ -14,10 +14,9 @@ from exits_jax.annotations.numbers import finite_numbers
 from exits_jax.annotations.records import ImageRecord
 from exits_jax.errors import UserError
 from exits_jax.files import write_bytes
-from exits_jax.labelling.formats.limits import MOST_OBJECTS
+from exits_jax.labelling.formats.limits import BACKGROUND, MOST_OBJECTS, VOID
 from exits_jax.labelling.formats.names import (
     class_names,
-    flat_name,
     place_photograph,
     unique_stems,
 )
@@ -60,7 +59,7 @@ def write_voc(
     names = class_names(document)
     everything = rows_by_image(document, images)
     groups = labels_by_image(document, images)
-    stems = unique_stems([images[key] for key in groups], flat_name)
+    stems = unique_stems([images[key] for key in groups], flat=True)
     placed = hidden = 0
     for image_id, rows in groups.items():
         image, stem = images[image_id], stems[image_id]
@@ -98,9 +97,9 @@ def _write_lists(directory: pathlib.Path, stems: list[str], names: list[str]) ->
     listed = "".join(f"{stem}\n" for stem in stems).encode()
     for folder in LISTS:
         write_bytes(directory / "ImageSets" / folder / "train.txt", listed)
-    colours = [",".join(map(str, colour)) for colour in voc_palette().tolist()]
-    lines = zip(["background", *names], colours, strict=False)
-    text = "".join(f"{name}:{colour}::\n" for name, colour in lines)
+    colours = voc_palette()
+    coloured = [*zip([BACKGROUND, *names], colours, strict=False), (VOID, colours[255])]
+    text = "".join(f"{name}:{red},{green},{blue}::\n" for name, (red, green, blue) in coloured)
     write_bytes(directory / "labelmap.txt", text.encode())
 
 

@@ -12,14 +12,13 @@ from exits_jax.annotations.records import ImageRecord
 from exits_jax.files import write_bytes
 from exits_jax.labelling.formats.names import (
     class_names,
-    nested_name,
     place_photograph,
     unique_stems,
 )
 from exits_jax.labelling.formats.rows import Row, label_mask, labels_by_image, number_in
 
 HEAD = """\
-# A data set for Ultralytics: yolo segment train data={file} model=yolo11n-seg.pt
+# A data set for Ultralytics: yolo segment train data=data.yaml model=yolo11n-seg.pt
 # `val` names the training images, too: put pictures with labels you trust elsewhere, and name them.
 """
 
@@ -35,9 +34,9 @@ def write_yolo(
     A line an object: `class x y x y ...`, coordinates as shares of the image's width and height.
     The class is the category's place among those that can be used, from 0; `data.yaml` and
     `classes.txt` have the names in this order. The format has one polygon an object: parts are
-    joined by seams without width, holes are filled. The photographs are linked, not copied. Images
-    without a label are left out: a loader would take them for pictures of nothing, and nobody knows
-    whether they are.
+    joined by seams without width, holes are filled. The photographs are linked, not copied, and all
+    in one folder, where every loader looks. Images without a label are left out: a loader would
+    take them for pictures of nothing, and nobody knows whether they are.
 
     Args:
       directory: of the data set.
@@ -54,7 +53,7 @@ def write_yolo(
     names = class_names(document)
     classes = {category_id: k for k, category_id in enumerate(names)}
     groups = labels_by_image(document, images)
-    stems = unique_stems([images[key] for key in groups], _loadable_name)
+    stems = unique_stems([images[key] for key in groups], flat=True)
     placed = 0
     for image_id, rows in groups.items():
         image, stem = images[image_id], stems[image_id]
@@ -94,12 +93,6 @@ def join_parts(polygons: Sequence[Sequence[float]]) -> list[float]:
     return joined.ravel().tolist()
 
 
-def _loadable_name(image: ImageRecord) -> str:
-    """The image's name without folders called `images`: the loader looks for labels beside them."""
-    *folders, name = nested_name(image).split("/")
-    return "/".join([folder for folder in folders if folder != "images"] + [name])
-
-
 def _ending(image: ImageRecord) -> str:
     """The file's own ending, whatever the annotations call it: loaders go by it."""
     return (image.path or pathlib.PurePath(image.file_name)).suffix
@@ -109,6 +102,5 @@ def _write_names(directory: pathlib.Path, names: list[str]) -> None:
     """`data.yaml`, whose folders are relative to where it lies, and `classes.txt`."""
     facts = {"train": "images", "val": "images", "names": dict(enumerate(names))}
     text = yaml.safe_dump(facts, allow_unicode=True, sort_keys=False, width=10_000)
-    head = HEAD.format(file=directory / "data.yaml")
-    write_bytes(directory / "data.yaml", (head + text).encode())
+    write_bytes(directory / "data.yaml", (HEAD + text).encode())
     write_bytes(directory / "classes.txt", "".join(f"{name}\n" for name in names).encode())
