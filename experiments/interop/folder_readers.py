@@ -92,10 +92,10 @@ def datumaro_voc(folder: pathlib.Path, name: str) -> Loaded:
     for item in data:
         image = pathlib.Path(item.media.path).name
         images.add(image)
-        masks = [one for one in item.annotations if one.type == AnnotationType.mask]
-        for one in sorted(masks, key=lambda one: one.group):
-            category = names[one.label].name
-            found.append(Found(image=image, mask=one.image.astype(bool), category=category))
+        for one in sorted(item.annotations, key=lambda one: one.group):
+            if one.type == AnnotationType.mask and names[one.label].name != "ignored":
+                mask, category = one.image.astype(bool), names[one.label].name
+                found.append(Found(image=image, mask=mask, category=category))
     return Loaded(images, found)
 
 
@@ -111,7 +111,7 @@ def label_studio_folder(folder: pathlib.Path, name: str) -> Loaded:
     interface.validate()
     images, found = set(), []
     for task in json.loads((folder / name / "tasks.json").read_text()):
-        address = urllib.parse.urlsplit(interface.load_task(task["data"]).objects[0].value)
+        address = urllib.parse.urlsplit(next(iter(interface.load_task(task["data"]).objects)).value)
         place = urllib.parse.parse_qs(address.query)["d"][0]
         image = pathlib.PurePosixPath(place).relative_to("images").as_posix()
         images.add(image)
@@ -167,7 +167,7 @@ def quietly(reader: Reader) -> Reader:
 FOLDER_READERS = [
     quietly(reader)
     for reader in (
-        Reader("ultralytics", "yolo", "YOLODataset(...)", ultralytics_folder),
+        Reader("ultralytics", "yolo", "YOLODataset", ultralytics_folder, ordered=False),
         Reader("supervision", "yolo", "DetectionDataset.from_yolo", supervision_folder),
         Reader("fiftyone", "yolo", "YOLOv5DatasetImporter", fiftyone_folder),
         Reader("datumaro", "voc", 'Dataset.import_from(folder, "voc")', datumaro_voc),
