@@ -155,6 +155,13 @@ def test_a_disc_round_trips_and_needs_few_corners_within_a_pixel():
     assert loss > 0.95
 
 
+@pytest.mark.parametrize("tolerance", [0.5, 1.0, 9.0])
+def test_a_box_has_no_corner_to_spare(tolerance):
+    mask = np.zeros((30, 40), bool)
+    mask[4:20, 5:31] = True
+    assert mask_to_polygons(mask, tolerance) == mask_to_polygons(mask)
+
+
 def distance_to(points, corners):
     """How far each point is from a closed polygon's line, by brute force."""
     starts, along = corners, np.roll(corners, -1, axis=0) - corners

@@ -21,7 +21,7 @@ from PIL import Image
 
 from exits_jax.annotations import decode_segmentation, read_annotations
 from exits_jax.annotations.records import ImageRecord
-from exits_jax.labelling.formats import FORMATS, export_problems, format_paths, write_format
+from exits_jax.labelling.formats import FORMATS, export_problems, format_paths, limits, write_format
 from exits_jax.labelling.formats.names import safe_name, unique_stems
 from exits_jax.labelling.formats.png import voc_palette
 
@@ -164,13 +164,14 @@ def problems(formats, given, images=IMAGES):
     return [(p.code, p.annotation_id, p.image_id) for p in export_problems(formats, given, images)]
 
 
-def test_what_a_format_cannot_hold_is_known_before_a_mask_is_made():
+def test_what_a_format_cannot_hold_is_known_before_a_mask_is_made(monkeypatch):
     many = [{"id": n, "image_id": 1, "category_id": 30} for n in range(1, 256)]
     assert problems(FORMATS, document(*many)) == [("too_many_objects", None, 1)]  # voc's alone
     assert problems(["png", "yolo", "label_studio"], document(*many)) == []
-    huge = [{"id": n, "image_id": 3, "category_id": 30} for n in range(1, 65_536)]
-    assert problems(["png"], document(*huge)) == [("too_many_objects", None, 3)]
-    assert problems(["png"], document(*huge[1:])) == []
+    assert problems(["voc"], document(*many[1:])) == []
+    assert limits.MOST_OBJECTS["png"] == 2**16 - 2
+    monkeypatch.setitem(limits.MOST_OBJECTS, "png", 254)
+    assert problems(["png"], document(*many)) == [("too_many_objects", None, 1)]
     crowds = [{**row, "iscrowd": 1, "segmentation": []} for row in many]
     assert problems(["voc"], document(*crowds)) == []
 

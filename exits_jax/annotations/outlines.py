@@ -57,7 +57,7 @@ def simplified(corners: Corners, tolerance: float) -> Corners:
     It runs through the middles of the pixels' edges first, which turns stairs into slopes, so that
     what is cut off at one step is gained at the next. A thin part gets a smaller tolerance, a
     quarter of its mean width: none shrinks to a line. Where the outline would cross itself the
-    tolerance is halved, and in the end the outline stays as it was.
+    tolerance is halved. Where no corner is saved, as of a box, the outline stays as it was.
 
     Args:
       corners: along pixels' edges, in order.
@@ -67,7 +67,7 @@ def simplified(corners: Corners, tolerance: float) -> Corners:
     tolerance = min(tolerance, _area(corners) / len(middles) / 2)
     for _ in range(4):
         fewer = middles[_kept(middles, tolerance)]
-        if len(fewer) > 2 and not crosses_itself(fewer):
+        if 2 < len(fewer) < len(corners) and not crosses_itself(fewer):
             return fewer
         tolerance /= 2
     return corners
