@@ -181,6 +181,7 @@ def best_labelling(config: ml_collections.ConfigDict) -> None:
     """What measured best when masks are cut (none of it is in the paper)."""
     config.label.shape = 1.0
     config.label.compete = True
+    config.label.update(cubic=True, smooth=0.5)  # `exits_jax.labelling.edges.SMOOTH`
     config.label.score = "predicted_iou"
 
 
@@ -265,9 +266,19 @@ def _label() -> ml_collections.ConfigDict:
     # with data.boxes: a detector's doubles would take each other's pixels.
     label.compete = False
     label.threshold = 0.5  # of the mask probability [?]; relatives use 0.1
+    # The edges of masks: the map enlarged by cubics instead of linearly; the mask smoothed by a
+    # Gaussian of so many cells of the map; holes of at most this share of the mask filled [?].
+    label.cubic = False
+    label.smooth = 0.0
+    label.fill_holes = 0.0
     label.device_batch = 8  # crops a device takes at once; labels depend on it in the last bits
     label.part_size = 256  # annotations a finished part holds, or more to the end of an image
-    label.formats = ()  # further outputs: "polygons", "png", "yolo"
+    # Further outputs: "polygons", "png", "voc", "yolo", "label_studio" (brush masks),
+    # "label_studio_polygons".
+    label.formats = ()
+    # Pixels that the polygons of these may leave the masks' outlines by, for fewer corners; 0: they
+    # run along the pixels' edges [?].
+    label.simplify = 0.0
     return label
 
 

@@ -19,6 +19,7 @@ from exits_jax.cpu import prefer_eigen
 from exits_jax.data.images import decode_image
 from exits_jax.data.source import table_source
 from exits_jax.errors import UserError
+from exits_jax.labelling.edges import SMOOTH
 from exits_jax.labelling.label import Labeller
 from exits_jax.labelling.predict import Predict, propagation_predictor, with_shape
 from exits_jax.labelling.predicted_iou import predicted_iou
@@ -73,6 +74,7 @@ def label_image(
         batch_size=BATCH_SIZE,
         threshold=threshold,
         judge=predicted_iou,
+        edges=SMOOTH,
     )
     labels = labeller(table_source(instances, lambda position, record: content), instances)
     masks = np.stack([decode_segmentation(label.rle, *pixels.shape[:2]) for label in labels])

@@ -69,6 +69,9 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "label.device_batch": at_least(1),
     "label.part_size": at_least(1),
     "label.formats": ((lambda value: set(value) <= set(FORMATS)), f"any of {', '.join(FORMATS)}"),
+    "label.simplify": at_least(0),
+    "label.smooth": ((lambda value: 0 <= value <= 4), "between 0 and 4"),
+    "label.fill_holes": UNIT,
     "report.max_items": at_least(0),
     "report.max_panels": at_least(0),
 }

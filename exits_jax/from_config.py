@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from exits_jax.data.pipeline import Augment, batches_per_epoch
 from exits_jax.errors import UserError
+from exits_jax.labelling.edges import Edges
 from exits_jax.models import Generator, ViT, build_vit
 from exits_jax.retrieval import RetrievalSettings
 from exits_jax.training.loop import Schedule
@@ -111,6 +112,12 @@ def retrieval(config: ConfigDict) -> RetrievalSettings:
 def delta(config: ConfigDict) -> float:
     """The push of the extreme points as a share of the crop's side."""
     return config.retrieval.delta / PAPER_CROP
+
+
+def edges(config: ConfigDict) -> Edges:
+    """How the edges of masks are drawn."""
+    section = config.label
+    return Edges(section.cubic, section.smooth, section.fill_holes)
 
 
 def losses(config: ConfigDict) -> LossSettings:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from exits_jax.annotations import Annotations, Instance
+from exits_jax.annotations import Annotations, Instance, problem_line
 from exits_jax.errors import UserError
 from exits_jax.evaluation.tables import rich_table
 from exits_jax.files import write_json_rows
@@ -19,7 +19,7 @@ from exits_jax.labelling.export import (
     results,
     review_queue,
 )
-from exits_jax.labelling.formats import write_format
+from exits_jax.labelling.formats import export_problems, write_format
 from exits_jax.labelling.quality import Label, flag_counts
 from exits_jax.outputs import LABELS, REPORT, Outputs, file_digest, summary, version
 from exits_jax.run import Run
@@ -59,6 +59,25 @@ def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]
     say_written(workdir, outputs.files(LABELS))
     if failures:
         raise UserError("; ".join(map(str, failures)))
+
+
+def refuse_unwritable(run: Run, annotations: Annotations) -> None:
+    """Refuses, before the work, what a format that is asked for could not hold.
+
+    A crowd that cannot be read is left out by the formats where `data.on_error` is "skip".
+
+    Raises:
+      UserError: naming the first of it, and how many there are.
+    """
+    found = export_problems(run.config.label.formats, annotations.document, annotations.images)
+    if run.config.data.on_error == "skip":
+        found = [problem for problem in found if problem.annotation_id is None]
+    if found:
+        more = f"; {len(found) - 1:,} more" * (len(found) > 1)
+        raise UserError(
+            f"{problem_line(annotations.file, found[0])}{more}; leave the format out of"
+            " label.formats, or mend the file"
+        )
 
 
 def labels_are_written(run: Run) -> bool:
@@ -123,7 +142,8 @@ def _write_formats(
     about = {"made_from": run.workdir.labels.name, "labels_sha256": digest, "exits_jax": version()}
     document = pseudo_labels(annotations.document, labels, kept) | {"exits": about}
     for name in run.config.label.formats:
-        write = functools.partial(_write_format, name, document, annotations)
+        simplify = run.config.label.simplify
+        write = functools.partial(_write_format, name, document, annotations, simplify)
         try:
             print(f"{name}: {outputs.replace(name, write, digest, settings)}")
         except UserError as error:
@@ -133,6 +153,10 @@ def _write_formats(
 
 
 def _write_format(
-    name: str, document: Mapping[str, Any], annotations: Annotations, folder: pathlib.Path
+    name: str,
+    document: Mapping[str, Any],
+    annotations: Annotations,
+    simplify: float,
+    folder: pathlib.Path,
 ) -> str:
-    return write_format(name, folder, document, annotations.images)
+    return write_format(name, folder, document, annotations.images, simplify=simplify)

@@ -93,6 +93,7 @@ def _labellers(
             batch_size=config.label.device_batch,
             threshold=config.label.threshold,
             joint=config.label.compete and not config.data.boxes,
+            edges=from_config.edges(config),
             judge=predicted_iou.predicted_iou if config.label.score == "predicted_iou" else None,
             on_error=skip if config.data.on_error == "skip" else None,
         )

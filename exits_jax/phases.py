@@ -14,7 +14,7 @@ from exits_jax.config_check import check_config
 from exits_jax.dry_run import describe
 from exits_jax.errors import UserError
 from exits_jax.hosts import Hosts, as_child, in_child, is_child, wait_for_all
-from exits_jax.label_files import labels_are_written, write_labels
+from exits_jax.label_files import labels_are_written, refuse_unwritable, write_labels
 from exits_jax.labels import make_labels, make_parts
 from exits_jax.models import save_params
 from exits_jax.progress import track
@@ -107,6 +107,7 @@ def label(run: Run) -> None:
     """Writes the masks."""
     _say_cold(run)
     data = data_to_label(run)
+    refuse_unwritable(run, data.annotations)
     pack(data.annotations)
     if not run.hosts.first:
         make_parts(run, data, run.config.label.source)

@@ -40,7 +40,7 @@ UNUSED: tuple[tuple[tuple[str, ...], Callable[[ConfigDict], Any], str], ...] = (
     ),
     (
         ("label",),
-        lambda c: c.label.get("simplify") and not _draws_polygons(c),
+        lambda c: c.label.simplify and not _draws_polygons(c),
         "label.simplify is not used: label.formats has no format of polygons",
     ),
     (

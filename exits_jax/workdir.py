@@ -22,6 +22,7 @@ FREE = (
     "data.workers",
     "label.formats",
     "label.min_score",
+    "label.simplify",
     "report.",
     "train.checkpoint_every",
     "train.heartbeat",

@@ -4,6 +4,7 @@ What the tables of masks (`masks`, `scene_masks`) share: the maps are made once 
 options are compared on the same maps.
 """
 
+import dataclasses
 import io
 import pathlib
 from collections.abc import Callable, Sequence
@@ -35,15 +36,21 @@ class Split(NamedTuple):
     offsets: Float[np.ndarray, " n"]  # `shape_offset` of each
 
 
-def read_split(file: pathlib.Path, images: pathlib.Path, path: pathlib.Path) -> Split:
+def read_split(
+    file: pathlib.Path, images: pathlib.Path, path: pathlib.Path, every: int = 1
+) -> Split:
     """Annotations, ground truth and maps.
 
     Args:
       file: annotations with masks.
       images: folder of their images.
       path: .npz the maps are kept in; made if it is not there.
+      every: take one image in so many, in the file's order, the first among them.
     """
     annotations = read_annotations(file, images)
+    taken = set(list(annotations.images)[::every])
+    chosen = [instance for instance in annotations.instances if instance.image.id in taken]
+    annotations = dataclasses.replace(annotations, instances=chosen)
     instances = by_image(annotations.instances)
     if not path.exists():
         buffer = io.BytesIO()

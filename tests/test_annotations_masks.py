@@ -4,17 +4,14 @@ import warnings
 
 import numpy as np
 import pytest
-from annotations_samples import disc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_masks
-from scipy import ndimage
 
 from exits_jax.annotations import (
     decode_segmentation,
     encode_rle,
-    mask_to_polygons,
     parts_and_holes,
 )
 from exits_jax.errors import UserError
@@ -111,51 +108,3 @@ def test_a_diagonal_gap_closes_no_hole_but_an_eight_connected_ring_does():
     ring = np.zeros((5, 5), bool)
     ring[[0, 1, 1, 2], [1, 0, 2, 1]] = True
     assert parts_and_holes(ring) == ([4], 1)
-
-
-@given(MASKS)
-@settings(max_examples=100, deadline=None)
-def test_polygons_give_back_the_mask_with_its_holes_filled(mask):
-    polygons, holes, iou = mask_to_polygons(mask)
-    areas, expected_holes = parts_and_holes(mask)
-    assert (len(polygons), holes) == (len(areas), expected_holes)
-    if not mask.any():
-        assert (polygons, iou) == ([], 1.0)
-        return
-    filled = ndimage.binary_fill_holes(mask)
-    np.testing.assert_array_equal(decode_segmentation(polygons, *mask.shape), filled)
-    assert iou == pytest.approx(mask.sum() / filled.sum())
-    assert all(len(polygon) >= 8 for polygon in polygons)
-
-
-def test_one_pixel_wide_objects_survive_as_polygons():
-    for shape in ((np.s_[3, 4],), (np.s_[2, 1:9],), (np.s_[1:9, 2],)):
-        mask = np.zeros((10, 10), bool)
-        mask[shape[0]] = True
-        polygons, holes, iou = mask_to_polygons(mask)
-        assert (len(polygons), holes, iou) == (1, 0, 1.0)
-    np.testing.assert_array_equal(
-        mask_to_polygons(np.ones((1, 1), bool))[0], [[0, 0, 1, 0, 1, 1, 0, 1]]
-    )
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [("#.#", ".#."), (".#.", "#.#"), ("#..", ".#.", "..#"), ("..#", ".#.", "#.."), ("#.#", "###")],
-)
-def test_pixels_that_touch_at_a_corner_are_one_polygon(rows):
-    mask = np.array([[letter == "#" for letter in row] for row in rows])
-    for turned in (mask, mask.T):
-        polygons, holes, iou = mask_to_polygons(turned)
-        assert (len(polygons), holes, iou) == (1, 0, 1.0)
-
-
-def test_only_corners_are_kept():
-    mask = np.zeros((50, 50), bool)
-    mask[10:40, 5:45] = True
-    assert mask_to_polygons(mask)[0] == [[5.0, 10.0, 45.0, 10.0, 45.0, 40.0, 5.0, 40.0]]
-
-
-def test_a_disc_round_trips():
-    polygons, holes, iou = mask_to_polygons(disc())
-    assert (len(polygons), holes, iou) == (1, 0, 1.0)

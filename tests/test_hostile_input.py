@@ -22,7 +22,7 @@ from exits_jax.annotations.image_files import size_on_disk
 from exits_jax.annotations.records import Annotations, ImageRecord
 from exits_jax.data.images import decode_image
 from exits_jax.errors import UserError, one_line
-from exits_jax.labelling.formats import write_index_pngs, write_yolo
+from exits_jax.labelling.formats import FORMATS, export_problems, format_paths, write_format
 from exits_jax.models.params_io import load_params
 from exits_jax.models.read_tensors import read_tensors
 from exits_jax.phases import pack
@@ -309,15 +309,14 @@ def labelled(*names):
 @pytest.mark.parametrize("name", ["...png", "a/..b/c", "-rf", "~root.png", "a b\\c.jpg", ".png"])
 def test_odd_file_names_are_written_inside(tmp_path, name):
     document, images = labelled(name)
-    for write in (write_index_pngs, write_yolo):
-        folder = tmp_path / "case" / write.__name__
-        assert write(folder, document, images) == 1
-        assert len([path for path in folder.rglob("*") if path.is_file()]) == 2
+    for form in FORMATS:
+        write_format(form, tmp_path / "case", document, images)
     assert [path.name for path in tmp_path.iterdir()] == ["case"]
-    assert sorted(path.name for path in (tmp_path / "case").iterdir()) == [
-        "write_index_pngs",
-        "write_yolo",
-    ]
+    written = {path.name for path in (tmp_path / "case").iterdir()}
+    assert written == {path for form in FORMATS for path in format_paths(form)}
+    for folder, ending in (("png", ".png"), ("yolo/labels", ".txt"), ("voc/Annotations", ".xml")):
+        files = [path for path in (tmp_path / "case" / folder).rglob(f"*{ending}")]
+        assert len(files) == 1, folder
 
 
 @pytest.mark.parametrize(
@@ -325,15 +324,10 @@ def test_odd_file_names_are_written_inside(tmp_path, name):
 )
 def test_no_label_file_overwrites_another(tmp_path, names):
     document, images = labelled(*names)
-    for write in (write_index_pngs, write_yolo):
-        try:
-            count = write(tmp_path / write.__name__, document, images)
-        except UserError:
-            continue
-        written = [
-            p for p in (tmp_path / write.__name__).rglob("*") if p.suffix in (".png", ".txt")
-        ]
-        assert len([path for path in written if path.name != "classes.txt"]) == count == len(names)
+    for form in ("png", "yolo", "voc"):
+        write_format(form, tmp_path, document, images)
+    for folder, ending in (("png", ".png"), ("yolo/labels", ".txt"), ("voc/Annotations", ".xml")):
+        assert len([*(tmp_path / folder).rglob(f"*{ending}")]) == len(names), folder
 
 
 def test_what_reading_leaves_out_does_not_break_writing(tmp_path):
@@ -341,12 +335,13 @@ def test_what_reading_leaves_out_does_not_break_writing(tmp_path):
     document["categories"] = ["text", {"name": "x"}, {"id": [1]}, {"id": 3, "name": "\ud800 cat"}]
     crowds = [{"iscrowd": 1, "image_id": [0]}, {"iscrowd": 1, "image_id": 0}]
     document["annotations"] += crowds
-    write_index_pngs(tmp_path, document, images)
-    write_yolo(tmp_path, document, images)
-    assert (tmp_path / "classes.txt").read_text() == "? cat\n"
-    assert (tmp_path / "a.txt").read_text().startswith("0 ")
+    for form in FORMATS:
+        write_format(form, tmp_path, document, images)
+    assert (tmp_path / "yolo" / "classes.txt").read_text() == "? cat\n"
+    assert (tmp_path / "yolo" / "labels" / "a.txt").read_text().startswith("0 ")
     document["annotations"][-1] |= {"id": 9, "segmentation": {"size": [1, 1], "counts": "11"}}
-    assert "crowd annotation 9" in refuse(write_index_pngs, tmp_path, document, images)
+    (problem,) = export_problems(["png"], document, images)
+    assert (problem.code, problem.annotation_id) == ("rle_size", 9)
 
 
 # --- annotations -----------------------------------------------------------------------------

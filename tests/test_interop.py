@@ -1,4 +1,4 @@
-"""Other tools get the same masks back; `make interop` runs this where all five are installed."""
+"""Other tools get the same masks back; `make interop` runs this where all are installed."""
 
 import importlib.util
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from exits_jax.annotations import decode_segmentation, read_annotations
+from exits_jax.labelling.formats.label_studio import brush_rle
 from experiments.interop.compare import (
     EXPECTED,
     READS,
@@ -14,7 +15,16 @@ from experiments.interop.compare import (
     surprises,
     trouble_outcome,
 )
-from experiments.interop.document import FORMS, IMAGE_NAMES, TROUBLES, write_documents
+from experiments.interop.document import (
+    FOLDERS,
+    FORMS,
+    IMAGE_NAMES,
+    TROUBLES,
+    folder_images,
+    write_documents,
+    write_folders,
+)
+from experiments.interop.folder_readers import FOLDER_READERS
 from experiments.interop.readers import READERS, Found, Loaded
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what tools warn of in themselves
@@ -30,7 +40,7 @@ def written(tmp_path_factory):
 
 def needs(tool):
     """Skips, and says so, where a tool is not installed; a tool that is broken fails."""
-    if importlib.util.find_spec(tool) is None:
+    if importlib.util.find_spec(tool.replace("-", "_")) is None:
         pytest.skip(f"{tool} is not installed here: `make interop` runs its tests; SKIPPED")
 
 
@@ -41,6 +51,33 @@ def test_a_tool_gets_back_all_but_what_is_known_to_get_lost(reader, written):
     loaded = reader.load(folder, FORMS[reader.form])
     found = compare(truths[reader.form], IMAGE_NAMES, loaded)
     assert surprises(found, EXPECTED[reader.tool, reader.form]) == []
+
+
+@pytest.fixture(scope="module")
+def written_folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("folders")
+    return folder, write_folders(folder)
+
+
+@pytest.mark.parametrize("reader", FOLDER_READERS, ids=lambda one: f"{one.tool}-{one.form}")
+def test_a_tool_takes_a_folder_as_it_is(reader, written_folders):
+    needs(reader.tool)
+    folder, truths = written_folders
+    expected = truths[reader.form]
+    loaded = reader.load(folder, FOLDERS[reader.form])
+    images = folder_images(expected, reader.form)
+    found = compare(expected, images, loaded, ordered=reader.ordered)
+    assert surprises(found, EXPECTED[reader.tool, reader.form]) == []
+
+
+def test_brush_masks_are_label_studios_own_bytes(written_folders):
+    needs("label-studio-sdk")
+    from label_studio_sdk.converter.brush import mask2rle
+
+    for truth in written_folders[1]["label_studio"]:
+        ours, theirs = brush_rle(truth.mask), mask2rle(truth.mask.astype(np.uint8) * 255)
+        assert ours == theirs[: len(ours)]
+        assert theirs[len(ours) :] in ([], [0])  # a byte too many where the bits fill whole ones
 
 
 @pytest.mark.parametrize("reader", WHOLE_FILE, ids=lambda reader: reader.tool)

@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 from exits_jax import command_line
 from exits_jax.annotations import decode_segmentation, encode_rle
 from exits_jax.evaluation.summary import METRICS
+from exits_jax.labelling.formats import FORMATS, format_paths
 from exits_jax.training.logs import CLOCKED
 from tests.pictures import SIZE, write_document, write_pictures
 
@@ -143,8 +144,10 @@ def test_a_failed_first_attempt_does_not_bind_the_workdir(data, tmp_path, capsys
         ("label.part_size=0", "1 or more"),
         ("train.log_every=0", "1 or more"),
         ("warmup.batch_size=0", "1 or more"),
-        ("label.formats=('bmp',)", "polygons, png, yolo"),
+        ("label.formats=('bmp',)", "polygons, png, voc, yolo, label_studio"),
         ("data.exif='turned'", "auto or displayed or stored"),
+        ("label.simplify=-1.0", "0 or more"),
+        ("label.fill_holes=2.0", "between 0 and 1"),
         ("label.source='oracle'", "generator or propagation"),
         ("generator.prior=1.0", "log_ratio"),
         ("crop.size=60", "patches of 16"),
@@ -301,13 +304,26 @@ def test_prepared_data_gives_the_same_labels(data, tmp_path):
     assert a.read_bytes() == b.read_bytes()
 
 
-def test_further_formats(data, tmp_path):
-    formats = "--config.label.formats=('polygons', 'png', 'yolo')"
-    assert run(tmp_path, data, formats, "--config.label.source=propagation", mode="label") == 0
+def test_further_formats(data, tmp_path, capsys):
+    shared = (f"--config.label.formats={FORMATS}", "--config.label.source=propagation")
+    assert run(tmp_path, data, *shared, mode="label") == 0
+    out = capsys.readouterr().out
+    for name in FORMATS:
+        assert f"{name}: " in out
+        assert all((tmp_path / path).exists() for path in format_paths(name))
     polygons = json.loads((tmp_path / "pseudo_labels.polygons.json").read_text())
     assert all(isinstance(a["segmentation"], list) for a in polygons["annotations"])
     assert len(list((tmp_path / "png").glob("*.png"))) == 4
-    assert (tmp_path / "yolo" / "classes.txt").exists()
+    photographs = list((tmp_path / "yolo" / "images").iterdir())
+    assert len(photographs) == 4
+    assert all((data / path.name).samefile(path) for path in photographs)
+    # The labels stay: only how they are written changes.
+    before = (tmp_path / "pseudo_labels.json").read_bytes()
+    assert run(tmp_path, data, *shared, "--config.label.simplify=1.0", mode="label") == 0
+    assert "(corners within 1 pixels)" in capsys.readouterr().out
+    assert (tmp_path / "pseudo_labels.json").read_bytes() == before
+    # These masks are boxes, without a corner to spare.
+    assert json.loads((tmp_path / "pseudo_labels.polygons.json").read_text()) == polygons
 
 
 def test_dry_run_writes_nothing(data, tmp_path, capsys):

@@ -10,9 +10,9 @@ from exits_jax.annotations.extreme import (
 from exits_jax.annotations.masks import (
     decode_segmentation,
     encode_rle,
-    mask_to_polygons,
     parts_and_holes,
 )
+from exits_jax.annotations.outlines import mask_to_polygons
 from exits_jax.annotations.read import read_annotations
 from exits_jax.annotations.records import (
     Annotations,

@@ -1,6 +1,6 @@
 """Masks in files: polygons and run lengths, both ways."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -82,32 +82,20 @@ def parts_and_holes(mask: Bool[np.ndarray, "h w"]) -> tuple[list[int], int]:
     """
     labels, _ = ndimage.label(mask, structure=EIGHT_CONNECTED)
     areas = np.bincount(labels.ravel())[1:]
-    # With a rim of background around it, everything outside is one piece.
-    _, background = ndimage.label(~np.pad(mask, 1))
-    return sorted(areas.tolist(), reverse=True), background - 1
+    return sorted(areas.tolist(), reverse=True), len(hole_areas(mask)[1])
 
 
-def mask_to_polygons(mask: Bool[np.ndarray, "h w"]) -> tuple[list[list[float]], int, float]:
-    """The outline of every part as a COCO polygon along the pixels' edges.
+def hole_areas(
+    mask: Bool[np.ndarray, "h w"],
+) -> tuple[Int[np.ndarray, "h w"], Int[np.ndarray, "holes"]]:
+    """The holes of a mask, numbered from 1 on its pixels (0 elsewhere), and their areas in pixels.
 
-    Polygons cannot say holes, so holes are filled; how much that costs is reported. Without holes
-    the polygons give back the very mask, one-pixel parts included.
-
-    Returns:
-      the polygons [x, y, x, y, ...] (none for an empty mask), the number of holes, and the IoU of
-      the polygons, drawn by pycocotools, with the mask (1 for an empty mask).
+    A part of the mask that lies in a hole is no part of the hole.
     """
-    labels, count = ndimage.label(mask, structure=EIGHT_CONNECTED)
-    polygons = []
-    for part, (rows, columns) in enumerate(ndimage.find_objects(labels, count), start=1):
-        filled = ndimage.binary_fill_holes(labels[rows, columns] == part)
-        corners = _outline(filled) + np.array([columns.start, rows.start])
-        polygons.append(corners.astype(float).ravel().tolist())
-    holes = parts_and_holes(mask)[1]
-    if not polygons:
-        return polygons, holes, 1.0
-    drawn = decode_segmentation(polygons, *mask.shape)
-    return polygons, holes, float((drawn & mask).sum() / (drawn | mask).sum())
+    # With a rim of background around it, everything outside is one piece: the first.
+    background, _ = ndimage.label(~np.pad(mask, 1))
+    holes = np.maximum(background[1:-1, 1:-1] - 1, 0)
+    return holes, np.bincount(holes.ravel())[1:]
 
 
 def _valid_runs(segmentation: Mapping, height: int, width: int) -> Int[np.ndarray, "runs"]:
@@ -185,48 +173,3 @@ def _outline_px(polygon: list[float]) -> float:
     """The length of a closed polygon, each edge by its longer coordinate."""
     corners = np.array(polygon).reshape(-1, 2)
     return float(np.abs(corners - np.roll(corners, -1, axis=0)).max(axis=1).sum())
-
-
-def _outline(filled: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "corners 2"]:
-    """Corners xy of the outline of one 8-connected part without holes, along pixel edges.
-
-    Walks with the object on its right hand; where two pixels touch only at a corner it turns left,
-    across to the other pixel, so that the part stays in one piece.
-    """
-    exits = _boundary_steps(filled)
-    first = min(exits, key=lambda corner: corner[::-1])
-    corner, step, corners = first, (0, -1), []
-    while exits:
-        steps = exits[corner]
-        left = (step[1], -step[0])
-        following = left if left in steps else steps[0]
-        steps.remove(following)
-        if not steps:
-            del exits[corner]
-        if following != step:
-            corners.append(corner)
-        step = following
-        corner = (corner[0] + step[0], corner[1] + step[1])
-    return np.array(corners)
-
-
-def _boundary_steps(
-    filled: Bool[np.ndarray, "h w"],
-) -> dict[tuple[int, int], list[tuple[int, int]]]:
-    """The unit steps along the boundary that leave each corner of the pixel grid."""
-    rim = np.pad(filled, 1)
-    sides: Sequence[tuple[tuple[int, int], tuple[int, int], tuple[int, int]]] = (
-        # the neighbour's direction, the corner of the pixel where the step starts, the step
-        ((0, -1), (0, 0), (1, 0)),
-        ((1, 0), (1, 0), (0, 1)),
-        ((0, 1), (1, 1), (-1, 0)),
-        ((-1, 0), (0, 1), (0, -1)),
-    )
-    height, width = filled.shape
-    exits: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for (nx, ny), (cx, cy), step in sides:
-        neighbour = rim[1 + ny : 1 + ny + height, 1 + nx : 1 + nx + width]
-        rows, columns = np.nonzero(filled & ~neighbour)
-        for x, y in zip((columns + cx).tolist(), (rows + cy).tolist(), strict=True):
-            exits.setdefault((x, y), []).append(step)
-    return exits

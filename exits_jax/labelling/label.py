@@ -7,14 +7,18 @@ import numpy as np
 from jaxtyping import Float
 
 from exits_jax.annotations import Instance
+from exits_jax.annotations.regions import box_pixels
 from exits_jax.data.pipeline import label_batches
 from exits_jax.data.source import Source
 from exits_jax.errors import UserError
 from exits_jax.labelling.compete import Crop, compete
+from exits_jax.labelling.edges import Edges, drawn_edges
 from exits_jax.labelling.paste import binary_mask, paste_probability
 from exits_jax.labelling.predict import Predict
 from exits_jax.labelling.quality import Label, box_label, make_label
 from exits_jax.labelling.unfinished import Predicted
+
+STRAIGHT = Edges()
 
 
 class Labeller:
@@ -28,6 +32,7 @@ class Labeller:
       threshold: the mask is where the probability is greater.
       judge: the score of a mask from its final map; None: the mean probability inside it.
       joint: the masks of an image compete (`compete`); bring the instances of an image together.
+      edges: how the mask's edge is drawn.
       on_error: called for an instance whose image cannot be used, which then gets its box as mask,
         flagged `item_error`. None: the error is raised.
     """
@@ -42,10 +47,11 @@ class Labeller:
         threshold: float = 0.5,
         joint: bool = False,
         judge: Callable[[Crop], float] | None = None,
+        edges: Edges = STRAIGHT,
         on_error: Callable[[Instance, UserError], None] | None = None,
     ) -> None:
         self._predict, self._threshold, self._on_error = predict, threshold, on_error
-        self._joint, self._judge = joint, judge
+        self._joint, self._judge, self._edges = joint, judge, edges
         self._cut = {"crop_size": crop_size, "margin": margin, "batch_size": batch_size}
 
     def __call__(
@@ -71,7 +77,7 @@ class Labeller:
             crops |= {index: Crop(instances[index], *crop) for index, *crop in rows}
         for index, crop in zip(crops, self._joined(list(crops.values())), strict=True):
             score = self._judge(crop) if self._judge else None
-            labels[index] = label_from_logits(*crop, self._threshold, score)
+            labels[index] = label_from_logits(*crop, self._threshold, score, self._edges)
         unused = (index for index in range(len(instances)) if index not in labels)
         labels |= {index: box_label(instances[index]) for index in unused}
         return [labels[index] for index in range(len(instances))]
@@ -118,6 +124,7 @@ def label_from_logits(
     window_xyxy: Float[np.ndarray, "4"],
     threshold: float = 0.5,
     score: float | None = None,
+    edges: Edges = STRAIGHT,
 ) -> Label:
     """The label of one crop: logits at image resolution, sigmoid, cut at the threshold and the box.
 
@@ -127,11 +134,17 @@ def label_from_logits(
       window_xyxy: where the crop lies in the image.
       threshold: of the probability.
       score: of the label; None: the mean probability inside the mask.
+      edges: how the mask's edge is drawn.
     """
     height, width = instance.image.height, instance.image.width
-    patch, region = paste_probability(logits, window_xyxy.astype(np.float64), height, width)
+    window = window_xyxy.astype(np.float64)
+    patch, region = paste_probability(logits, window, height, width, cubic=edges.cubic)
     probability = 1 / (1 + np.exp(-np.clip(patch, -30, 30)))
     mask, empty = binary_mask(
         probability, region, instance.box_xyxy, height, width, threshold=threshold
     )
+    if not empty:
+        box = box_pixels(instance.box_xyxy, height, width)
+        cell_yx = (window[[3, 2]] - window[[1, 0]]) / logits.shape
+        mask = drawn_edges(mask, region, box, cell_yx, edges)
     return make_label(instance, mask, probability, region, empty=empty, score=score)

@@ -15,21 +15,24 @@ def paste_probability(
     width: int,
     *,
     flip: bool = False,
+    cubic: bool = False,
 ) -> tuple[Float[np.ndarray, "h w"], Region]:
     """Resamples a map of a crop at the image's own pixels, over the window's part of the image.
 
     Pixel centres are matched exactly: cell j of the map covers an m-th of the window, its value
     stands at the cell's middle. Enlarging is bilinear; shrinking widens the triangle with the
-    factor, as Pillow's BILINEAR does, so that every cell counts. Both are weighted means with
-    weights that add up to one: constants stay, and values of any range may be given (scores,
-    logits). Computed tap by tap instead of by a matrix product, so that the bytes do not depend on
-    the number of threads. Section 7 of the method; the filter is not given in the paper.
+    factor, as Pillow's BILINEAR does, so that every cell counts. With `cubic` the triangle is
+    Catmull and Rom's cubic, which goes through the same values in curves and may go beyond them.
+    Weights add up to one: constants stay, and values of any range may be given (scores, logits).
+    Computed tap by tap instead of by a matrix product, so that the bytes do not depend on the
+    number of threads. Section 7 of the method; the filter is not given in the paper.
 
     Args:
       probability: values at the cells of the crop, row-major from the top left.
       window_xyxy: where the crop lies, image coordinates; may reach over the image's border.
       height, width: of the image.
       flip: the crop shows its window mirrored left to right.
+      cubic: curved between the cells' middles instead of straight.
 
     Returns:
       The values as float32 on every pixel the window touches, and the region (x0, y0, x1, y1) of
@@ -46,9 +49,9 @@ def paste_probability(
         values = values[:, ::-1]
     left, right = _touched(x0, x1, width)
     top, bottom = _touched(y0, y1, height)
-    cells, weights = _taps(x0, x1, len(values), left, right)
+    cells, weights = _taps(x0, x1, len(values), left, right, cubic)
     columns = sum(values[:, cells[:, k]] * weights[:, k] for k in range(weights.shape[1]))
-    cells, weights = _taps(y0, y1, len(values), top, bottom)
+    cells, weights = _taps(y0, y1, len(values), top, bottom, cubic)
     patch = sum(columns[cells[:, k]] * weights[:, k, None] for k in range(weights.shape[1]))
     return patch, (left, top, right, bottom)
 
@@ -105,20 +108,33 @@ def _touched(low: float, high: float, size: int) -> tuple[int, int]:
 
 
 def _taps(
-    low: float, high: float, cells: int, first: int, last: int
+    low: float, high: float, cells: int, first: int, last: int, cubic: bool
 ) -> tuple[Int[np.ndarray, "o k"], Float[np.ndarray, "o k"]]:
     """For each of the pixels first..last-1 on a line: which cells of [low, high] count how much.
 
     Places are in cells from here on. A pixel that the window's edge cuts may have its centre
     outside; it gets what stands at the edge.
     """
+    kernel, support = (_catmull_rom, 2) if cubic else (_triangle, 1)
     scale = cells / (high - low)  # cells per pixel
     place = (np.arange(first, last) + 0.5 - low) * scale
     place = np.clip(place, 0.0, float(cells))
     reach = max(scale, 1.0)
-    start = np.floor(place - reach + 0.5).astype(np.int64)
-    index = start[:, None] + np.arange(math.ceil(2 * reach))
-    weights = np.maximum(0.0, 1.0 - np.abs(index + 0.5 - place[:, None]) / reach)
+    start = np.floor(place - support * reach + 0.5).astype(np.int64)
+    index = start[:, None] + np.arange(math.ceil(2 * support * reach))
+    weights = kernel(np.abs(index + 0.5 - place[:, None]) / reach)
     weights[(index < 0) | (index >= cells)] = 0.0
     weights /= weights.sum(axis=1, keepdims=True)
     return np.clip(index, 0, cells - 1), weights.astype(np.float32)
+
+
+def _triangle(distance: Float[np.ndarray, "o k"]) -> Float[np.ndarray, "o k"]:
+    """Straight lines between neighbours."""
+    return np.maximum(0.0, 1.0 - distance)
+
+
+def _catmull_rom(distance: Float[np.ndarray, "o k"]) -> Float[np.ndarray, "o k"]:
+    """Cubics through neighbours, as steep in each as the line between those beside it."""
+    near = (1.5 * distance - 2.5) * distance**2 + 1.0
+    far = ((2.5 - 0.5 * distance) * distance - 4.0) * distance + 2.0
+    return np.where(distance < 1, near, np.where(distance < 2, far, 0.0))

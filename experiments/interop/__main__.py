@@ -33,13 +33,17 @@ from experiments.interop.compare import (
     trouble_outcome,
 )
 from experiments.interop.document import (
+    FOLDERS,
     FORMS,
     IMAGE_NAMES,
     TROUBLES,
     Truth,
+    folder_images,
     stated_documents,
     write_documents,
+    write_folders,
 )
+from experiments.interop.folder_readers import FOLDER_READERS
 from experiments.interop.readers import READERS
 
 RESULTS = pathlib.Path(__file__).parent.parent / "results"
@@ -48,6 +52,8 @@ RUN = flags.DEFINE_string("run", "", "workdir whose label files to read instead;
 IMAGES = flags.DEFINE_string("images", "", "with --run: the folder of its images")
 
 TOOLS = list(dict.fromkeys(reader.tool for reader in READERS))
+ALL_TOOLS = list(dict.fromkeys(reader.tool for reader in [*READERS, *FOLDER_READERS]))
+WRITTEN = FORMS | {name: f"{folder}/" for name, folder in FOLDERS.items()}
 
 
 def read_forms(
@@ -68,6 +74,22 @@ def read_drawn() -> dict[tuple[str, str], Comparison]:
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         return read_forms(folder, write_documents(folder), IMAGE_NAMES)
+
+
+def read_folders() -> dict[tuple[str, str], Comparison]:
+    """Every tool on the data sets and tasks that are made of the same document."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        truths = write_folders(folder)
+        return {
+            (reader.tool, reader.form): compare(
+                truths[reader.form],
+                folder_images(truths[reader.form], reader.form),
+                reader.load(folder, FOLDERS[reader.form]),
+                ordered=reader.ordered,
+            )
+            for reader in FOLDER_READERS
+        }
 
 
 def read_run(run: pathlib.Path, images: pathlib.Path) -> dict[tuple[str, str], Comparison]:
@@ -103,7 +125,7 @@ def forms_table(found: dict[tuple[str, str], Comparison]) -> Rows:
         if fields["scores"] == "dropped" and fields["exits"] not in ("dropped", "none stated"):
             fields["scores"] = "in exits"
         lowest = f"{result.lowest_iou:.3f}"
-        rows.append([tool, FORMS[form], result.images, result.masks, lowest, *fields.values()])
+        rows.append([tool, WRITTEN[form], result.images, result.masks, lowest, *fields.values()])
     return rows
 
 
@@ -118,10 +140,10 @@ def troubles_table(outcomes: dict[tuple[str, str], str]) -> Rows:
 def notes() -> str:
     """How each tool was called, what it loses and which masks differ; one text for like tools."""
     readers_of: dict[str, list[str]] = {}
-    for reader in READERS:
+    for reader in [*READERS, *FOLDER_READERS]:
         loss = EXPECTED[reader.tool, reader.form]
         names = "; ".join(sorted(loss.different))
-        text = f"`{FORMS[reader.form]}`: {loss.why}" + (f" Not equal: {names}." if names else "")
+        text = f"`{WRITTEN[reader.form]}`: {loss.why}" + (f" Not equal: {names}." if names else "")
         readers_of.setdefault(text, []).append(f"{reader.tool} (`{reader.call}`)")
     return "\n".join(
         textwrap.fill(f"* **{', '.join(readers)}**, {text}", 100, subsequent_indent="  ")
@@ -139,8 +161,8 @@ def main(argv: list[str]) -> None:
             raise app.UsageError(f"--run needs a folder with {FORMS['coco']}, and --images")
         print(markdown(forms_table(read_run(pathlib.Path(RUN.value), pathlib.Path(IMAGES.value)))))
         return
-    found, outcomes = read_drawn(), read_troubles()
-    versions = [f"{tool} {importlib.metadata.version(tool)}" for tool in TOOLS]
+    found, outcomes = read_drawn() | read_folders(), read_troubles()
+    versions = [f"{tool} {importlib.metadata.version(tool)}" for tool in ALL_TOOLS]
     page = PAGE.format(
         versions=", ".join([*versions, f"Python {platform.python_version()}"]),
         forms=markdown(forms_table(found)),
@@ -150,7 +172,7 @@ def main(argv: list[str]) -> None:
     print(page)
     write_bytes(pathlib.Path(OUTPUT.value) / "interop.md", page.encode())
     lines = [
-        f"{tool}, {FORMS[form]}: {line}"
+        f"{tool}, {WRITTEN[form]}: {line}"
         for (tool, form), result in found.items()
         for line in surprises(result, EXPECTED[tool, form])
     ]
@@ -176,6 +198,8 @@ that the file states.
 {versions}.
 
 {forms}
+Files are compared with the drawn masks, folders with what their format can hold: masks with holes
+filled where it has polygons, without what smaller masks cover where it has one number a pixel.
 `areas` are compared with the pixels of the drawn mask. Boxes count as kept within 0.01 px (readers
 hold float32 or shares of the image). The results file states no boxes, crowds or `exits`;
 supervision and Datumaro have no reader for it, and FiftyOne's `add_coco_labels` leaves out what has

@@ -32,15 +32,18 @@ class Comparison(NamedTuple):
     fields: dict[str, str]
 
 
-def compare(truths: Sequence[Truth], images: Iterable[str], loaded: Loaded) -> Comparison:
+def compare(
+    truths: Sequence[Truth], images: Iterable[str], loaded: Loaded, *, ordered: bool = True
+) -> Comparison:
     """Sets what a tool holds against what it should hold.
 
     Args:
       truths: of the file.
       images: names of all images of the file.
       loaded: of the tool.
+      ordered: the tool keeps the order in an image; else the likest are set against each other.
     """
-    pairs = list(zip(truths, _partners(truths, loaded.found), strict=True))
+    pairs = list(zip(truths, _partners(truths, loaded.found, ordered), strict=True))
     ious = [_iou(truth.mask, found.mask) if found else 0.0 for truth, found in pairs]
     names = set(images)
     return Comparison(
@@ -57,7 +60,7 @@ def compare(truths: Sequence[Truth], images: Iterable[str], loaded: Loaded) -> C
     )
 
 
-def _partners(truths: Sequence[Truth], found: Sequence[Found]) -> list[Found | None]:
+def _partners(truths: Sequence[Truth], found: Sequence[Found], ordered: bool) -> list[Found | None]:
     """The annotation of the tool for each of ours: by id where ids are kept, else by the order.
 
     An id alone does not say that ids are kept: counting from 1 meets some of ours by chance.
@@ -70,9 +73,14 @@ def _partners(truths: Sequence[Truth], found: Sequence[Found]) -> list[Found | N
         waiting.setdefault(one.image, []).append(one)
     partners: list[Found | None] = []
     for truth in truths:
-        queue = waiting.get(truth.file_name)
-        partners.append(queue.pop(0) if queue else None)
+        queue = waiting.get(truth.file_name, [])
+        alike = [k for k, one in enumerate(queue) if ordered or _alike(truth, one)]
+        partners.append(queue.pop(alike[0]) if alike else None)
     return partners
+
+
+def _alike(truth: Truth, found: Found) -> bool:
+    return found.category == truth.category and _iou(truth.mask, found.mask) > 0.5
 
 
 def _iou(one: Mask, other: Mask) -> float:
@@ -166,6 +174,9 @@ SPLIT = (
     " and a box of one id and group; areas are counted anew. Category id 0 becomes no label."
 )
 
+NO_MORE = {"ids": "dropped", "areas": "dropped"}
+AS_POLYGONS = "Holds polygons (drawn by pycocotools here): holes filled, parts joined by seams."
+
 EXPECTED: dict[tuple[str, str], Loss] = {
     ("pycocotools", "coco"): Loss(IN_EXITS, fields={"scores": "dropped"}),
     ("pycocotools", "results"): Loss(ANEW, fields={"ids": "0/12"}),
@@ -194,6 +205,31 @@ EXPECTED: dict[tuple[str, str], Loss] = {
         " `polygons_to_masks`. Holes come filled.",
         HOLES,
         {"categories": "12/13", "areas": "9/13", "scores": "dropped", "exits": "dropped"},
+    ),
+    ("ultralytics", "yolo"): Loss(
+        AS_POLYGONS + " Equal rows become one: here two objects that differ in their holes alone.",
+        frozenset({"a part in a hole"}),
+        NO_MORE | {"categories": "11/12"},
+    ),
+    ("supervision", "yolo"): Loss(
+        "Draws outlines as inside, as with polygons. Looks into no folders of `images/`.",
+        OUTLINED | OUTSIDE_BOX | {"a hole", "a part in a hole", "many holes"},
+        NO_MORE,
+    ),
+    ("fiftyone", "yolo"): Loss(AS_POLYGONS, fields=NO_MORE),
+    ("datumaro", "voc"): Loss(
+        "Holds masks without what smaller ones cover. Crowds come as objects called `ignored`. Its"
+        " groups count masks from 1 and boxes from 0: a group is one object's mask and the next"
+        " one's box.",
+        fields=NO_MORE,
+    ),
+    ("label-studio-sdk", "label_studio"): Loss(
+        "Finds every prediction valid for `interface.xml`; brush masks are the very masks.",
+        fields={"areas": "dropped"},
+    ),
+    ("label-studio-sdk", "label_studio_polygons"): Loss(
+        "Finds every prediction valid for `interface.xml`; a region a part, holes filled.",
+        fields={"areas": "dropped"},
     ),
 }
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 from PIL import Image
+from scipy import ndimage
 
 from exits_jax.annotations import (
     decode_segmentation,
@@ -25,7 +26,8 @@ from exits_jax.annotations.records import Annotations
 from exits_jax.annotations.regions import box_pixels
 from exits_jax.files import write_json, write_json_rows
 from exits_jax.labelling.export import pseudo_labels, results
-from exits_jax.labelling.formats import with_polygons
+from exits_jax.labelling.formats import format_paths, write_format
+from exits_jax.labelling.formats.names import unique_stems
 from exits_jax.labelling.quality import Label, make_label
 from exits_jax.workdir import Workdir
 
@@ -48,6 +50,9 @@ FORMS = {
     "coco": "pseudo_labels.json",
     "results": "pseudo_labels.results.json",
     "polygons": "pseudo_labels.polygons.json",
+}
+FOLDERS = {name: format_paths(name)[0] for name in ("yolo", "voc", "label_studio")} | {
+    "label_studio_polygons": format_paths("label_studio_polygons")[0]
 }
 
 
@@ -140,20 +145,76 @@ def write_documents(
     Returns:
       by form, what a reader should find, in the order of the file.
     """
+    drawn, annotations, labels = _labelled(folder, trouble)
+    document = pseudo_labels(annotations.document, labels, annotations.instances)
+    workdir = Workdir(folder)
+    write_json_rows(workdir.labels, document["annotations"], document)
+    write_json_rows(workdir.results, results(labels, annotations.instances))
+    write_format("polygons", folder, document, annotations.images)
+    by_id = {one.annotation_id: one for one in [*drawn, _crowd()]}
+    return {form: _truths(folder / name, by_id, annotations) for form, name in FORMS.items()}
+
+
+def write_folders(folder: pathlib.Path) -> dict[str, list[Truth]]:
+    """The same document as the formats of `FOLDERS`, below `folder`.
+
+    Returns:
+      by format, what a reader should find: names without folders where the format has none, holes
+      filled where it has polygons, overlaps flat where it has one number a pixel.
+    """
+    truths = [one for one in write_documents(folder)["coco"] if not one.crowd]
+    _, annotations, labels = _labelled(folder, lambda given: None)
+    document = pseudo_labels(annotations.document, labels, annotations.instances)
+    for name in FOLDERS:
+        write_format(name, folder, document, annotations.images)
+    bare = [one._replace(crowd=None, exits=None, box_xywh=None) for one in truths]
+    unscored = [one._replace(score=None) for one in _flat_names(bare, annotations)]
+    filled = [one._replace(mask=ndimage.binary_fill_holes(one.mask)) for one in unscored]
+    return {
+        "yolo": filled,
+        "voc": _on_top(unscored),
+        "label_studio": bare,
+        "label_studio_polygons": [
+            one._replace(mask=ndimage.binary_fill_holes(one.mask)) for one in bare
+        ],
+    }
+
+
+def folder_images(truths: list[Truth], name: str) -> list[str]:
+    """The images that a format names: all of them as tasks, else those that have labels."""
+    return IMAGE_NAMES if name.startswith("label_studio") else [one.file_name for one in truths]
+
+
+def _flat_names(truths: list[Truth], annotations: Annotations) -> list[Truth]:
+    images = [*annotations.images.values()]
+    stems = unique_stems(images, flat=True)
+    flat = {image.file_name: f"{stems[image.id]}.png" for image in images}
+    return [one._replace(file_name=flat[one.file_name]) for one in truths]
+
+
+def _on_top(truths: list[Truth]) -> list[Truth]:
+    """Without the pixels that smaller masks of the image are drawn over."""
+    order = sorted(truths, key=lambda one: one.mask.sum())
+    seen: dict[str, Mask] = {}
+    flat = {}
+    for one in order:
+        covered = seen.get(one.file_name, np.zeros_like(one.mask))
+        flat[one.annotation_id] = one._replace(mask=one.mask & ~covered)
+        seen[one.file_name] = covered | one.mask
+    return [flat[one.annotation_id] for one in truths]
+
+
+def _labelled(
+    folder: pathlib.Path, trouble: Callable[[dict[str, Any]], None]
+) -> tuple[list[Drawn], Annotations, dict[int, Label]]:
+    """Images and annotation file below `folder`, and the drawn masks as labels of it."""
     drawn = _drawn()
     given = _given(drawn)
     trouble(given)
     write_json(folder / "given.json", given)
     _draw_images(folder / "images", given["images"])
     annotations = read_annotations(folder / "given.json", folder / "images")
-    labels = _labels(drawn, annotations)
-    document = pseudo_labels(annotations.document, labels, annotations.instances)
-    workdir = Workdir(folder)
-    write_json_rows(workdir.labels, document["annotations"], document)
-    write_json_rows(workdir.results, results(labels, annotations.instances))
-    write_json(folder / FORMS["polygons"], with_polygons(document)[0])
-    by_id = {one.annotation_id: one for one in [*drawn, _crowd()]}
-    return {form: _truths(folder / name, by_id, annotations) for form, name in FORMS.items()}
+    return drawn, annotations, _labels(drawn, annotations)
 
 
 def stated_documents(folder: pathlib.Path) -> dict[str, list[Truth]]:

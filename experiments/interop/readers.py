@@ -48,15 +48,17 @@ class Reader(NamedTuple):
 
     Attributes:
       tool: its package on PyPI.
-      form: which of our files, see `document.FORMS`.
+      form: which of our files or folders, see `document.FORMS` and `FOLDERS`.
       call: the tool's own entry, for people.
       load: (folder, file name) -> `Loaded`.
+      ordered: annotations come in the file's order, or with its ids.
     """
 
     tool: str
     form: str
     call: str
     load: Callable[[pathlib.Path, str], Loaded]
+    ordered: bool = True
 
 
 def pycocotools_file(folder: pathlib.Path, name: str) -> Loaded:
