@@ -242,6 +242,10 @@ def _label() -> ml_collections.ConfigDict:
     # Labels of a lower score are left out of the label files. May change in a finished workdir:
     # --mode=label then writes the files anew, --mode=evaluate measures them.
     label.min_score = 0.0
+    # What was accepted and rejected in report.html, as the page saves it; empty:
+    # review_decisions.json in the workdir, if it is there. Rejected masks are left out of the label
+    # files, accepted ones are kept whatever label.min_score [?]. May change like it.
+    label.decisions = ""
     label.flip = False  # average with the prediction of the flipped crop [I]
     # Strength of the shape evidence: extreme points and tightness move each mask's cut (not in the
     # paper). 1 is what was tuned, for log odds of the propagation map's scale.

@@ -17,6 +17,7 @@ from exits_jax.files import write_json_rows
 from exits_jax.fitting import saved_thresholds
 from exits_jax.interruption import stop_between_steps
 from exits_jax.labelling import predicted_iou
+from exits_jax.labelling.decisions import is_kept, with_decisions
 from exits_jax.labelling.export import (
     detector_scores,
     pseudo_label_rows,
@@ -38,6 +39,7 @@ from exits_jax.labelling.predict import (
 from exits_jax.labelling.quality import Label, flag_counts
 from exits_jax.models import Params
 from exits_jax.progress import track
+from exits_jax.review import reviewed
 from exits_jax.run import DataSet, Run, report_problems
 
 
@@ -164,17 +166,19 @@ def predictor(run: Run, source: str, params: Params) -> Predict:
 def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]) -> None:
     """The results form, the review queue, other formats asked for, and last `pseudo_labels.json`.
 
-    Labels below `label.min_score` are left out of all but the queue.
+    Labels below `label.min_score`, or rejected in a review, are left out of all but the queue.
 
     Further formats (`label.formats`): "polygons" -> pseudo_labels.polygons.json, "png" -> png/,
     "yolo" -> yolo/.
     """
     folder, least = run.workdir.folder, run.config.label.min_score
-    kept = [i for i in annotations.instances if labels[i.id].score >= least]
+    decided = reviewed(run, labels)
+    kept = [i for i in annotations.instances if is_kept(labels[i.id], decided.get(i.id), least)]
     if least:
         print(f"kept {len(kept)} of {len(annotations.instances)} (label.min_score = {least})")
     lower = predicted_iou.LOWER_90 if run.config.label.score == "predicted_iou" else None
-    write_json_rows(run.workdir.review, review_queue(labels, annotations.instances, lower))
+    queue = review_queue(labels, annotations.instances, lower)
+    write_json_rows(run.workdir.review, with_decisions(queue, decided))
     found = detector_scores(annotations.document, kept) if run.config.data.boxes else None
     write_json_rows(run.workdir.results, results(labels, kept, found))
     if run.config.label.formats:

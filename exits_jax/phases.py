@@ -17,6 +17,7 @@ from exits_jax.labels import make_labels, make_parts, write_labels
 from exits_jax.measuring import evaluate
 from exits_jax.models import save_params
 from exits_jax.progress import track
+from exits_jax.review import reviewed
 from exits_jax.run import Run, data_to_label, prepared_folder, read_files, usable
 from exits_jax.workdir import Workdir
 
@@ -79,6 +80,7 @@ def train(run: Run) -> None:
 
 def label(run: Run) -> None:
     """Writes the masks."""
+    reviewed(run)  # a bad file of decisions is refused before the work
     data = data_to_label(run)
     pack(data.annotations)
     if not run.hosts.first:
