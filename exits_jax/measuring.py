@@ -22,12 +22,13 @@ from exits_jax.evaluation.summary import category_names, evaluation_record, imag
 from exits_jax.evaluation.tables import breakdown, comparison, rich_table
 from exits_jax.evaluation.tables import shown as figure
 from exits_jax.files import write_json
-from exits_jax.gallery import shown, write_gallery
+from exits_jax.gallery import write_gallery
 from exits_jax.labelling.decisions import decided_in, why_left_out
 from exits_jax.labelling.export import detector_scores, labels_of, results
 from exits_jax.labelling.quality import Label, flag_counts
 from exits_jax.labels import make_labels
 from exits_jax.run import DataSet, Run, data_to_label, read_files
+from exits_jax.shown import shown
 
 # label.source -> what its labels are called in tables; propagation is one of the baselines, too.
 LABEL_NAMES = {"generator": "generator", "propagation": "propagation only"}

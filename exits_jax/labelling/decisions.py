@@ -101,11 +101,15 @@ def with_decisions(
     """Rows of the review queue, `decision` and `mask` added where a person decided."""
     for row in rows:
         decision = decisions.get(row["annotation_id"])
-        yield row if decision is None else {
-            **row,
-            "decision": decision.verdict,
-            "mask": decision.mask,
-        }
+        yield (
+            row
+            if decision is None
+            else {
+                **row,
+                "decision": decision.verdict,
+                "mask": decision.mask,
+            }
+        )
 
 
 def decided_in(queue: Iterable[Mapping[str, Any]]) -> dict[int, Decision]:

@@ -135,6 +135,11 @@ def distinct_colour(index: int) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
+def hexadecimal(colour: Colour) -> str:
+    """The colour as a page writes it: #rrggbb."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
 def draw_disc(
     draw: ImageDraw.ImageDraw, xy: tuple[float, float], radius: float, colour: Colour
 ) -> None:

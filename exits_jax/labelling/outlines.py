@@ -23,12 +23,14 @@ class Marks:
     Attributes:
       size: width and height of the picture.
       label: SVG path of the label's mask, to be filled by the even-odd rule; "" without pixels.
+      area: pixels of that mask in the picture.
       truth: of the true mask; None where there is none.
       points_xy: extreme points.
     """
 
     size: tuple[int, int]
     label: str
+    area: int = 0
     truth: str | None = None
     points_xy: Sequence[tuple[float, float]] = ()
 
@@ -62,15 +64,16 @@ def marks_in(
     x0, y0, x1, y1 = window
     size = _size(window, max_side_px)
 
-    def path(mask: Bool[np.ndarray, "h w"]) -> str:
-        return outline_path(drawing.resize_mask(mask[y0:y1, x0:x1], *size))
+    def seen(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "height width"]:
+        return drawing.resize_mask(mask[y0:y1, x0:x1], *size)
 
     scale = size[0] / (x1 - x0), size[1] / (y1 - y0)
     points = [] if points_xy is None else (points_xy - (x0, y0)) * scale
     return Marks(
         size,
-        path(label),
-        None if truth is None else path(truth),
+        outline_path(seen(label)),
+        int(seen(label).sum()),
+        None if truth is None else outline_path(seen(truth)),
         [(round(float(x), 1), round(float(y), 1)) for x, y in points],
     )
 

@@ -104,9 +104,7 @@ def _extent(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int]:
 def _hides(place: Rectangle, masks: Masks) -> bool:
     """Whether a name there would cover much of any object."""
     x0, y0, x1, y1 = (int(value) for value in place)
-    return any(
-        mask[y0 : y1 + 1, x0 : x1 + 1].sum() > MAX_HIDDEN * mask.sum() for mask in masks
-    )
+    return any(mask[y0 : y1 + 1, x0 : x1 + 1].sum() > MAX_HIDDEN * mask.sum() for mask in masks)
 
 
 def _covers(place: Rectangle, taken: Sequence[Rectangle]) -> bool:
