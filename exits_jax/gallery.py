@@ -73,11 +73,12 @@ def _made(run: Run) -> dict[str, str]:
         version = importlib.metadata.version("exits-jax")
     except importlib.metadata.PackageNotFoundError:
         version = "not installed"
+    python = "python " if sys.argv[0].endswith(".py") else ""
     return {
         "made": time.strftime("%Y-%m-%d %H:%M %z"),
         "exits_jax": version,
         "pseudo_labels.json": f"sha256 {file_digest(run)[:16]}",
-        "command": shlex.join(sys.argv),
+        "command": python + shlex.join(sys.argv),
     }
 
 
@@ -157,7 +158,7 @@ def _image(
     return ReportImage(
         record.id,
         record.file_name,
-        f"{len(instances)} instances{mean}",
+        f"{len(instances)} instance{'s' * (len(instances) != 1)}{mean}",
         encode_image(cut_out(image, window, IMAGE_PX)),
         {
             i.id: marks_in(window, IMAGE_PX, mask, _truth(what, i))

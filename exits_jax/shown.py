@@ -42,7 +42,7 @@ def shown(
 
 
 def chosen(what: Shown, count: int) -> DataSet:
-    """At most `count` instances: the worst for one half, an even choice of the others for the other.
+    """At most `count` instances: half of them the worst, half an even choice of the others.
 
     They stay in their order, which keeps those of an image together.
     """

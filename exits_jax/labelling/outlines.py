@@ -47,7 +47,7 @@ def window_around(box_xyxy: Float[np.ndarray, "4"], height: int, width: int) -> 
 def cut_out(
     image: UInt8[np.ndarray, "h w 3"], window: Window, max_side_px: int
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """A window of an image at the photograph's own resolution, shrunk only where it is too large."""
+    """A window of an image at the photograph's own resolution, or shrunk if it is too large."""
     x0, y0, x1, y1 = window
     width, height = _size(window, max_side_px)
     return drawing.resize_picture(image[y0:y1, x0:x1], width, height)

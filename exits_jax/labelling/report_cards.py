@@ -74,8 +74,8 @@ def item_card(item: ReportItem) -> str:
     return (
         f'<li class="card"><a href="#item={item.annotation_id}">'
         f"{_picture(item.picture, f'Part of {item.file_name}', marks)}"
-        f'<span class="name">{text(item.category)} <small>#{item.annotation_id}</small></span>'
-        f'<span class="about">{iou}<span>score {item.score:.2f}</span> '
+        f'<span class="name">{text(item.category)}</span>'
+        f'<span class="about"><small>#{item.annotation_id}</small> {iou}<span>score {item.score:.2f}</span> '
         f"<span>{item.area:,.0f} px</span></span>"
         f'<span class="flags">{flags}</span></a></li>\n'
     )
@@ -119,22 +119,18 @@ def iou_level(iou: float | None) -> str:
 def item_marks(annotation_id: int, marks: Marks) -> str:
     """The drawing over the picture of one instance."""
     dots = "".join(f"M{x:g} {y:g}h0" for x, y in marks.points_xy)
-    lines = [("truth", marks.truth or ""), ("mask", marks.label), ("points", dots)]
-    drawn = "".join(_cased(f"{kind}{annotation_id}", kind, path) for kind, path in lines)
+    drawn = _instance(str(annotation_id), marks) + _lines("points", f"p{annotation_id}", dots)
     return _svg(marks.size, drawn)
 
 
 def image_marks(image_id: int, marks: Mapping[int, Marks]) -> str:
     """The drawing over an image: large masks first, so that small ones lie on top."""
-    numbered = list(enumerate(marks.items()))
+    numbered = list(enumerate(marks.items(), start=1))
     drawn = []
     for number, (annotation_id, one) in sorted(numbered, key=lambda entry: -entry[1][1].area):
-        name = f"{image_id}.{annotation_id}"
-        if one.truth:
-            drawn.append(_cased(f"truth{name}", "truth", one.truth))
-        colour = drawing.hexadecimal(drawing.distinct_colour(number))
-        known = f' style="--core:{colour}" data-id="{annotation_id}" data-number="{number + 1}"'
-        drawn.append(_cased(f"mask{name}", "mask", one.label, known))
+        colour = drawing.hexadecimal(drawing.distinct_colour(number - 1))
+        known = f' style="--core:{colour}" data-id="{annotation_id}" data-number="{number}"'
+        drawn.append(_instance(f"{image_id}.{annotation_id}", one, known))
     return _svg(next(iter(marks.values())).size, "".join(drawn))
 
 
@@ -143,15 +139,32 @@ def marks_size(marks: Sequence[Marks]) -> int:
     return sum(len(one.label) + len(one.truth or "") + 600 for one in marks)
 
 
-def _cased(name: str, kind: str, path: str, known: str = "") -> str:
-    """A line drawn twice: dark casing, bright core. Nothing where there is no path."""
+def _instance(name: str, marks: Marks, known: str = "") -> str:
+    """The fill of a mask, the line of the truth over it, and on top the line of the mask."""
+    if not marks.label:
+        return _lines("truth", f"t{name}", marks.truth or "")
+    path = _path(f"m{name}", marks.label)
+    return (
+        f'<g class="mask"{known}><defs>{path}</defs><use href="#m{name}" class="fill"/></g>'
+        f"{_lines('truth', f't{name}', marks.truth or '')}"
+        f'<g class="mask line"{known}>{_twice(f"m{name}")}</g>'
+    )
+
+
+def _lines(kind: str, name: str, path: str) -> str:
+    """A line of its own; nothing where there is no path."""
     if not path:
         return ""
-    return (
-        f'<g class="{kind}"{known}><defs><path id="{name}" d="{path}" fill-rule="evenodd"'
-        ' vector-effect="non-scaling-stroke"/></defs>'
-        f'<use href="#{name}" class="casing"/><use href="#{name}" class="core"/></g>'
-    )
+    return f'<g class="{kind}"><defs>{_path(name, path)}</defs>{_twice(name)}</g>'
+
+
+def _path(name: str, path: str) -> str:
+    """A line that stays as wide as it is when the picture is enlarged."""
+    return f'<path id="{name}" d="{path}" fill-rule="evenodd" vector-effect="non-scaling-stroke"/>'
+
+
+def _twice(name: str) -> str:
+    return f'<use href="#{name}" class="casing"/><use href="#{name}" class="core"/>'
 
 
 def _svg(size: tuple[int, int], drawn: str) -> str:

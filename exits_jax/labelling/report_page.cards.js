@@ -56,7 +56,11 @@ function showCards() {
 
 // --- layers of the drawings -----------------------------------------------------------------------
 
-const LAYERS = { mask: ["Masks", "m"], fill: ["Fill", "f"], truth: ["Truth", "t"], points: ["Points", "p"] };
+const LAYERS = {
+  mask: ["Masks", "m"], fill: ["Fill", "f"], truth: ["Truth", "t"], points: ["Points", "p"], number: ["Numbers", "n"],
+};
+// Those that only one kind of picture has.
+const ONLY_FOR = { points: "for-item", number: "for-image" };
 const isDrawn = (layer) => !document.body.classList.contains(`no-${layer}`);
 
 function draw(layer, yes) {
@@ -69,10 +73,11 @@ function draw(layer, yes) {
 function addLayerButtons() {
   for (const group of document.querySelectorAll(".layers")) {
     for (const [layer, [name, key]] of Object.entries(LAYERS)) {
-      if (layer !== "fill" && !document.querySelector(`.marks .${layer}`)) continue;
+      const inViewer = layer === "number";
+      if (inViewer ? !group.closest("dialog") : !document.querySelector(`.marks .${layer}`)) continue;
       const button = document.createElement("button");
       button.type = "button";
-      button.className = `layer ${layer}`;
+      button.className = `layer ${layer} ${ONLY_FOR[layer] ?? ""}`;
       button.dataset.layer = layer;
       button.title = `${name} on and off (${key})`;
       button.textContent = name;

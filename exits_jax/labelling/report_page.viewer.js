@@ -33,7 +33,7 @@ function show(kind, list, index) {
   byId("viewer-facts").replaceChildren();
   byId("viewer-names").replaceChildren();
   for (const element of viewer.querySelectorAll(".for-item")) element.hidden = !isItem;
-  byId("only-these").hidden = isItem;
+  for (const element of viewer.querySelectorAll(".for-image")) element.hidden = isItem;
   byId("previous").disabled = index === 0;
   byId("next").disabled = index === list.length - 1;
   byId("viewer-panel").hidden = !entry.panel;
@@ -76,19 +76,22 @@ function showViewerDecision() {
 function addNumbers(shot) {
   well.dataset.verdict = "open";
   const { width, height } = stage.querySelector("svg")?.viewBox.baseVal ?? {};
-  const rows = [...stage.querySelectorAll("svg .mask")].map((mask) => {
-    const box = mask.getBBox();
-    return { id: mask.dataset.id, number: Number(mask.dataset.number), box, colour: mask.style.getPropertyValue("--core") };
+  const rows = [...stage.querySelectorAll("svg .mask.line")].map((mask) => {
+    const { id, number } = mask.dataset;
+    // A path begins at the topmost corner of its mask.
+    const [, x, y] = byId(`m${shot.id}.${id}`).getAttribute("d").match(/^M(\d+) (\d+)/).map(Number);
+    return { id, number: Number(number), x, y, colour: mask.style.getPropertyValue("--core") };
   });
-  for (const { id, number, box, colour } of rows.sort((a, b) => a.number - b.number)) {
+  for (const { id, number, x, y, colour } of rows.sort((a, b) => a.number - b.number)) {
     const item = itemOf.get(id);
     const tag = linkTo("item", id, String(number));
-    tag.className = "number";
+    tag.className = "tag";
     tag.tabIndex = -1; // the list below has the same links
-    tag.style.left = `${100 * box.x / width}%`;
-    tag.style.top = `${100 * box.y / height}%`;
+    tag.style.left = `clamp(11px, ${100 * x / width}%, 100% - 11px)`;
+    tag.style.top = `max(22px, ${100 * y / height}%)`;
     const row = document.createElement("li");
     const link = linkTo("item", id, `${number} ${item.category}`);
+    link.title = item.category;
     const about = document.createElement("small");
     about.textContent = item.iou === null ? `score ${item.score.toFixed(2)}` : `IoU ${item.iou.toFixed(2)}`;
     for (const element of [tag, row]) element.style.setProperty("--core", colour);
