@@ -13,7 +13,7 @@ from jaxtyping import Bool, UInt8
 from exits_jax.annotations import Instance
 from exits_jax.errors import UserError
 from exits_jax.hop_panels import hop_panels
-from exits_jax.labelling.decisions import mask_digest
+from exits_jax.labelling.decisions import counted, mask_digest
 from exits_jax.labelling.outlines import cut_out, marks_in, window_around
 from exits_jax.labelling.overlays import encode_image, save_png
 from exits_jax.labelling.overview import image_overlay
@@ -73,11 +73,13 @@ def _made(run: Run) -> dict[str, str]:
         version = importlib.metadata.version("exits-jax")
     except importlib.metadata.PackageNotFoundError:
         version = "not installed"
+    verdicts = review_for_page(run)["decisions"].values()
     python = "python " if sys.argv[0].endswith(".py") else ""
     return {
         "made": time.strftime("%Y-%m-%d %H:%M %z"),
         "exits_jax": version,
         "pseudo_labels.json": f"sha256 {file_digest(run)[:16]}",
+        **({"review": counted(verdicts)} if verdicts else {}),
         "command": python + shlex.join(sys.argv),
     }
 

@@ -13,7 +13,7 @@ script the object of decisions alone is enough: {"12": "accept"}; those are take
 import hashlib
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from exits_jax.annotations.numbers import shown
@@ -75,8 +75,7 @@ def standing(
     fresh = {i: Decision(decisions[i].verdict, mask) for i, mask in masks.items()}
     for i in stale:
         del fresh[i]
-    counts = {v: sum(d.verdict == v for d in fresh.values()) for v in VERDICTS}
-    said = [f"{counts['accept']} masks accepted, {counts['reject']} rejected and left out"]
+    said = [counted([decision.verdict for decision in fresh.values()])]
     if stale:
         said.append(
             f"{len(stale)} decisions are about masks that have changed since and do not count, "
@@ -86,6 +85,12 @@ def standing(
     if unknown:
         said.append(f"{len(unknown)} are about annotations that are not there, {unknown[0]} first")
     return fresh, said
+
+
+def counted(verdicts: Collection[str]) -> str:
+    """How many masks were accepted and how many rejected, in words."""
+    accepted = sum(verdict == "accept" for verdict in verdicts)
+    return f"{accepted} masks accepted, {len(verdicts) - accepted} rejected and left out"
 
 
 def is_kept(label: Label, decision: Decision | None, min_score: float) -> bool:

@@ -75,8 +75,8 @@ def item_card(item: ReportItem) -> str:
         f'<li class="card"><a href="#item={item.annotation_id}">'
         f"{_picture(item.picture, f'Part of {item.file_name}', marks)}"
         f'<span class="name">{text(item.category)}</span>'
-        f'<span class="about"><small>#{item.annotation_id}</small> {iou}<span>score {item.score:.2f}</span> '
-        f"<span>{item.area:,.0f} px</span></span>"
+        f'<span class="about"><small>#{item.annotation_id}</small> {iou}'
+        f"<span>score {item.score:.2f}</span> <span>{item.area:,.0f} px</span></span>"
         f'<span class="flags">{flags}</span></a></li>\n'
     )
 

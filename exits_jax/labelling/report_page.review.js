@@ -19,7 +19,7 @@ function decide(item, verdict) {
 
 function showDecision(item) {
   const verdict = verdictOf(item);
-  item.card.dataset.verdict = verdict;
+  item.card.dataset.state = verdict;
   for (const button of item.card.querySelectorAll("[data-verdict]")) {
     button.setAttribute("aria-pressed", String(button.dataset.verdict === verdict));
   }

@@ -40,7 +40,10 @@ function show(kind, list, index) {
   if (entry.panel) byId("viewer-panel").querySelector("img").src = entry.panel;
   if (isItem) showItemFacts(entry);
   else showImageFacts(entry);
-  if (!viewer.open) viewer.showModal();
+  if (!viewer.open) {
+    say("");
+    viewer.showModal();
+  }
   stage.replaceChildren(...[...entry.card.querySelector(".picture").children].map((part) => part.cloneNode(true)));
   if (!isItem) addNumbers(entry);
   well.scrollTo(0, 0);
@@ -66,7 +69,7 @@ function showImageFacts(shot) {
 function showViewerDecision() {
   if (open?.kind !== "item") return;
   const verdict = verdictOf(open.list[open.index]);
-  well.dataset.verdict = verdict;
+  well.dataset.state = verdict;
   for (const button of viewer.querySelectorAll("[data-verdict]")) {
     button.setAttribute("aria-pressed", String(button.dataset.verdict === verdict));
   }
@@ -74,7 +77,7 @@ function showViewerDecision() {
 
 // Numbers at the masks of an image, and under it what they are: names would hide small objects.
 function addNumbers(shot) {
-  well.dataset.verdict = "open";
+  well.dataset.state = "open";
   const { width, height } = stage.querySelector("svg")?.viewBox.baseVal ?? {};
   const rows = [...stage.querySelectorAll("svg .mask.line")].map((mask) => {
     const { id, number } = mask.dataset;
