@@ -33,7 +33,7 @@ def reviewed(run: Run, labels: Mapping[int, Label] | None = None) -> dict[int, D
     if labels is None or not decisions:
         return decisions
     decisions, said = standing(decisions, labels)
-    print(*(f"{file}: {line}" for line in said), sep="\n")
+    print(*(f"review, {file}: {line}" for line in said), sep="\n")
     return decisions
 
 

@@ -288,7 +288,10 @@ const pressed = (within) => [...within.querySelectorAll("[data-verdict]")]
   .map((button) => button.getAttribute("aria-pressed")).join();
 const closed = () => new Promise((go) => viewer.addEventListener("close", go, { once: true }));
 const later = (wait = 0) => new Promise((go) => setTimeout(go, wait));
-window.addEventListener("unhandledrejection", ({ reason }) => { seen.error = String(reason); write(); });
+window.addEventListener("unhandledrejection", ({ reason }) => {
+  seen.error = String(reason);
+  write();
+});
 const write = () => { byId("log").textContent = JSON.stringify(seen); };
 """
 STEPS = """
@@ -375,8 +378,9 @@ ZOOM = """
   const at = { clientX: left + stage.offsetWidth / 2, clientY: top + stage.offsetHeight / 4 };
   well.dispatchEvent(new WheelEvent("wheel", { deltaY: -300, cancelable: true, ...at }));
   const now = stage.getBoundingClientRect();
+  // What was under the pointer still is.
   const share = [(at.clientX - now.left) / now.width, (at.clientY - now.top) / now.height];
-  seen.stays = share.map((value) => Math.round(100 * value)); // what was under the pointer, still is
+  seen.stays = share.map((value) => Math.round(100 * value));
   for (let k = 0; k < 9; k++) byId("zoom-in").click();
   seen.most = [byId("zoom").textContent, byId("zoom-in").disabled, stage.offsetWidth > 7.9 * fit];
   key("0"); seen.whole = [byId("zoom").textContent, byId("zoom-fit").disabled];

@@ -78,19 +78,19 @@ def standing(
     said = [counted([decision.verdict for decision in fresh.values()])]
     if stale:
         said.append(
-            f"{len(stale)} decisions are about masks that have changed since and do not count, "
-            f"annotation {stale[0]} first: look at them again in report.html"
+            f"not counted, the mask has changed since: {len(stale)}, annotation {stale[0]} first; "
+            "look again in report.html"
         )
     unknown = [i for i in decisions if i not in masks]
     if unknown:
-        said.append(f"{len(unknown)} are about annotations that are not there, {unknown[0]} first")
+        said.append(f"not counted, no such annotation: {len(unknown)}, {unknown[0]} first")
     return fresh, said
 
 
 def counted(verdicts: Collection[str]) -> str:
-    """How many masks were accepted and how many rejected, in words."""
+    """How many masks were accepted, and how many rejected, in words."""
     accepted = sum(verdict == "accept" for verdict in verdicts)
-    return f"{accepted} masks accepted, {len(verdicts) - accepted} rejected and left out"
+    return f"{accepted} accepted, {len(verdicts) - accepted} rejected and left out"
 
 
 def is_kept(label: Label, decision: Decision | None, min_score: float) -> bool:
@@ -138,7 +138,7 @@ def decisions_record(decisions: Mapping[int, Decision], labels_sha256: str) -> d
 def why_left_out(missing: Sequence[int], decisions: Mapping[int, Decision], total: int) -> str:
     """Which of the annotations without a label a person rejected, and which scored too low."""
     rejected = sum(i in decisions and decisions[i].verdict == "reject" for i in missing)
-    reasons = [f"{rejected} of {total} were rejected in the review"] if rejected else []
+    reasons = [f"{rejected} of {total} rejected in the review"] if rejected else []
     if low := len(missing) - rejected:
         reasons.append(f"{low} of {total} are below label.min_score")
     return ", ".join(reasons)

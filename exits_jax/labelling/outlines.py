@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from exits_jax.annotations.masks import mask_rings
 from exits_jax.labelling import drawing
@@ -112,7 +112,7 @@ def _edge_px(mask: Bool[np.ndarray, "h w"]) -> int:
     return int((rim[1:] != rim[:-1]).sum() + (rim[:, 1:] != rim[:, :-1]).sum())
 
 
-def _closed_line(corners: Sequence[Sequence[int]]) -> str:
+def _closed_line(corners: Int[np.ndarray, "corners 2"]) -> str:
     """Path data of one ring whose sides are horizontal and vertical in turn."""
     steps = np.diff(corners, axis=0).tolist()
     moves = "".join(f"h{dx}" if dx else f"v{dy}" for dx, dy in steps)

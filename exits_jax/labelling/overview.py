@@ -98,7 +98,7 @@ def _places(mask: Bool[np.ndarray, "h w"], size: tuple[float, float]) -> Iterato
 def _extent(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int]:
     """Height and width of what the mask covers."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0]
+    return int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
 
 
 def _hides(place: Rectangle, masks: Masks) -> bool:
