@@ -392,6 +392,8 @@ ZOOM = """
   seen.layers = [visible(".mask"), visible(".truth"), visible(".points")];
   key("m", document.body); seen.no_masks = [visible(".mask"), visible(".truth"), location.hash];
   key("t", document.body); seen.no_truth = visible(".truth");
+  const buttons = [...document.querySelectorAll(".bar .layer")];
+  seen.buttons = buttons.filter((one) => getComputedStyle(one).visibility === "visible").length;
   const button = document.querySelector(".bar [data-layer=mask]");
   seen.off = button.getAttribute("aria-pressed"); button.click();
   seen.on = [button.getAttribute("aria-pressed"), visible(".mask"), location.hash];
@@ -556,6 +558,7 @@ def test_a_person_zooms_and_hides_layers(chromium, tmp_path):
         "layers": [15, 10, 10],
         "no_masks": [0, 10, "#hide=mask"],
         "no_truth": 0,
+        "buttons": 4,
         "off": "false",
         "on": ["true", 15, "#hide=truth"],
         "typed": 15,

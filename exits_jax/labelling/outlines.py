@@ -68,11 +68,12 @@ def marks_in(
         return drawing.resize_mask(mask[y0:y1, x0:x1], *size)
 
     scale = size[0] / (x1 - x0), size[1] / (y1 - y0)
+    drawn = seen(label)
     points = [] if points_xy is None else (points_xy - (x0, y0)) * scale
     return Marks(
         size,
-        outline_path(seen(label)),
-        int(seen(label).sum()),
+        outline_path(drawn),
+        int(drawn.sum()),
         None if truth is None else outline_path(seen(truth)),
         [(round(float(x), 1), round(float(y), 1)) for x, y in points],
     )

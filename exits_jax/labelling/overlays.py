@@ -92,6 +92,8 @@ def encode_image(image: UInt8[np.ndarray, "h w 3"], kind: str = "WEBP", quality:
     """The picture as a file's bytes, the same bytes each time. `kind`: "PNG", "JPEG" or "WEBP"."""
     file = io.BytesIO()
     options = {} if kind == "PNG" else {"quality": quality}
+    if kind == "WEBP":
+        options["method"] = 2  # 4, the default, takes twice the time for 3 % less
     Image.fromarray(image).save(file, kind, **options)
     return file.getvalue()
 
