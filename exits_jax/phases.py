@@ -26,6 +26,8 @@ def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool, hosts: Ho
     """Runs a mode in a workdir, or says what it would do."""
     check_config(config)
     run = Run(config, Workdir(folder), hosts)
+    if mode in ("run", "label"):
+        reviewed(run)  # a bad file of decisions is refused before any work
     if dry_run:
         return describe(run, pending(run) if mode == "run" else [mode])
     if is_child():
@@ -80,7 +82,6 @@ def train(run: Run) -> None:
 
 def label(run: Run) -> None:
     """Writes the masks."""
-    reviewed(run)  # a bad file of decisions is refused before the work
     data = data_to_label(run)
     pack(data.annotations)
     if not run.hosts.first:

@@ -6,8 +6,7 @@ import html.parser
 import io
 import json
 import re
-import shutil
-import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -15,8 +14,10 @@ from PIL import Image
 
 from exits_jax.errors import UserError
 from exits_jax.labelling import drawing, report, report_cards, report_page
+from exits_jax.labelling.decisions import Decision, read_decisions
 from exits_jax.labelling.outlines import Marks
 from exits_jax.labelling.report import ReportImage, ReportItem
+from tests import browser
 
 NASTY = "</script><script>document.title='owned'</script>"
 QUOTED = '"><img src=x onerror="document.title=\'owned\'">&amp;{{data}}'
@@ -268,10 +269,9 @@ def test_the_head_shows_a_long_command_on_its_own_line():
 
 # --- in a browser ---------------------------------------------------------------------------------
 
-NARROW = "390,800"
+NARROW = (390, 800)
 # What a person would do, as the script of a person: it writes down what is seen after each step.
 TOOLS = """
-<pre id="log"></pre><script>
 const seen = {};
 const shown = () => [...document.querySelectorAll(".card:not([hidden]) small")]
   .map((id) => Number(id.textContent.slice(1)));
@@ -288,11 +288,6 @@ const pressed = (within) => [...within.querySelectorAll("[data-verdict]")]
   .map((button) => button.getAttribute("aria-pressed")).join();
 const closed = () => new Promise((go) => viewer.addEventListener("close", go, { once: true }));
 const later = (wait = 0) => new Promise((go) => setTimeout(go, wait));
-window.addEventListener("unhandledrejection", ({ reason }) => {
-  seen.error = String(reason);
-  write();
-});
-const write = () => { byId("log").textContent = JSON.stringify(seen); };
 """
 STEPS = """
 seen.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
@@ -311,7 +306,6 @@ seen.panel = document.querySelector("#viewer-panel img").src.slice(0, 15);
 seen.focused = document.activeElement.id;
 key("ArrowLeft"); seen.at_first = title();
 key("ArrowRight"); seen.second = [title(), byId("viewer-place").textContent];
-(async () => {
   viewer.close(); await closed();
   seen.focus = document.activeElement.hash;
   form.reset(); await later();
@@ -320,11 +314,8 @@ key("ArrowRight"); seen.second = [title(), byId("viewer-place").textContent];
   seen.image = [viewer.open, title(), location.hash];
   byId("only-these").click(); await closed();
   seen.its = [viewer.open, shown()];
-  write();
-})();
-</script></body>"""
+"""
 REVIEW = """
-(async () => {
   seen.before = tally();
   card(14).querySelector("[data-verdict=reject]").click();
   seen.rejected = [card(14).dataset.state, pressed(card(14)), tally()];
@@ -355,18 +346,16 @@ REVIEW = """
   seen.loaded = [tally(), document.querySelector(".said").textContent];
   await load(new File(['{"decisions": {"14": "maybe"}}'], "bad.json"));
   seen.bad = document.querySelector(".said").textContent;
+  await load(new File(['{"__proto__": "accept"}'], "odd.json"));
+  seen.odd = document.querySelector(".said").textContent;
   await load(new File(['[1'], "cut.json"));
   seen.cut = document.querySelector(".said").textContent.slice(0, 33);
   seen.kept = tally();
-  write();
-})();
-</script></body>"""
+"""
 REMEMBERED = """
 seen.tally = tally(); seen.said = document.querySelector(".said").textContent;
-write();
-</script></body>"""
+"""
 ZOOM = """
-(async () => {
   const zoomed = () => [byId("zoom").textContent, Math.round(stage.offsetWidth)];
   document.querySelector(".card a").click();
   const fit = Math.min(well.clientWidth, well.clientHeight);
@@ -402,41 +391,21 @@ ZOOM = """
   seen.numbers = [...stage.querySelectorAll(".tag")].map((tag) => tag.textContent);
   seen.names = [...document.querySelectorAll("#viewer-names a")].map((link) => link.textContent);
   stage.querySelectorAll(".tag")[1].click(); seen.from_tag = title();
-  write();
-})();
-</script></body>"""
+"""
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next((path for path in map(shutil.which, names) if path), None)
-    if found is None:
-        pytest.skip("no chromium on this machine: what the report does in a browser is SKIPPED")
-    return found
+@pytest.fixture
+def driven(tmp_path):
+    """A function that writes a report, does a person's steps in it, and returns what was seen."""
+    executable = browser.chromium()
 
+    def drive(steps, fragment="", size=(1280, 900), **changes):
+        write(tmp_path, **changes)
+        with browser.browser(executable, tmp_path / "profile") as page:
+            page.open(tmp_path / "report.html", fragment, size)
+            return page.run(f"{TOOLS}{steps}\nreturn seen;")
 
-def dumped(chromium, path, profile, fragment="", size="1280,900"):
-    """The page's elements after its script has run, as the browser has them."""
-    flags = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"]
-    flags += ["disable-background-networking", "disable-component-update", "disable-sync"]
-    flags += [f"user-data-dir={profile}", f"window-size={size}", "virtual-time-budget=3000"]
-    command = [chromium, *(f"--{flag}" for flag in [*flags, "dump-dom"])]
-    command.append(f"{path.as_uri()}{fragment}")
-    run = subprocess.run(command, capture_output=True, timeout=120, check=True)
-    return run.stdout.decode()
-
-
-def driven(chromium, folder, page, steps, size="1280,900"):
-    """What the steps of a person wrote down; they run at the end of the page."""
-    (folder / "driven.html").write_text(page.replace("</body>", TOOLS + steps), encoding="utf-8")
-    dom = dumped(chromium, folder / "driven.html", folder / "profile", size=size)
-    return json.loads(html.unescape(re.search(r'<pre id="log">(.*?)</pre>', dom)[1]))
-
-
-def shown_cards(dom):
-    cards = re.findall(r'<li class="card"([^>]*)><a href="#item=(\d+)"', dom)
-    return [int(annotation_id) for state, annotation_id in cards if 'hidden=""' not in state]
+    return drive
 
 
 @pytest.mark.parametrize(
@@ -447,29 +416,31 @@ def shown_cards(dom):
         ("#sort=score&direction=down&min_score=0.5&search=1", [11, 14, 13, 21]),
     ],
 )
-def test_the_address_sets_order_and_filters(chromium, tmp_path, fragment, expected):
-    write(tmp_path)
-    dom = dumped(chromium, tmp_path / "report.html", tmp_path / "profile", fragment)
-    assert shown_cards(dom) == expected
-    assert f"{len(expected)} of 5 shown" in dom
+def test_the_address_sets_order_and_filters(driven, fragment, expected):
+    seen = driven("seen.shown = shown(); seen.count = byId('count').textContent;", fragment)
+    assert seen == {"shown": expected, "count": f"{len(expected)} of 5 shown"}
 
 
-def test_the_address_opens_an_instance(chromium, tmp_path):
-    write(tmp_path)
-    path, profile = tmp_path / "report.html", tmp_path / "profile"
-    dom = dumped(chromium, path, profile, "#flag=(none)&hide=mask,points&item=14", NARROW)
-    assert shown_cards(dom) == [14, 21, 11]
-    opened = dom[dom.index("<dialog") : dom.index("</dialog>")]
-    assert 'open=""' in opened.split(">")[0]
-    assert "#14</h2>" in opened
-    assert re.search(r"<title>(.*?)</title>", dom)[1].startswith("Report &lt;/script&gt;")
-    assert "<dt>IoU</dt><dd>0.100</dd>" in opened
-    assert re.search(r'<body class="([^"]*)"', dom)[1].split() == ["no-mask", "no-points"]
+def test_the_address_opens_an_instance(driven):
+    steps = """
+    const fact = [...byId("viewer-facts").children].find((pair) => /^IoU/.test(pair.textContent));
+    Object.assign(seen, { shown: shown(), title: title(), open: viewer.open });
+    seen.head = document.title;
+    Object.assign(seen, { iou: fact.textContent, hidden: document.body.className });
+    """
+    assert driven(steps, "#flag=(none)&hide=mask,points&item=14", NARROW) == {
+        "shown": [14, 21, 11],
+        "title": f"{QUOTED} #14",
+        "open": True,
+        "head": f"Report {NASTY}",
+        "iou": "IoU0.100",
+        "hidden": "no-mask no-points",
+    }
 
 
-@pytest.mark.parametrize("size", ["1280,900", NARROW])
-def test_a_person_sorts_filters_opens_and_steps(chromium, tmp_path, size):
-    seen = driven(chromium, tmp_path, write(tmp_path), STEPS, size)
+@pytest.mark.parametrize("size", [(1280, 900), NARROW])
+def test_a_person_sorts_filters_opens_and_steps(driven, size):
+    seen = driven(STEPS, size=size)
     assert seen.pop("overflow") <= 0  # nothing sticks out sideways
     assert seen == {
         "worst_first": [14, 12, 21, 11, 13],
@@ -496,9 +467,9 @@ def test_a_person_sorts_filters_opens_and_steps(chromium, tmp_path, size):
     }
 
 
-def test_a_person_reviews_saves_and_loads(chromium, tmp_path):
+def test_a_person_reviews_saves_and_loads(driven):
     review = {"run": "r1", "labels_sha256": "abc", "decisions": {}, "masks": {}}
-    seen = driven(chromium, tmp_path, write(tmp_path, review=review), REVIEW)
+    seen = driven(REVIEW, review=review)
     about = seen["file"].pop("about")
     assert "label.decisions" in about
     assert seen.pop("saved") == {"about": about, **seen["file"]}
@@ -524,18 +495,41 @@ def test_a_person_reviews_saves_and_loads(chromium, tmp_path):
             "3 decisions loaded from again.json; 1 left out: their masks have changed since",
         ],
         "bad": 'bad.json: not a file of decisions: annotation 14 is decided as "maybe"',
+        "odd": 'odd.json: not a file of decisions: "__proto__" is no annotation id',
         "cut": "cut.json: not a file of decisions",
         "kept": "1 accepted, 1 rejected, 3 open; 1 about masks not on this page",
     }
 
 
-def test_decisions_outlive_the_page_and_only_for_their_run_and_masks(chromium, tmp_path):
+def test_the_file_that_the_page_saves_is_one_that_labelling_reads(tmp_path):
+    write(tmp_path, review={"run": "r1", "labels_sha256": "abc"})
+    steps = """
+    card(12).querySelector("[data-verdict=reject]").click();
+    card(21).querySelector("[data-verdict=accept]").click();
+    byId("save").click();
+    """
+    with browser.browser(browser.chromium(), tmp_path / "profile") as page:
+        page.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+        page.open(tmp_path / "report.html")
+        page.run(TOOLS + steps)
+        file = tmp_path / "review_decisions.json"
+        for _ in range(300):
+            if file.exists():
+                break
+            time.sleep(0.1)
+    assert read_decisions(file) == {
+        12: Decision("reject", "mask12"),
+        21: Decision("accept", "mask21"),
+    }
+
+
+def test_decisions_outlive_the_page_and_only_for_their_run_and_masks(driven):
     def tally(**changes):
         review = {"run": "r1", "decisions": {"14": "accept"}, "masks": {"14": "mask14"}} | changes
-        return driven(chromium, tmp_path, write(tmp_path, review=review), REMEMBERED)
+        return driven(REMEMBERED, review=review)
 
     assert tally() == {"tally": "1 accepted, 0 rejected, 4 open", "said": ""}
-    driven(chromium, tmp_path, write(tmp_path, review={"run": "r1"}), REVIEW)
+    driven(REVIEW, review={"run": "r1"})
     # Now the browser remembers 12 accepted, 21 rejected, one that is not on the page, and that 14
     # was taken back, though the labels were written with it.
     assert tally()["tally"] == "1 accepted, 1 rejected, 3 open; 1 about masks not on this page"
@@ -545,8 +539,8 @@ def test_decisions_outlive_the_page_and_only_for_their_run_and_masks(chromium, t
     assert "1 left out: their masks have changed since" in changed["said"]
 
 
-def test_a_person_zooms_and_hides_layers(chromium, tmp_path):
-    seen = driven(chromium, tmp_path, write(tmp_path), ZOOM)
+def test_a_person_zooms_and_hides_layers(driven):
+    seen = driven(ZOOM)
     assert seen == {
         "fit": True,
         "sharp": True,

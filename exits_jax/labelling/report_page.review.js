@@ -58,6 +58,8 @@ function decisionsFile(all) {
 function addDecisions(file) {
   const given = file?.decisions ?? file;
   if (given === null || typeof given !== "object" || Array.isArray(given)) throw new Error("no decisions in it");
+  const name = Object.keys(given).find((id) => !/^(0|-?[1-9]\d{0,9})$/.test(id));
+  if (name !== undefined) throw new Error(`${JSON.stringify(name)} is no annotation id`);
   const wrong = Object.entries(given).find(([, verdict]) => !Object.hasOwn(DONE, verdict));
   if (wrong) throw new Error(`annotation ${wrong[0]} is decided as ${JSON.stringify(wrong[1])}`);
   let stale = 0;
