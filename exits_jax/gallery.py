@@ -20,7 +20,7 @@ from exits_jax.labelling.overview import image_overlay
 from exits_jax.labelling.report import ReportImage, ReportItem, summary_rows, write_report
 from exits_jax.labelling.training_figure import read_metrics, training_figure
 from exits_jax.progress import track
-from exits_jax.review import file_digest, review_for_page
+from exits_jax.review import review_for_page
 from exits_jax.run import DataSet, Run
 from exits_jax.shown import Shown, chosen, pixels, worst, worst_images
 
@@ -52,6 +52,7 @@ def write_gallery(
     if curves is not None:
         save_png(run.workdir.figures / "training.png", curves)
         figures["Losses of warm-up and training"] = encode_image(curves, "PNG")
+    review = review_for_page(run)
     write_report(
         run.workdir.report,
         title=f"exits_jax: {run.config.name}",
@@ -59,26 +60,26 @@ def write_gallery(
         summary=summary_rows(record, name.capitalize()) if record else None,
         figures=figures,
         images=images,
-        facts={**facts, **_made(run)},
-        review=review_for_page(run),
+        facts={**facts, **_made(review)},
+        review=review,
         total=len(what.data.instances),
     )
     if unread:
         print(f"{len(unread)} images could not be drawn; the first: {unread[0]}")
 
 
-def _made(run: Run) -> dict[str, str]:
-    """When, by what and from which labels the page was made."""
+def _made(review: Mapping[str, Any]) -> dict[str, str]:
+    """When, by what and from which labels the page was made, and what was decided about them."""
     try:
         version = importlib.metadata.version("exits-jax")
     except importlib.metadata.PackageNotFoundError:
         version = "not installed"
-    verdicts = review_for_page(run)["decisions"].values()
+    verdicts = review["decisions"].values()
     python = "python " if sys.argv[0].endswith(".py") else ""
     return {
         "made": time.strftime("%Y-%m-%d %H:%M %z"),
         "exits_jax": version,
-        "pseudo_labels.json": f"sha256 {file_digest(run)[:16]}",
+        "pseudo_labels.json": f"sha256 {review['labels_sha256'][:16]}",
         **({"review": counted(verdicts)} if verdicts else {}),
         "command": python + shlex.join(sys.argv),
     }

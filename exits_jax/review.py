@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,13 +49,11 @@ def review_for_page(run: Run) -> dict[str, Any]:
     name = f"{workdir.folder.resolve()} {run.config.data.annotations}"
     return {
         "run": hashlib.sha256(name.encode(errors="replace")).hexdigest()[:16],
-        **decisions_record(decided_in(queue), file_digest(run)),
+        **decisions_record(decided_in(queue), _file_digest(workdir.labels)),
     }
 
 
-def file_digest(run: Run) -> str:
-    """SHA-256 of the label file; "" where there is none."""
-    if not run.workdir.labels.exists():
-        return ""
-    with run.workdir.labels.open("rb") as file:
+def _file_digest(path: pathlib.Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -523,20 +523,27 @@ def test_the_file_that_the_page_saves_is_one_that_labelling_reads(tmp_path):
     }
 
 
-def test_decisions_outlive_the_page_and_only_for_their_run_and_masks(driven):
-    def tally(**changes):
-        review = {"run": "r1", "decisions": {"14": "accept"}, "masks": {"14": "mask14"}} | changes
-        return driven(REMEMBERED, review=review)
+def test_decisions_outlive_the_page_and_only_for_their_run_and_masks(tmp_path):
+    path = tmp_path / "report.html"
+    with browser.browser(browser.chromium(), tmp_path / "profile") as page:
 
-    assert tally() == {"tally": "1 accepted, 0 rejected, 4 open", "said": ""}
-    driven(REVIEW, review={"run": "r1"})
-    # Now the browser remembers 12 accepted, 21 rejected, one that is not on the page, and that 14
-    # was taken back, though the labels were written with it.
-    assert tally()["tally"] == "1 accepted, 1 rejected, 3 open; 1 about masks not on this page"
-    assert tally(run="another")["tally"] == "1 accepted, 0 rejected, 4 open"
-    changed = tally(masks={"14": "before"})
-    assert changed["tally"] == "1 accepted, 1 rejected, 3 open; 1 about masks not on this page"
-    assert "1 left out: their masks have changed since" in changed["said"]
+        def seen(steps=REMEMBERED, **review):
+            write(tmp_path, review=review)
+            page.open(path)
+            return page.run(f"{TOOLS}{steps}\nreturn seen;")
+
+        known = {"run": "r1", "decisions": {"14": "accept"}, "masks": {"14": "mask14"}}
+        assert seen(**known) == {"tally": "1 accepted, 0 rejected, 4 open", "said": ""}
+        seen(REVIEW, run="r1")
+        # Now the browser remembers 12 accepted, 21 rejected, one that is not on the page, and that
+        # 14 was taken back, though the labels were written with it.
+        now = "1 accepted, 1 rejected, 3 open; 1 about masks not on this page"
+        assert seen(**known)["tally"] == now
+        other = seen(**known | {"run": "another"})
+        assert other["tally"] == "1 accepted, 0 rejected, 4 open"
+        changed = seen(**known | {"masks": {"14": "before"}})
+        assert changed["tally"] == now
+        assert "1 left out: their masks have changed since" in changed["said"]
 
 
 def test_a_person_zooms_and_hides_layers(driven):
