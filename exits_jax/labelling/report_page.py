@@ -102,7 +102,7 @@ def summary_table(summary: Mapping[str, Mapping[str, Any]] | None) -> str:
         cells = "".join(_measure(row.get(key), key, best[key]) for key in COLUMNS)
         rows.append(f'<tr><th scope="row">{text(method)}</th>{cells}</tr>')
     return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Measures"><table>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Table of measures"><table>'
         f'<thead><tr><th scope="col">method</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
         '<p class="hint">Mean IoU is taken over instances that are no crowd; small is an area below'
