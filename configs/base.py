@@ -264,6 +264,7 @@ def _report() -> ml_collections.ConfigDict:
     report = ml_collections.ConfigDict()
     # A category to report apart from the rest, in a table of its own; empty: none.
     report.apart = ""
-    report.max_items = 1200  # instances shown in report.html
-    report.max_panels = 60  # of them with the panel of every propagation hop
+    # Instances shown in report.html; of more, half are the worst and half an even choice.
+    report.max_items = 1200
+    report.max_panels = 60  # the worst of them, with the panel of every propagation hop
     return report
