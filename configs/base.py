@@ -258,6 +258,10 @@ def _label() -> ml_collections.ConfigDict:
     # Labels of a lower score are left out of the label files. May change in a finished workdir:
     # --mode=label then writes the files anew, --mode=evaluate measures them.
     label.min_score = 0.0
+    # What was accepted and rejected in report.html, as the page saves it; empty:
+    # review_decisions.json in the workdir, if it is there. Rejected masks are left out of the label
+    # files, accepted ones are kept whatever label.min_score [?]. May change like it.
+    label.decisions = ""
     label.flip = False  # average with the prediction of the flipped crop [I]
     # Strength of the shape evidence: extreme points and tightness move each mask's cut (not in the
     # paper). 1 is what was tuned, for log odds of the propagation map's scale.
@@ -286,6 +290,7 @@ def _report() -> ml_collections.ConfigDict:
     report = ml_collections.ConfigDict()
     # A category to report apart from the rest, in a table of its own; empty: none.
     report.apart = ""
-    report.max_items = 1200  # instances shown in report.html
-    report.max_panels = 60  # of them with the panel of every propagation hop
+    # Instances shown in report.html; of more, half are the worst and half an even choice.
+    report.max_items = 1200
+    report.max_panels = 60  # the worst of them, with the panel of every propagation hop
     return report

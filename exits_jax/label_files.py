@@ -12,6 +12,7 @@ from exits_jax.errors import UserError
 from exits_jax.evaluation.tables import rich_table
 from exits_jax.files import write_json_rows
 from exits_jax.labelling import predicted_iou
+from exits_jax.labelling.decisions import Decision, decisions_file, is_kept, with_decisions
 from exits_jax.labelling.export import (
     detector_scores,
     pseudo_label_rows,
@@ -22,6 +23,7 @@ from exits_jax.labelling.export import (
 from exits_jax.labelling.formats import export_problems, write_format
 from exits_jax.labelling.quality import Label, flag_counts
 from exits_jax.outputs import LABELS, REPORT, Outputs, file_digest, summary, version
+from exits_jax.review import reviewed
 from exits_jax.run import Run
 from exits_jax.workdir import Workdir, free_settings
 
@@ -29,8 +31,8 @@ from exits_jax.workdir import Workdir, free_settings
 def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]) -> None:
     """`pseudo_labels.json`, then the review queue, the results form and the formats asked for.
 
-    Labels below `label.min_score` are left out of all but the queue. Further formats
-    (`label.formats`) go where `labelling.formats` says. What an earlier call wrote and this one
+    Labels below `label.min_score`, or rejected in a review, are left out of all but the queue.
+    Further formats (`label.formats`) go where `labelling.formats` says. What an earlier call wrote and this one
     does not, or what shows other labels, is removed, which is said.
 
     Raises:
@@ -38,7 +40,8 @@ def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]
         same where it is a format.
     """
     outputs, workdir = Outputs(run.workdir.outputs), run.workdir
-    kept = _kept(run, annotations.instances, labels)
+    decided = reviewed(run, labels)
+    kept = _kept(run, annotations.instances, labels, decided)
     if moved := outputs.keep_edited(workdir.labels):
         print(f"{workdir.labels} was edited after it was written; what was edited is kept: {moved}")
     outputs.begin(LABELS)
@@ -47,7 +50,8 @@ def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]
     digest = file_digest(workdir.labels)
     _remove_stale(run, outputs, digest)
     lower = predicted_iou.LOWER_90 if run.config.label.score == "predicted_iou" else None
-    write_json_rows(workdir.review, review_queue(labels, annotations.instances, lower))
+    queue = review_queue(labels, annotations.instances, lower)
+    write_json_rows(workdir.review, with_decisions(queue, decided))
     found = detector_scores(annotations.document, kept) if run.config.data.boxes else None
     write_json_rows(workdir.results, results(labels, kept, found))
     files = [path.name for path in (workdir.labels, workdir.results, workdir.review)]
@@ -99,13 +103,20 @@ def say_written(workdir: Workdir, files: Sequence[str]) -> None:
 
 def _settings(run: Run) -> dict[str, Any]:
     """What may change in a finished workdir, and then has the label files written anew."""
-    return free_settings(run.config.to_dict(), "label")
+    file = decisions_file(run.config.label.decisions, run.workdir.decisions)
+    review = {"decisions_sha256": file_digest(file)} if file else {}
+    return free_settings(run.config.to_dict(), "label") | review
 
 
-def _kept(run: Run, instances: Sequence[Instance], labels: Mapping[int, Label]) -> list[Instance]:
+def _kept(
+    run: Run,
+    instances: Sequence[Instance],
+    labels: Mapping[int, Label],
+    decided: Mapping[int, Decision],
+) -> list[Instance]:
     """The instances whose labels go into the label files."""
     least = run.config.label.min_score
-    kept = [i for i in instances if labels[i.id].score >= least]
+    kept = [i for i in instances if is_kept(labels[i.id], decided.get(i.id), least)]
     if least:
         print(f"kept {len(kept)} of {len(instances)} (label.min_score = {least})")
     return kept

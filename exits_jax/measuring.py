@@ -23,12 +23,14 @@ from exits_jax.evaluation.summary import category_names, evaluation_record, imag
 from exits_jax.evaluation.tables import breakdown, comparison, rich_table
 from exits_jax.evaluation.tables import shown as figure
 from exits_jax.files import write_json
-from exits_jax.gallery import shown, write_gallery
+from exits_jax.gallery import write_gallery
+from exits_jax.labelling.decisions import decided_in, why_left_out
 from exits_jax.labelling.export import detector_scores, labels_of, results
 from exits_jax.labelling.quality import Label, flag_counts
 from exits_jax.labels import make_labels
 from exits_jax.outputs import file_digest
 from exits_jax.run import DataSet, Run, data_to_label, read_files
+from exits_jax.shown import shown
 
 # label.source -> what its labels are called in tables; propagation is one of the baselines, too.
 LABEL_NAMES = {"generator": "generator", "propagation": "propagation only"}
@@ -117,21 +119,23 @@ def detection_figures(
 
 
 def labelled(run: Run, data: DataSet, labels: Mapping[int, Label]) -> DataSet:
-    """The instances that have a label: all of them, but for those below `label.min_score`."""
+    """The instances that have a label: all but those rejected or below `label.min_score`."""
     missing = [i.id for i in data.instances if i.id not in labels]
     if not missing:
         return data
     path = run.workdir.review
-    known = {row["annotation_id"] for row in json.loads(path.read_text())} if path.exists() else {}
+    queue = json.loads(path.read_text()) if path.exists() else []
+    known = {row["annotation_id"] for row in queue}
     unknown = [i for i in missing if i not in known]
     if unknown:
         raise UserError(
             f"{run.workdir.labels}: has no label for annotation {unknown[0]} of "
             f"{data.annotations.file}: made for other annotations? run --mode=label again"
         )
-    print(f"{len(missing)} of {len(data.instances)} are below label.min_score: not measured")
+    why = why_left_out(missing, decided_in(queue), len(data.instances))
     if len(missing) == len(data.instances):
-        raise UserError("no label reaches label.min_score: nothing to measure; lower it")
+        raise UserError(f"there is no label to measure: {why}")
+    print(f"{why}: not measured")
     kept = data.take([n for n, i in enumerate(data.instances) if i.id in labels])
     instances = [i for i in data.annotations.instances if i.id in labels]
     annotations = dataclasses.replace(data.annotations, instances=instances)

@@ -19,6 +19,7 @@ from exits_jax.labels import make_labels, make_parts
 from exits_jax.models import save_params
 from exits_jax.progress import track
 from exits_jax.report_files import evaluate, report_is_written
+from exits_jax.review import reviewed
 from exits_jax.run import Run, data_to_label, prepared_folder, read_files, usable
 from exits_jax.unused_settings import unused_settings
 from exits_jax.workdir import Workdir
@@ -28,6 +29,8 @@ def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool, hosts: Ho
     """Runs a mode in a workdir, or says what it would do."""
     check_config(config)
     run = Run(config, Workdir(folder), hosts)
+    if mode in ("run", "label"):
+        reviewed(run)  # a bad file of decisions is refused before any work
     if dry_run:
         return describe(run, planned(run) if mode == "run" else [mode])
     if is_child():

@@ -20,6 +20,7 @@ FREE = (
     "data.prepared",
     "data.source",
     "data.workers",
+    "label.decisions",
     "label.formats",
     "label.min_score",
     "label.simplify",
@@ -53,6 +54,7 @@ class Workdir:
         self.labels = self.folder / "pseudo_labels.json"
         self.results = self.folder / "pseudo_labels.results.json"
         self.review = self.folder / "review.json"
+        self.decisions = self.folder / "review_decisions.json"
         self.evaluation = self.folder / "evaluation.json"
         self.report = self.folder / "report.html"
         self.figures = self.folder / "figures"

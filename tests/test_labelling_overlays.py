@@ -1,6 +1,7 @@
 """Overlays: the right pixels in the right panel, and pictures that survive odd objects."""
 
 import io
+import itertools
 import json
 import subprocess
 import sys
@@ -178,43 +179,34 @@ def test_long_text_is_cut_to_its_width():
     assert drawing.fit_text("any", letters, 1) == "…"
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "box", "shape"),
-    [
-        (200, 300, [100, 60, 160, 100], (80, 80)),
-        (200, 300, [290, 190, 300, 200], (80, 80)),  # moved into the image from the corner
-        (40, 300, [0, 0, 300, 40], (11, 80)),  # as wide as the image: cut
-        (1, 1, [0, 0, 1, 1], (80, 80)),
-        (200, 300, [50, 50, 50, 50], (80, 80)),  # a box without area
-    ],
-)
-def test_thumbnail_shows_mask_and_points(height, width, box, shape):
-    mask = np.zeros((height, width), bool)
-    x0, y0, x1, y1 = box
-    mask[y0:y1, x0:x1] = True
-    picture = overview.thumbnail(
-        np.full((height, width, 3), 90, np.uint8),
-        mask,
-        np.array(box, float),
-        np.array([[x0, y0], [x0, y1], [x1, y1], [x1, y0]], float),
-        side_px=80,
-    )
-    assert picture.shape[:2] == shape
-    yellow = (picture[..., 0] > 200) & (picture[..., 1] > 170) & (picture[..., 2] < 90)
-    assert yellow.any()
-    pink = picture[..., 0].astype(int) - picture[..., 1] > 60
-    assert pink.any() == mask.any()
+@pytest.mark.parametrize("colour", [drawing.LABEL, drawing.TRUTH])
+def test_a_line_or_its_casing_stands_out_from_any_photograph(colour):
+    levels = (0, 70, 128, 190, 255)  # among them pure red and every grey
+    mask = square(40, 10, 30, 10, 30)
+    for ground in itertools.product(levels, levels, levels):
+        image = np.full((40, 40, 3), ground, np.uint8)
+        drawn = drawing.paint_outline(image, mask, colour, 2)
+        across = drawn[20, 5:15]  # the left edge, from outside to inside
+        assert max(contrast(pixel, ground) for pixel in across) >= 3, ground
 
 
-def test_thumbnail_points_are_where_they_belong():
-    image = np.full((100, 100, 3), 90, np.uint8)
-    point = np.array([[70.0, 30.0]] * 4)
-    picture = overview.thumbnail(
-        image, np.zeros((100, 100), bool), np.array([0.0, 0, 100, 100]), point, side_px=200
-    ).astype(int)
-    y, x = np.nonzero((picture[..., 0] > 200) & (picture[..., 2] < 90))
-    assert abs(x.mean() + 0.5 - 140) < 1
-    assert abs(y.mean() + 0.5 - 60) < 1
+def contrast(first, second):
+    """WCAG's contrast of two sRGB colours, 1 to 21."""
+    both = np.array([first, second]) / 255
+    linear = np.where(both <= 0.04045, both / 12.92, ((both + 0.055) / 1.055) ** 2.4)
+    low, high = np.sort(linear @ [0.2126, 0.7152, 0.0722])
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_a_thin_line_leaves_the_inside_of_a_small_object_alone():
+    image = np.random.default_rng(0).integers(0, 255, (12, 12, 3), np.uint8)
+    mask = square(12, 5, 7, 5, 9)
+    drawn = drawing.paint_outline(image, mask, drawing.LABEL, 1)
+    np.testing.assert_array_equal(drawn[mask], image[mask])
+    ring = drawing.mask_outline(mask, 1)
+    np.testing.assert_array_equal(drawn[ring], np.broadcast_to(drawing.LABEL, (ring.sum(), 3)))
+    thick = drawing.paint_outline(image, mask, drawing.LABEL, 2)
+    assert (thick[mask] != image[mask]).any()
 
 
 def test_image_overlay_colours_each_mask_and_keeps_small_ones_on_top():
@@ -224,10 +216,10 @@ def test_image_overlay_colours_each_mask_and_keeps_small_ones_on_top():
     masks[1, 10:110, 10:150] = True
     picture = overview.image_overlay(image, masks, ["cup", "table"]).astype(int)
     small, large = (np.array(drawing.distinct_colour(index)) for index in (0, 1))
-    under = np.rint(100 * 0.6 + large * 0.4)
+    under = np.rint(100 * 0.7 + large * 0.3)
     np.testing.assert_array_equal(picture[20, 20], under)
     np.testing.assert_array_equal(picture[61, 120], small)  # its line, away from its name
-    np.testing.assert_array_equal(picture[66, 120], np.rint(under * 0.6 + small * 0.4))
+    np.testing.assert_array_equal(picture[66, 120], np.rint(under * 0.7 + small * 0.3))
     np.testing.assert_array_equal(picture[5, 155], [100] * 3)
 
 
@@ -257,6 +249,33 @@ def test_names_do_not_cover_each_other():
         assert 0 <= left < right <= 200
         assert 0 <= top < bottom <= 200
         assert not overview._covers(taken[index], taken[:index])
+
+
+@pytest.mark.parametrize(("y", "x"), [(60, 90), (0, 0), (116, 156), (60, 156)])
+def test_the_name_of_a_small_object_stands_beside_it(y, x):
+    image = np.full((120, 160, 3), 100, np.uint8)
+    masks = np.zeros((2, 120, 160), bool)
+    masks[0, y : y + 4, x : x + 4] = True
+    masks[1, 10:110, 10:150] = True
+    named = overview.image_overlay(image, masks, ["cup", "table"])
+    bare = overview.image_overlay(image, masks, ["cup", ""])
+    nameless = overview.image_overlay(image, masks, ["", ""])
+    assert (named != nameless).any()
+    np.testing.assert_array_equal(named[masks[0]], nameless[masks[0]])
+    np.testing.assert_array_equal(bare[masks[0]], nameless[masks[0]])
+
+
+def test_a_name_hides_no_object_of_a_crowd():
+    masks = np.zeros((49, 140, 140), bool)
+    for number in range(49):
+        y, x = divmod(number, 7)
+        masks[number, 20 * y + 6 : 20 * y + 12, 20 * x + 6 : 20 * x + 12] = True
+    image = np.full((140, 140, 3), 90, np.uint8)
+    named = overview.image_overlay(image, masks, [f"thing {k}" for k in range(49)])
+    bare = overview.image_overlay(image, masks, [""] * 49)
+    for mask in masks:
+        covered = (named[mask] != bare[mask]).any(axis=1).mean()
+        assert covered <= overview.MAX_HIDDEN
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])

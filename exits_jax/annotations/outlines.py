@@ -51,6 +51,16 @@ def mask_to_polygons(
     return [(one + place).ravel().tolist() for one in polygons], len(areas), iou
 
 
+def mask_rings(mask: Bool[np.ndarray, "h w"]) -> list[Int[np.ndarray, "corners 2"]]:
+    """Corners xy of every closed line along the mask's edge: around each part, around each hole.
+
+    Drawn together with the even-odd rule they are the mask, pixel by pixel.
+    """
+    exits = _boundary_steps(mask)
+    corners = sorted(exits, key=lambda corner: corner[::-1])
+    return [_ring(exits, corner) for corner in corners if corner in exits]
+
+
 def simplified(corners: Corners, tolerance: float) -> Corners:
     """The outline of a part with fewer corners: Douglas and Peucker's method.
 
@@ -137,15 +147,21 @@ def _distances(
 
 
 def _outline(filled: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "corners 2"]:
-    """Corners xy of the outline of one 8-connected part without holes, along pixel edges.
+    """Corners xy of the outline of one 8-connected part without holes, along pixel edges."""
+    exits = _boundary_steps(filled)
+    return _ring(exits, min(exits, key=lambda corner: corner[::-1]))
+
+
+def _ring(
+    exits: dict[tuple[int, int], list[tuple[int, int]]], first: tuple[int, int]
+) -> Int[np.ndarray, "corners 2"]:
+    """Takes one closed line out of the steps that are left, from their topmost leftmost corner.
 
     Walks with the object on its right hand; where two pixels touch only at a corner it turns left,
     across to the other pixel, so that the part stays in one piece.
     """
-    exits = _boundary_steps(filled)
-    first = min(exits, key=lambda corner: corner[::-1])
     corner, step, corners = first, (0, -1), []
-    while exits:
+    while corner in exits:  # only one step leaves the first corner, so coming back ends the line
         steps = exits[corner]
         left = (step[1], -step[0])
         following = left if left in steps else steps[0]

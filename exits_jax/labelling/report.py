@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from exits_jax.files import write_bytes
-from exits_jax.labelling import report_page
-from exits_jax.labelling.report_page import ReportImage, ReportItem
+from exits_jax.labelling import report_cards, report_page
+from exits_jax.labelling.report_cards import ReportImage, ReportItem
 
 __all__ = ["ReportImage", "ReportItem", "summary_rows", "write_report"]
 
 MAX_BYTES = 40_000_000
 PANEL_QUALITY = 75
+SMALL_PX = 240  # longer side of a photograph that there is no room for
 
 
 def write_report(
@@ -27,17 +29,21 @@ def write_report(
     figures: Mapping[str, bytes] | None = None,
     images: Sequence[ReportImage] = (),
     facts: Mapping[str, object] | None = None,
+    review: Mapping[str, Any] | None = None,
+    total: int | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> None:
     """Writes report.html: header, measures, curves, images, and a gallery of instances.
 
     The page refers to no other file and to no address; its own policy forbids a browser to load
-    any. Instances can be sorted, filtered and opened; the choice is kept in the address
-    (report.html#sort=iou&category=coin&min_score=0.5&flag=holes:1&search=12&item=120).
+    any. Instances can be sorted, filtered, opened and enlarged; the choice is kept in the address
+    (report.html#sort=score&category=coin&min_score=0.5&flag=holes:1&search=12&item=120). The worst
+    come first: lowest IoU, or lowest score where there is no truth. Each can be accepted or
+    rejected; the page saves that as a file (`decisions`) and remembers it in the browser.
 
-    Thumbnails and figures are always in the page. Pictures of images get up to half of what
-    `max_bytes` leaves, panels the rest, the instances of the lowest IoU (or score, where there is
-    no truth) first; the page says how many were left out.
+    Figures are always in the page. Photographs of instances get up to half of what `max_bytes`
+    leaves, the worst instances first, the others a small one; pictures of images get up to half of
+    the rest, panels what is left. The page says how many were left out.
 
     Args:
       path: of the page; written to a temporary file and renamed.
@@ -45,31 +51,43 @@ def write_report(
       rows: instances in the order of the annotation file.
       summary: measures by method, see `summary_rows`; None without ground truth.
       figures: encoded images by caption, for example {"Training losses": png}.
-      images: overlays of whole images.
+      images: whole images with their masks.
       facts: what the header lists: configuration, counts, time.
-      max_bytes: size that pictures of images and panels must not lead beyond.
+      review: what the page starts from: `run`, which names the run in the browser's memory, and the
+        content of a file of decisions.
+      total: how many instances there are, of which `rows` are a choice; None: these.
+      max_bytes: size that pictures and panels must not lead beyond.
 
     Raises:
       UserError: the file cannot be written.
       ValueError: a picture is no PNG, JPEG, WebP or GIF.
     """
     figures = figures or {}
-    always = [item.thumbnail for item in rows] + list(figures.values())
-    spare = max(0, max_bytes - sum(map(_embedded_size, always)) - 1000 * len(rows))
-    shown = _within({i: image.content for i, image in enumerate(images)}, spare // 2)
-    spare -= sum(map(_embedded_size, shown.values()))
-    panels = _within(_panels_worst_first(rows), spare)
+    order = sorted(range(len(rows)), key=lambda index: (rows[index].quality, index))
+    room = _Room(max_bytes - sum(map(_embedded_size, figures.values())) - 1000 * len(rows))
+    worst_first = _with_pictures([rows[index] for index in order], room)
+    shown = [images[k] for k in room.first([_image_size(image) for image in images], 0.5)]
+    wanted = {i: _small(panel) for i in order if (panel := rows[i].panel) is not None}
+    kept = room.first([_embedded_size(panel) for panel in wanted.values()], 1.0)
+    panels = {i: panel for k, (i, panel) in enumerate(wanted.items()) if k in {*kept}}
+    data = [
+        report_cards.item_data(item, index, panels.get(index))
+        for index, item in zip(order, worst_first, strict=True)
+    ]
     parts = {
-        "title": report_page.escape(title),
+        "title": report_page.text(title),
         "facts": report_page.facts_list(facts or {}),
         "summary": report_page.summary_table(summary),
         "figures": report_page.figure_list(figures),
-        "images": report_page.image_cards(
-            [replace(images[index], content=content) for index, content in shown.items()]
-        ),
+        "images": "".join(map(report_cards.image_card, shown)),
         "images_note": _note(len(shown), len(images), "pictures of images"),
+        "chosen_note": _chosen_note(len(rows), total or len(rows)),
+        "panels_note": _note(len(panels), len(wanted), "panel strips") if wanted else "",
+        "data": report_page.embedded_json(
+            {"items": data, "review": {"run": "", "decisions": {}} | dict(review or {})}
+        ),
     }
-    page = report_page.fill_template(parts | _instance_parts(rows, panels))
+    page = report_page.fill_template(parts | _gallery_parts(worst_first))
     # A file name that is not valid text (undecodable bytes on disk) must not stop the report.
     write_bytes(path, page.encode(errors="replace"))
 
@@ -88,53 +106,71 @@ def summary_rows(
     return named | {name: evaluation}
 
 
-def _instance_parts(rows: Sequence[ReportItem], panels: Mapping[int, bytes]) -> dict[str, str]:
-    """Cards, filters and data of the instance gallery."""
-    data = [report_page.item_data(item, panels.get(index)) for index, item in enumerate(rows)]
-    wanted = sum(item.panel is not None for item in rows)
-    known = any(item.iou is not None for item in rows)
+def _gallery_parts(items: Sequence[ReportItem]) -> dict[str, str]:
+    """Cards and filters of the instance gallery."""
+    known = any(item.iou is not None for item in items)
+    flags = [flag for item in items for flag in item.flags]
     return {
-        "count": f"{len(rows):,}",
-        "categories": report_page.options([item.category for item in rows]),
-        "legend": report_page.flag_legend({flag for item in rows for flag in item.flags}),
-        "flags": report_page.options([flag for item in rows for flag in item.flags]),
-        "sort_iou": '<option value="iou">IoU</option>' if known else "",
-        "cards": "".join(map(report_page.item_card, rows)),
-        "panels_note": _note(len(panels), wanted, "panel strips") if wanted else "",
-        "data": report_page.embedded_json(data),
+        "count": f"{len(items):,}",
+        "categories": report_page.options([item.category for item in items]),
+        "legend": report_page.flag_legend({*flags}),
+        "flags": report_page.options(flags),
+        "quality": "IoU, else score" if known else "score",
+        "sort_score": '<option value="score">score</option>' if known else "",
+        "cards": "".join(map(report_cards.item_card, items)),
     }
 
 
-def _panels_worst_first(rows: Sequence[ReportItem]) -> dict[int, bytes]:
-    """Panels by position in `rows`: lowest IoU, or score, first. They are what one looks at."""
+class _Room:
+    """The bytes that are left of the page."""
 
-    def badness(index: int) -> tuple[float, int]:
-        item = rows[index]
-        return (item.score if item.iou is None else item.iou), index
+    def __init__(self, total: int) -> None:
+        self._left = total
 
-    found = {index: item.panel for index, item in enumerate(rows) if item.panel is not None}
-    return {index: found[index] for index in sorted(found, key=badness)}
+    def first(self, sizes: Sequence[int], share: float) -> range:
+        """Positions of the first things that fit into a share of the room, which they then take."""
+        ends = np.cumsum([0, *sizes])
+        count = int(np.searchsorted(ends, max(0.0, self._left * share), "right")) - 1
+        self.take(int(ends[count]))
+        return range(count)
+
+    def take(self, size: int) -> None:
+        """Leaves so much less room."""
+        self._left -= size
 
 
-def _within(contents: Mapping[int, bytes], budget: int) -> dict[int, bytes]:
-    """The first pictures that fit into `budget` bytes of page, made small; by their keys."""
-    kept = {}
-    for key, content in contents.items():
-        small = _small(content)
-        budget -= _embedded_size(small)
-        if budget < 0:
-            break
-        kept[key] = small
-    return kept
+def _with_pictures(items: Sequence[ReportItem], room: _Room) -> list[ReportItem]:
+    """The items, worst first, with large photographs as long as there is room, then small ones."""
+    room.take(report_cards.marks_size([item.marks for item in items if item.marks]))
+    large = room.first([_embedded_size(item.picture) for item in items], 0.5)
+    others = [replace(item, picture=_thumbnail(item.picture)) for item in items[len(large) :]]
+    room.take(sum(_embedded_size(item.picture) for item in others))
+    return [*items[: len(large)], *others]
+
+
+def _thumbnail(content: bytes) -> bytes:
+    """The picture at SMALL_PX, as WebP; a small one as it is."""
+    image = Image.open(io.BytesIO(content))
+    if max(image.size) <= SMALL_PX:
+        return content
+    image.thumbnail((SMALL_PX, SMALL_PX))
+    return _webp(image)
 
 
 def _small(content: bytes) -> bytes:
     """A PNG as WebP, a third of its size or less on photographs; other kinds as they are."""
-    if not content.startswith(b"\x89PNG"):
-        return content
+    return _webp(Image.open(io.BytesIO(content))) if content.startswith(b"\x89PNG") else content
+
+
+def _webp(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    Image.open(io.BytesIO(content)).convert("RGB").save(file, "WEBP", quality=PANEL_QUALITY)
+    image.convert("RGB").save(file, "WEBP", quality=PANEL_QUALITY)
     return file.getvalue()
+
+
+def _image_size(image: ReportImage) -> int:
+    """Bytes that an image takes in the page, its outlines too."""
+    return _embedded_size(image.content) + report_cards.marks_size([*image.marks.values()])
 
 
 def _embedded_size(content: bytes) -> int:
@@ -149,3 +185,13 @@ def _note(shown: int, given: int, what: str) -> str:
     if shown == given:
         return ""
     return f"<p>{shown:,} of {given:,} {what} are in this page, to keep it small.</p>"
+
+
+def _chosen_note(shown: int, total: int) -> str:
+    """Which instances are in the page, where not all are."""
+    if shown >= total:
+        return ""
+    return (
+        f"<p>{shown:,} of {total:,} instances are in this page (report.max_items): the worst, and "
+        "an even choice of the others.</p>"
+    )
