@@ -80,7 +80,9 @@ def _vit(**changes: object) -> ml_collections.ConfigDict:
     vit.layer_scale = False  # DINOv2 has it
     vit.stem = "patch"  # or "conv": four convolutions
     vit.position_grid = 14  # side of the stored position table
-    vit.position_resize = "pytorch"  # kernel that resizes it: pytorch (a = -0.75) or jax (a = -0.5)
+    # Kernel that resizes it, of models/position.py: "pytorch" (MAE, DeiT, DINO, DINOv2), "antialias"
+    # (DINOv2 with registers), "zoom" (AugReg in Flax).
+    vit.position_resize = "pytorch"
     vit.normalise = "imagenet"  # or "half": (x / 255 - 0.5) / 0.5
     vit.bf16 = False  # activations in bfloat16
     vit.remat = False  # recompute activations in the backward pass

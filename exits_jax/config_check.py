@@ -10,6 +10,7 @@ from exits_jax import from_config
 from exits_jax.errors import UserError
 from exits_jax.labelling.formats import FORMATS
 from exits_jax.models import SIZES
+from exits_jax.models.position import KERNELS
 from exits_jax.models.vit import PIXEL_STATISTICS
 
 
@@ -68,7 +69,7 @@ for section in ("extractor", "generator"):
         f"{section}.size": one_of(*SIZES),
         f"{section}.patch": at_least(1),
         f"{section}.stem": one_of("patch", "conv"),
-        f"{section}.position_resize": one_of("pytorch", "jax"),
+        f"{section}.position_resize": one_of(*KERNELS),
         f"{section}.normalise": one_of(*PIXEL_STATISTICS),
         f"{section}.attention": one_of("own", "xla", "cudnn"),
     }
