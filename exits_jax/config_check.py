@@ -76,6 +76,7 @@ for section in ("extractor", "generator"):
 for section in ("warmup", "train"):
     CHECKS |= {
         f"{section}.batch_size": at_least(1),
+        f"{section}.min_steps": at_least(0),
         f"{section}.microbatches": at_least(0),
         f"{section}.learning_rate": at_least(0),
         f"{section}.train_blocks": at_least(-1),

@@ -18,6 +18,7 @@ from exits_jax.measuring import evaluate
 from exits_jax.models import save_params
 from exits_jax.progress import track
 from exits_jax.run import Run, data_to_label, prepared_folder, read_files, usable
+from exits_jax.trust import check_generator, say_after_training
 from exits_jax.workdir import Workdir
 
 
@@ -39,6 +40,8 @@ def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool, hosts: Ho
                 in_child(name, hosts, run.workdir.folder / "logs" / f"process_{hosts.index}.log")
             else:
                 MODES[name](run)
+        if mode == "train" and hosts.first:
+            say_after_training(run)
 
 
 def pending(run: Run) -> list[str]:
@@ -81,6 +84,8 @@ def label(run: Run) -> None:
     """Writes the masks."""
     data = data_to_label(run)
     pack(data.annotations)
+    if run.config.label.source == "generator":
+        check_generator(run, data)
     if not run.hosts.first:
         make_parts(run, data, run.config.label.source)
         return print(
