@@ -62,7 +62,7 @@ def compared(run: Run, data: DataSet) -> Comparison | None:
         except UserError as error:
             run.workdir.training_check.unlink(missing_ok=True)
             return print(f"note: the generator is not compared with propagation: {error}")
-    sample = data.take(_spread(len(data.instances)))
+    sample = sampled(data)
     ids = [instance.id for instance in sample.instances]
     labels = [make_labels(run, sample, source) for source in ("generator", "propagation")]
     found = compare(*([masks[i] for i in ids] for masks in labels))
@@ -70,6 +70,12 @@ def compared(run: Run, data: DataSet) -> Comparison | None:
         write_json(run.workdir.training_check, dataclasses.asdict(found), indent=2)
         Console().print(rich_table(table(found), "masks, judged without ground truth"))
     return found
+
+
+def sampled(data: DataSet) -> DataSet:
+    """At most `SAMPLE` instances, evenly spread and in order."""
+    count = len(data.instances)
+    return data.take(np.linspace(0, count - 1, min(count, SAMPLE)).round().astype(int))
 
 
 def table(found: Comparison) -> Rows:
@@ -96,8 +102,3 @@ def _verdict(run: Run, found: Comparison) -> str:
         "propagation: --config.label.source=propagation and a new --workdir; or all the same with "
         "this generator: --config.label.accept_worse=True"
     )
-
-
-def _spread(count: int) -> np.ndarray:
-    """At most `SAMPLE` of `count` positions, evenly spread and in order."""
-    return np.linspace(0, count - 1, min(count, SAMPLE)).round().astype(int)

@@ -51,7 +51,7 @@ def test_boxes_without_points_are_judged_by_their_sides():
 def test_worse_is_by_more_than_the_margin():
     good, bad = label(), label("parts:2")  # fits by a third less
     tenth = [bad, *[good] * 9]
-    assert 1 / 30 > MARGIN
+    assert MARGIN < 1 / 30
     assert compare(tenth, [good] * 10).worse
     assert not compare([good] * 10, tenth).worse
     assert not compare([bad, *[good] * 19], [good] * 20).worse
