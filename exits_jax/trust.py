@@ -18,7 +18,8 @@ MEASURES = {
     "points": "extreme points near the mask",
     "sides": "sides of the box reached",
     "clean": "masks without a flag",
-    "fit": "all three together",
+    "shaped": "masks that are more than their box",
+    "fit": "all four together",
     "score": "mean score",
 }
 
@@ -63,9 +64,8 @@ def compared(run: Run, data: DataSet) -> Comparison | None:
             run.workdir.training_check.unlink(missing_ok=True)
             return print(f"note: the generator is not compared with propagation: {error}")
     sample = sampled(data)
-    ids = [instance.id for instance in sample.instances]
-    labels = [make_labels(run, sample, source) for source in ("generator", "propagation")]
-    found = compare(*([masks[i] for i in ids] for masks in labels))
+    made = [make_labels(run, sample, source) for source in ("generator", "propagation")]
+    found = compare(sample.instances, *([m[i.id] for i in sample.instances] for m in made))
     if run.hosts.first:
         write_json(run.workdir.training_check, dataclasses.asdict(found), indent=2)
         Console().print(rich_table(table(found), "masks, judged without ground truth"))

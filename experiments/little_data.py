@@ -63,7 +63,12 @@ RUNS = (
     Trained("fast", 16, 0, 40),
     Trained("nomap", 56, 0, 40),
 )
+SOURCES = ("generator", "propagation")
 KEYS = Trained._fields
+COLUMNS = (
+    "training", "objects", "steps", "IoU", "of propagation", "difference", "fit", "of propagation",
+    "score", "of propagation", "overlap", "refused",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -88,10 +93,7 @@ def measured(trained: Trained, root: str, cache: str) -> dict[str, float]:
     data = trust.sampled(data_to_label(run))
     found = trust.compared(run, data)
     truth = read_ground_truth(dataclasses.replace(data.annotations, instances=data.instances))
-    iou = {
-        source: label_ious(truth, make_labels(run, data, source)).mean()
-        for source in ("generator", "propagation")
-    }
+    iou = {s: label_ious(truth, make_labels(run, data, s)).mean() for s in SOURCES}
     row = {f"iou_{source}": value for source, value in iou.items()}
     for source in iou:
         row |= {f"{k}_{source}": v for k, v in vars(getattr(found, source)).items()}
@@ -134,10 +136,7 @@ def _subset(trained: Trained, root: str, cache: str) -> pathlib.Path:
 
 def page(rows: Sequence[Mapping[str, str]], machines: Sequence[str]) -> str:
     """The results as Markdown."""
-    table = [
-        ["training", "objects", "steps", "IoU", "of propagation", "difference"]
-        + ["fit", "of propagation", "overlap", "refused"]
-    ]
+    table = [[*COLUMNS]]
     for row in rows:
         iou = float(row["iou_generator"]), float(row["iou_propagation"])
         table.append(
@@ -147,7 +146,8 @@ def page(rows: Sequence[Mapping[str, str]], machines: Sequence[str]) -> str:
                 row["steps"],
                 *(f"{value:.3f}" for value in iou),
                 f"{iou[0] - iou[1]:+.3f}",
-                *(f"{float(row[f'fit_{name}']):.3f}" for name in ("generator", "propagation")),
+                *(f"{float(row[f'fit_{name}']):.3f}" for name in SOURCES),
+                *(f"{float(row[f'score_{name}']):.3f}" for name in SOURCES),
                 f"{float(row['overlap']):.3f}",
                 "yes" if float(row["worse"]) else "no",
             ]

@@ -110,8 +110,9 @@ def test_masks_of_no_steps_are_propagation_s_but_for_the_finer_grid(untrained):
         Labeller(with_shape(predict, 1.0), joint=True, **CROPS)(data.source, data.instances)
         for predict in pair
     ]
-    found = compare(*made)
-    ious = [compare([one], [other]).overlap for one, other in zip(*made, strict=True)]
+    found = compare(data.instances, *made)
+    rows = zip(data.instances, *made, strict=True)
+    ious = [compare(*([one] for one in row)).overlap for row in rows]
     assert min(ious) > 0.94
     assert found.overlap > 0.98
     assert abs(found.generator.fit - found.propagation.fit) < MARGIN
