@@ -36,7 +36,7 @@ from exits_jax.training.supervision import (
 )
 
 CALIBRATION_SAMPLE = 512  # instances the thresholds are calibrated on
-FEW_STEPS = 20  # fewer move a network about as far as its optimiser's first steps err
+FEW_STEPS = 10  # Adam's first steps are as long as its rate, whatever the data say [?]
 
 
 def warm_up(run: Run) -> Params:

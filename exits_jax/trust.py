@@ -64,6 +64,8 @@ def compared(run: Run, data: DataSet) -> Comparison | None:
             run.workdir.training_check.unlink(missing_ok=True)
             return print(f"note: the generator is not compared with propagation: {error}")
     sample = sampled(data)
+    count = f"{len(sample.instances)} of {len(data.instances)}"
+    print(f"compare the generator with propagation on {count} instances, without ground truth")
     made = [make_labels(run, sample, source) for source in ("generator", "propagation")]
     found = compare(sample.instances, *([m[i.id] for i in sample.instances] for m in made))
     if run.hosts.first:

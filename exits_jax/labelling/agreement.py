@@ -18,8 +18,8 @@ from exits_jax.labelling.quality import Label
 
 SHARES = ("points", "sides", "clean", "shaped")  # what is known of a mask; points not of every one
 NOT_THE_MASK = {"box_only", "item_error"}  # flags that say nothing of the mask
-# Share of its box's pixels from which on a mask is no more than the box. Of COCO val2017's masks
-# 2.5 % fill as much, of propagation's as many.
+# Share of its box's pixels from which on a mask is no more than the box; 2.5 % of COCO val2017's
+# own masks fill as much.
 FULL = 0.9
 # By how much the mean fit of masks may lie below that of others before they count as worse: see
 # experiments/results/little_data.md.
