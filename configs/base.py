@@ -95,7 +95,9 @@ def _vit(**changes: object) -> ml_collections.ConfigDict:
     vit.layer_scale = False  # DINOv2 has it
     vit.stem = "patch"  # or "conv": four convolutions
     vit.position_grid = 14  # side of the stored position table
-    vit.position_resize = "pytorch"  # kernel that resizes it: pytorch (a = -0.75) or jax (a = -0.5)
+    # Kernel that resizes it (models/position.py): "pytorch" for MAE, DeiT, DINO and DINOv2,
+    # "antialias" for DINOv2 with registers, "zoom" for AugReg in Flax.
+    vit.position_resize = "pytorch"
     vit.normalise = "imagenet"  # or "half": (x / 255 - 0.5) / 0.5
     vit.bf16 = False  # activations in bfloat16
     vit.remat = False  # recompute activations in the backward pass
@@ -216,6 +218,7 @@ def _optimiser(**changes: object) -> ml_collections.ConfigDict:
     """What warm-up and training share."""
     phase = ml_collections.ConfigDict()
     phase.epochs = 10.0  # [I]; fractions of one are possible
+    phase.min_steps = 0  # where the epochs are fewer optimiser steps, so many are made [?]
     phase.batch_size = 32  # over all devices [?]
     # Gradient accumulation: parts a device's share of a batch is cut into, one after the other. 0:
     # one, but on a CPU parts of two crops (of an even share), which is faster.
@@ -239,7 +242,7 @@ def _warmup() -> ml_collections.ConfigDict:
 
 
 def _train() -> ml_collections.ConfigDict:
-    train = _optimiser()
+    train = _optimiser(min_steps=40)  # see experiments/results/little_data.md
     train.teacher_rate = 0.996  # exponential moving average [I]
     # Also of the warm-up:
     train.parallel = "pmap"  # or "jit"
@@ -252,6 +255,9 @@ def _train() -> ml_collections.ConfigDict:
 def _label() -> ml_collections.ConfigDict:
     label = ml_collections.ConfigDict()
     label.source = "generator"  # or "propagation": retrieved scores alone, nothing trained
+    # A generator whose masks fit points, boxes and flags worse than propagation's, which is found
+    # out on at most 128 instances and without any mask, is refused; True takes it all the same [?].
+    label.accept_worse = False
     # Score of a label: "mean_probability" inside the mask, or "predicted_iou", which was fitted to
     # the best settings' maps (not in the paper).
     label.score = "mean_probability"

@@ -1,6 +1,7 @@
-"""Your own data: the best measured settings, trained on the data they label. CPU-sized.
+"""Your own data: labels by propagation with the best measured settings, CPU-sized; no training.
 
---config.data.annotations=FILE.json --config.data.images=DIR is all there is to give.
+--config.data.annotations=FILE.json --config.data.images=DIR is all there is to give. With
+--config.label.source=generator a generator is trained on the data first and labels them.
 """
 
 import ml_collections
@@ -14,4 +15,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.name = "own"
     coco_mini.small(config)
     coco_mini.best(config)
+    config.label.source = "propagation"  # on little data a generator learns nothing more
     return config

@@ -16,7 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.min_train_area = 64
     config.loss.crf = 0.0
     config.warmup.epochs = 0
-    config.train.update(epochs=4, batch_size=4, learning_rate=1e-5, train_blocks=1)
+    config.train.update(epochs=4, min_steps=0, batch_size=4, learning_rate=1e-5, train_blocks=1)
     config.train.update(checkpoint_every=3, log_every=1, heartbeat=10)
     config.label.update(source="propagation", device_batch=32, part_size=32)
     return config

@@ -36,7 +36,8 @@ Configs
   configs/demo.py             scikit-image's photographs, annotated in demo/ (make demo)
   configs/coco_mini.py        a small part of COCO on a CPU, the settings that measured best
   configs/coco_mini.py:paper  the same data with the paper's settings
-  configs/own.py              the same settings for your own data, trained on what it labels
+  configs/own.py              the same settings for your own data; labels by propagation, or with
+                              --config.label.source=generator trains on what it labels
   configs/coco.py, lvis.py, voc.py   the paper's experiments
   Every setting, with its source, is in configs/base.py.
 

@@ -15,6 +15,7 @@ from exits_jax.annotations.read import CROWDS
 from exits_jax.errors import UserError
 from exits_jax.labelling.formats import FORMATS
 from exits_jax.models import SIZES
+from exits_jax.models.position import KERNELS
 from exits_jax.models.vit import PIXEL_STATISTICS
 
 
@@ -80,13 +81,14 @@ for section in ("extractor", "generator"):
         f"{section}.size": one_of(*SIZES),
         f"{section}.patch": at_least(1),
         f"{section}.stem": one_of("patch", "conv"),
-        f"{section}.position_resize": one_of("pytorch", "jax"),
+        f"{section}.position_resize": one_of(*KERNELS),
         f"{section}.normalise": one_of(*PIXEL_STATISTICS),
         f"{section}.attention": one_of("own", "xla", "cudnn"),
     }
 for section in ("warmup", "train"):
     CHECKS |= {
         f"{section}.batch_size": at_least(1),
+        f"{section}.min_steps": at_least(0),
         f"{section}.microbatches": at_least(0),
         f"{section}.learning_rate": at_least(0),
         f"{section}.train_blocks": at_least(-1),

@@ -36,6 +36,7 @@ from exits_jax.training.supervision import (
 )
 
 CALIBRATION_SAMPLE = 512  # instances the thresholds are calibrated on
+FEW_STEPS = 10  # Adam's first steps are as long as its rate, whatever the data say [?]
 
 
 def warm_up(run: Run) -> Params:
@@ -160,6 +161,8 @@ def _fit(
     config, section = run.config, run.config[phase]
     trained, frozen = split_params(params, trains_blocks(network.encoder.frozen_blocks))
     schedule = from_config.schedule(config, section, len(data.instances))
+    if run.hosts.first:
+        _say_length(phase, section, len(data.instances), schedule.total_steps)
     rates = from_config.rates(section, len(data.instances), schedule.total_steps)
     optimiser = from_config.optimiser(section, rates)
     devices, kind, processes = jax.devices(), config.train.parallel, jax.process_count()
@@ -196,3 +199,22 @@ def _fit(
         extend=extend,
     )
     return merge_params(jax.device_get(state.params), frozen)
+
+
+def _say_length(phase: str, section: ConfigDict, instances: int, steps: int) -> None:
+    """One line where there is so little data that a phase is short, or made longer."""
+    asked = max(round(from_config.steps_asked(section, instances)), 1)
+    if steps > asked:
+        print(
+            f"{phase}: {section.epochs:g} epochs of {instances} instances are {_count(asked)} of "
+            f"{section.batch_size}; {steps} are made ({phase}.min_steps)"
+        )
+    elif steps < FEW_STEPS:
+        print(
+            f"{phase}: {_count(steps)} of {section.batch_size}: too few to learn anything; more "
+            f"with --config.{phase}.min_steps or --config.{phase}.epochs"
+        )
+
+
+def _count(steps: int) -> str:
+    return f"{steps} step{'s' * (steps != 1)}"

@@ -149,22 +149,31 @@ def augment(config: ConfigDict) -> Augment:
 def schedule(config: ConfigDict, phase: ConfigDict, instances: int) -> Schedule:
     """How long a phase ("warmup" or "train") runs on so many instances."""
     return Schedule(
-        total_steps=max(round(phase.epochs * batches_per_epoch(instances, phase.batch_size)), 1),
+        total_steps=max(round(steps_asked(phase, instances)), phase.min_steps, 1),
         checkpoint_every=config.train.checkpoint_every,
         log_every=config.train.log_every,
     )
 
 
 def rates(phase: ConfigDict, instances: int, total_steps: int) -> optax.Schedule:
-    """The phase's learning rate by step, over `total_steps`."""
+    """The phase's learning rate by step, over `total_steps`.
+
+    Where `min_steps` lengthens the phase it lengthens the warm-up of the rate with it: Adam's first
+    step at the full rate moves every weight by it, which ruins what only a few steps follow.
+    """
+    longer = max(phase.min_steps / steps_asked(phase, instances), 1.0)
+    batches = batches_per_epoch(instances, phase.batch_size)
     return learning_rate_schedule(
         phase.learning_rate * phase.batch_size,
         total_steps=total_steps,
-        warmup_steps=round(
-            phase.rate_warmup_epochs * batches_per_epoch(instances, phase.batch_size)
-        ),
+        warmup_steps=round(phase.rate_warmup_epochs * batches * longer),
         final_rate=phase.final_rate,
     )
+
+
+def steps_asked(phase: ConfigDict, instances: int) -> float:
+    """The steps that a phase's epochs are, not rounded; of no epochs (`--mode=warmup`) one."""
+    return phase.epochs * batches_per_epoch(instances, phase.batch_size) or 1.0
 
 
 def optimiser(phase: ConfigDict, learning_rate: optax.Schedule) -> optax.GradientTransformation:

@@ -1,6 +1,5 @@
 """What a person looks at after a run: overlays, panels of the propagation, the report page."""
 
-import importlib.metadata
 import shlex
 import sys
 import time
@@ -19,6 +18,7 @@ from exits_jax.labelling.overlays import encode_image, save_png
 from exits_jax.labelling.overview import image_overlay
 from exits_jax.labelling.report import ReportImage, ReportItem, summary_rows, write_report
 from exits_jax.labelling.training_figure import read_metrics, training_figure
+from exits_jax.outputs import version
 from exits_jax.progress import track
 from exits_jax.review import review_for_page
 from exits_jax.run import DataSet, Run
@@ -70,15 +70,11 @@ def write_gallery(
 
 def _made(review: Mapping[str, Any]) -> dict[str, str]:
     """When, by what and from which labels the page was made, and what was decided about them."""
-    try:
-        version = importlib.metadata.version("exits-jax")
-    except importlib.metadata.PackageNotFoundError:
-        version = "not installed"
     verdicts = review["decisions"].values()
     python = "python " if sys.argv[0].endswith(".py") else ""
     return {
         "made": time.strftime("%Y-%m-%d %H:%M %z"),
-        "exits_jax": version,
+        "exits_jax": version(),
         "pseudo_labels.json": f"sha256 {review['labels_sha256'][:16]}",
         **({"review": counted(verdicts)} if verdicts else {}),
         "command": python + shlex.join(sys.argv),

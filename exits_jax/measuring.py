@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from rich.console import Console
 
+from exits_jax import trust
 from exits_jax.annotations import Annotations, ImageRecord
 from exits_jax.annotations.records import NoAnnotations
 from exits_jax.errors import UserError
@@ -46,6 +47,7 @@ def evaluate(run: Run) -> None:
     annotations = data.annotations
     checked = ", ".join(f"{n} {kind}" for kind, n in flag_counts(labels.values()).items())
     facts = {"config": run.config.name, "labels from": source, "checked": checked}
+    facts |= trust.facts(run)
     if run.config.data.boxes:
         return evaluate_detections(run, data, labels, facts)
     truth = measured = record = None

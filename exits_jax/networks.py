@@ -13,6 +13,7 @@ from exits_jax import from_config
 from exits_jax.errors import UserError
 from exits_jax.models import Generator, ViT, load_params, load_vit, normalise
 from exits_jax.models.backbones import backbone_path
+from exits_jax.models.decoder import silent_start
 from exits_jax.retrieval import RetrievalSettings, Scores, crop_scores
 from exits_jax.training.state import Params
 from exits_jax.workdir import Workdir
@@ -56,11 +57,10 @@ def initial_generator(config: ConfigDict, workdir: Workdir, network: Generator) 
         encoder = extractor_params(config, workdir)
     else:
         encoder = published_params(config.generator, network.encoder, config.seed)
-    params = {"encoder": encoder, "decoder": fresh_params(network, config.seed + 1, "decoder")}
-    if config.generator.prior:  # the residual begins at zero: the first mask is the map's
-        last = params["decoder"]["prototype"]["fc2"]
-        params["decoder"]["prototype"]["fc2"] = jax.tree.map(jnp.zeros_like, last)
-    return params
+    decoder = fresh_params(network, config.seed + 1, "decoder")
+    if config.generator.prior:  # the first mask is the map's
+        decoder = silent_start(decoder)
+    return {"encoder": encoder, "decoder": decoder}
 
 
 def extractor_with_decoder(config: ConfigDict, network: Generator) -> Params:

@@ -21,6 +21,7 @@ from exits_jax.progress import track
 from exits_jax.report_files import evaluate, report_is_written
 from exits_jax.review import reviewed
 from exits_jax.run import Run, data_to_label, prepared_folder, read_files, usable
+from exits_jax.trust import check_generator, say_after_training
 from exits_jax.unused_settings import unused_settings
 from exits_jax.workdir import Workdir
 
@@ -40,6 +41,8 @@ def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool, hosts: Ho
         run.workdir.sweep(alone=alone)
         with run.workdir.adopted(config.to_dict(), alone=alone):
             done = [one_phase(name, run) for name in (pending(run) if mode == "run" else [mode])]
+            if mode == "train" and hosts.first:
+                say_after_training(run)
     if not done:
         print(f"nothing to do: {folder} holds every result of this config")
     elif done[-1] in NEXT and hosts.first:
@@ -112,6 +115,8 @@ def label(run: Run) -> None:
     data = data_to_label(run)
     refuse_unwritable(run, data.annotations)
     pack(data.annotations)
+    if run.config.label.source == "generator":
+        check_generator(run, data)
     if not run.hosts.first:
         make_parts(run, data, run.config.label.source)
         return print(

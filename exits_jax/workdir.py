@@ -20,6 +20,7 @@ FREE = (
     "data.prepared",
     "data.source",
     "data.workers",
+    "label.accept_worse",
     "label.decisions",
     "label.formats",
     "label.min_score",
@@ -48,6 +49,7 @@ class Workdir:
         self.metrics = self.folder / "metrics.jsonl"
         self.extractor = self.folder / "params" / "similarity_extractor.safetensors"
         self.generator = self.folder / "params" / "generator.safetensors"
+        self.training_check = self.folder / "training_check.json"
         self.retrieval = self.folder / "retrieval"
         self.thresholds = self.retrieval / "thresholds.json"
         self.label_parts = self.folder / "label_parts"

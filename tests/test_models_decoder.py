@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from exits_jax.models.decoder import MaskDecoder, PixelHead, PrototypeHead
+from exits_jax.models.decoder import MaskDecoder, PixelHead, PrototypeHead, silent_start
 from exits_jax.models.generator import Generator
 from exits_jax.models.vit import ViT
 
@@ -76,6 +76,28 @@ def test_every_parameter_learns(features, params):
 
     for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(params)):
         assert float(jnp.abs(leaf).max()) > 0.0
+
+
+def test_a_silent_decoder_learns_from_its_second_step_on(features, params):
+    """Logits of 0; the first gradient moves the last dense layer, and then nothing is dead."""
+    silent = silent_start(params)
+    assert jax.tree.structure(silent) == jax.tree.structure(params)
+    assert not np.any(MaskDecoder(96).apply({"params": silent}, features))
+
+    @jax.jit
+    @jax.grad
+    def gradient(p):
+        return jnp.square(MaskDecoder(96).apply({"params": p}, features) - 1.0).mean()
+
+    def moving(p):
+        flat = jax.tree_util.tree_flatten_with_path(gradient(p))[0]
+        return {jax.tree_util.keystr(path): bool(jnp.any(leaf != 0)) for path, leaf in flat}
+
+    first = moving(silent)
+    last = {"['prototype']['fc2']['kernel']", "['prototype']['fc2']['bias']"}
+    assert {name for name, moves in first.items() if moves} == last
+    after = jax.tree.map(lambda p, g: p - 0.1 * g, silent, gradient(silent))
+    assert all(moving(after).values())
 
 
 def test_generator_is_encoder_then_decoder():

@@ -1,24 +1,38 @@
-"""Resizing position tables: closed forms, and agreement with the other library's kernel."""
+"""Resizing position tables: closed forms, and agreement with the libraries the kernels are from."""
+
+import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
 
-from exits_jax.models.position import cubic_matrix, resize_positions
+from exits_jax.models import backbones
+from exits_jax.models.position import (
+    KERNELS,
+    antialiased_matrix,
+    cubic_matrix,
+    linear_matrix,
+    resize_positions,
+)
+
+FIXTURE = pathlib.Path(__file__).parent / "fixtures" / "position.npz"  # make_position_fixtures.py
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize(("size_in", "size_out"), [(14, 32), (37, 16), (4, 4), (3, 7), (1, 5)])
-def test_rows_sum_to_one(size_in, size_out):
-    matrix = cubic_matrix(size_in, size_out)
+def test_rows_sum_to_one(kernel, size_in, size_out):
+    matrix = KERNELS[kernel](size_in, size_out)
     assert matrix.shape == (size_out, size_in)
     np.testing.assert_allclose(matrix.sum(1), 1.0, atol=1e-6)
     # Symmetric about the middle: turning the table round turns the result round.
     np.testing.assert_allclose(matrix, matrix[::-1, ::-1], atol=1e-6)
 
 
-def test_same_size_is_the_identity():
-    np.testing.assert_allclose(cubic_matrix(5, 5), np.eye(5), atol=1e-7)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_same_size_is_the_identity(kernel):
+    np.testing.assert_allclose(KERNELS[kernel](5, 5), np.eye(5), atol=1e-7)
 
 
 def test_doubling_by_hand():
@@ -30,11 +44,49 @@ def test_doubling_by_hand():
     np.testing.assert_allclose(cubic_matrix(4, 8)[0], edge, atol=1e-6)
 
 
-def test_other_kernel_is_jax_s_inside():
-    """With a = -0.5 inner rows are those of `jax.image.resize`, an independent implementation."""
-    theirs = jax.image.resize(jnp.eye(10), (17, 10), "cubic")
-    np.testing.assert_allclose(cubic_matrix(10, 17, a=-0.5)[4:13], theirs[4:13], atol=1e-5)
-    assert np.abs(cubic_matrix(10, 17)[4:13] - theirs[4:13]).max() > 0.02
+def test_bicubic_is_pytorch_s_with_and_without_antialiasing():
+    with np.load(FIXTURE) as archive:
+        expected = {name: archive[name] for name in archive.files}
+    assert len(expected) == 18
+    for name, matrix in expected.items():
+        kernel, size_in, size_out = name.split("_")
+        found = KERNELS[kernel](int(size_in), int(size_out))
+        np.testing.assert_allclose(found, matrix, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(("size_in", "size_out"), [(10, 17), (14, 21), (37, 24), (24, 7), (2, 9)])
+def test_antialiased_bicubic_is_jax_s_too(size_in, size_out):
+    """An independent implementation; antialiasing changes the kernel where nothing shrinks, too."""
+    theirs = jax.image.resize(jnp.eye(size_in), (size_out, size_in), "cubic")
+    np.testing.assert_allclose(antialiased_matrix(size_in, size_out), theirs, atol=1e-5)
+    assert np.abs(cubic_matrix(size_in, size_out) - theirs).max() > 0.02
+
+
+@pytest.mark.parametrize(
+    ("size_in", "size_out"), [(14, 21), (14, 24), (14, 32), (14, 7), (24, 14), (4, 6), (5, 1)]
+)
+def test_zoom_is_scipy_s(size_in, size_out):
+    table = np.random.default_rng(0).normal(size=(size_in, size_in, 3)).astype(np.float32)
+    scale = size_out / size_in
+    expected = scipy.ndimage.zoom(table, (scale, scale, 1), order=1)
+    found = resize_positions(jnp.asarray(table), size_out, "zoom")
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_zoom_of_a_ramp_by_hand():
+    """Corner to corner: 0 stays 0, 13 stays 13, and what lies between is evenly spaced."""
+    np.testing.assert_allclose(
+        linear_matrix(14, 21) @ np.arange(14.0), np.linspace(0, 13, 21), atol=1e-5
+    )
+    # Where scipy's last place is rounded to beyond the edge, its last row is zero; ours is not.
+    np.testing.assert_allclose(linear_matrix(8, 26)[-1], np.eye(8)[-1])
+
+
+def test_every_backbone_names_a_kernel_there_is():
+    found = {name: item.position_resize for name, item in backbones.BACKBONES.items()}
+    assert set(found.values()) <= set(KERNELS)
+    assert {found["augreg_s16"], found["augreg_b16"]} == {"zoom"}
+    assert found[backbones.DEFAULT] == found["mae_b16"] == found["dinov2_b14"] == "pytorch"
 
 
 def test_rows_and_columns_are_not_swapped():
@@ -47,14 +99,8 @@ def test_rows_and_columns_are_not_swapped():
 
 def test_table_at_its_own_grid_is_untouched():
     table = jax.random.normal(jax.random.key(0), (6, 6, 3))
-    for kernel in ("pytorch", "jax"):
+    for kernel in KERNELS:
         assert resize_positions(table, 6, kernel) is table
-
-
-def test_jax_kernel():
-    table = jax.random.normal(jax.random.key(0), (6, 6, 3))
-    expected = jax.image.resize(table, (4, 4, 3), "cubic")
-    np.testing.assert_array_equal(resize_positions(table, 4, "jax"), expected)
 
 
 def test_unknown_kernel():

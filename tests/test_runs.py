@@ -56,6 +56,7 @@ def test_a_run_leaves_everything_the_workdir_promises(finished):
         "metrics.jsonl",
         "params/similarity_extractor.safetensors",
         "params/generator.safetensors",
+        "training_check.json",
         "pseudo_labels.json",
         "pseudo_labels.results.json",
         "evaluation.json",
@@ -279,8 +280,10 @@ def test_no_ground_truth_mask_influences_a_label(data, tmp_path):
         write_document(folder, changed)
         for mode in ("warmup", "train", "label"):
             assert run(tmp_path / f"w_{name}", folder, mode=mode) == 0
+            check = tmp_path / f"w_{name}" / "training_check.json"
+            assert check.exists() == (mode != "warmup")
         folders.append(tmp_path / f"w_{name}")
-    for name in ("params/generator.safetensors", "pseudo_labels.json"):
+    for name in ("params/generator.safetensors", "training_check.json", "pseudo_labels.json"):
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
 
 

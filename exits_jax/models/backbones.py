@@ -62,7 +62,7 @@ _AUGREG = "https://storage.googleapis.com/vit_models/augreg"
 
 # DINOv2 was trained on 518-pixel images, AugReg in Flax on pixels in -1..1.
 _DINOV2: dict[str, Any] = {"layer_scale": True, "position_grid": 37}
-_FLAX: dict[str, Any] = {"licence": _APACHE, "position_resize": "jax", "pixels": "half"}
+_FLAX: dict[str, Any] = {"licence": _APACHE, "position_resize": "zoom", "pixels": "half"}
 
 # The weights of table a4 (MAE, ImageNet-22k, DeiT, DINO), and DINOv2.
 _ALL = (

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from exits_jax.models.convolution import Conv3x3
+from exits_jax.models.params_io import Params
 
 
 class MaskDecoder(nn.Module):
@@ -72,3 +73,16 @@ class PrototypeHead(nn.Module):
         x = nn.Dense(self.width, dtype=self.dtype, kernel_init=start, name="fc1")(x)
         small = nn.initializers.variance_scaling(1.0 / self.width, "fan_in", "normal")
         return nn.Dense(self.width, dtype=self.dtype, kernel_init=small, name="fc2")(nn.relu(x))
+
+
+def silent_start(params: Params) -> Params:
+    """A decoder's parameters with the prototype head's last layer at zero: every logit is 0.
+
+    For a decoder whose logits are added to a map. A product has to be zeroed in one factor only:
+    the pixel head stays as it is, so that the first step's gradient of the prototype, a sum of
+    pixel features, is not zero. It moves `fc2`; from the second step on everything learns. With
+    both last layers at zero neither would ever get a gradient. Without a map there is nothing to
+    start from, and a first logit of order 1 (see `PrototypeHead`) learns sooner.
+    """
+    head = params["prototype"]
+    return params | {"prototype": head | {"fc2": jax.tree.map(jnp.zeros_like, head["fc2"])}}

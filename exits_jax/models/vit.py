@@ -64,7 +64,7 @@ class ViT(nn.Module):
       stem: "patch" (one projection of each patch) or "conv" (four 3x3 convolutions of stride 2;
         patch 16 only). The paper's 93 M generator is the second (inferred; see `ConvStem`).
       position_grid: side of the stored position table; resized to the grid in use.
-      position_resize: "pytorch" or "jax", the kernel of that (`position.resize_positions`).
+      position_resize: the kernel of that, of `position.KERNELS`.
       frozen_blocks: k > 0 stops gradients into the embedding and the first k layers, and through
         the maps those layers hand out. 0 or -1: everything learns. With k = depth only the last
         LayerNorm learns.

@@ -133,9 +133,11 @@ class Embedding(nn.Module):
         table = self.position.permute(2, 0, 1)[None]
         if table.shape[-1] == grid:
             return table
-        # PyTorch's cubic kernel has a = -0.75; with antialias it is JAX's, a = -0.5.
-        antialias = self.position_resize == "jax"
-        return F.interpolate(table, size=(grid, grid), mode="bicubic", antialias=antialias)
+        size = (grid, grid)
+        if self.position_resize == "zoom":
+            return F.interpolate(table, size=size, mode="bilinear", align_corners=True)
+        antialias = self.position_resize == "antialias"
+        return F.interpolate(table, size=size, mode="bicubic", antialias=antialias)
 
 
 class ConvStem(nn.Module):
