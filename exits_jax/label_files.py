@@ -32,8 +32,8 @@ def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]
     """`pseudo_labels.json`, then the review queue, the results form and the formats asked for.
 
     Labels below `label.min_score`, or rejected in a review, are left out of all but the queue.
-    Further formats (`label.formats`) go where `labelling.formats` says. What an earlier call wrote and this one
-    does not, or what shows other labels, is removed, which is said.
+    Further formats (`label.formats`) go where `labelling.formats` says. What an earlier call wrote
+    and this one does not, or what shows other labels, is removed, which is said.
 
     Raises:
       UserError: a file cannot be written; what comes after it in the order above is tried all the
