@@ -133,7 +133,7 @@ class ImageFolder:
         known = {file.folded[-1]: file for file in files[:MOST_COMPARED]}
         close = difflib.get_close_matches(fold(wanted[0]), known, 1)
         hint = f", the most similar is {'/'.join(known[close[0]].parts)}" if close else ""
-        return f"among the {counted(len(files), 'image')} in {self.path}{hint}"
+        return f"in {self.path} ({counted(len(files), 'image')}){hint}"
 
     def _nearest_file(self, parts: tuple[str, ...], same_folder: bool) -> Match | None:
         if not parts:
