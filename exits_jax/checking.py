@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from exits_jax.annotations import problem_line
 from exits_jax.annotations.check import checked_files, inspect_file
 from exits_jax.annotations.summary import SHORT, counted, problem_lines, sum_by_code
+from exits_jax.errors import UserError
 
 
 def check(files: Sequence[str], images: str | None, everything: bool = False) -> int:
@@ -22,8 +23,17 @@ def check(files: Sequence[str], images: str | None, everything: bool = False) ->
     Returns:
       1 if there is any finding, else 0.
     """
-    found = [check_one(file, images, everything) for file in checked_files(files)]
+    found = [_check_any(file, images, everything) for file in checked_files(files)]
     return max(found)
+
+
+def _check_any(file: str, images: str | None, everything: bool) -> int:
+    """Lints one of several files; one that cannot be read does not keep the others from it."""
+    try:
+        return check_one(file, images, everything)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 def check_one(file: str, images: str | None, everything: bool) -> int:

@@ -143,6 +143,7 @@ class Outputs:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(staged / file, place)
         except OSError as error:
+            self.remove([name])
             raise UserError(f"{name}: cannot be written: {error.strerror or error}") from error
         except UserError:
             self.remove([name])

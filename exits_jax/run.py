@@ -121,7 +121,8 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
         click_noise=data.click_noise,
         boxes=data.boxes if role == "label" else None,
         boxes_by=data.boxes_by,
-        box_form=data.box_form,
+        # That of the boxes where these are a detector's: the other files are COCO's.
+        box_form=data.box_form if role == "label" or not data.boxes else "auto",
         crowds=data.crowds,
         exif=data.exif,
     )
@@ -136,14 +137,15 @@ def report_problems(run: Run, role: str, problems: Sequence[Problem]) -> None:
     """Prints what was skipped, one line each and once, and keeps it in `skipped.txt`."""
     if not problems:
         return
-    lines = [problem_line(files_of(run, role)[0], problem) for problem in problems]
+    file, images = files_of(run, role)
+    lines = [problem_line(file or images, problem) for problem in problems]
     unsaid = [line for line in lines if run.is_new(line)]
     if unsaid:
         print(f"skipped {len(unsaid)} (data.on_error=skip):", *unsaid, sep="\n  ")
     path = run.workdir.folder / "skipped.txt"
-    known = path.read_text().splitlines() if path.exists() else []
+    known = dict.fromkeys(path.read_text().splitlines() if path.exists() else [])
     new = [line for line in lines if line not in known]
-    write_bytes(path, "".join(f"{line}\n" for line in known + new).encode())
+    write_bytes(path, "".join(f"{line}\n" for line in [*known, *new]).encode())
 
 
 def _read(run: Run, role: str) -> DataSet:

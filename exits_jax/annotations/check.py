@@ -13,7 +13,7 @@ from exits_jax.annotations.image_files import decoded_problems
 from exits_jax.annotations.image_folder import image_folder
 from exits_jax.annotations.instances import PointRule, annotation_problem, read_instances
 from exits_jax.annotations.kinds import detect_kind
-from exits_jax.annotations.read import Opened, open_document
+from exits_jax.annotations.read import Opened, nothing_left, open_document
 from exits_jax.annotations.records import BadItem, ImageRecord, Problem
 from exits_jax.annotations.results import result_problems
 from exits_jax.annotations.summary import Notes, counted
@@ -124,7 +124,8 @@ def _judge(opened: Opened, problems: list[Problem], report: Report) -> None:
     document, records, categories = opened
     crowded = _mostly_crowds(document["annotations"])
     try:
-        read_instances(document, records, categories, PointRule(), report)
+        if not read_instances(document, records, categories, PointRule(), report) and not problems:
+            problems.append(Problem("only_crowds", nothing_left(len(document["annotations"]))))
     except BadItem as bad:  # the boxes as a whole: more than any one of them
         problems.insert(0, Problem(bad.code, bad.text))
     known = {(problem.annotation_id, problem.code) for problem in problems}

@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.draft import Draft, image_size, relative_name
-from exits_jax.annotations.image_files import check_file_name, stated_size
+from exits_jax.annotations.draft import Draft, image_size
+from exits_jax.annotations.image_files import stated_size
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
@@ -77,8 +77,7 @@ def _add_image(
     draft: Draft, element: Element, images: ImageFolder | None, where: str
 ) -> dict[str, Any]:
     """One <image>, without its shapes."""
-    name = relative_name(element.get("name", ""))
-    check_file_name(name)
+    name = element.get("name", "")
     sides = [element.get(side) for side in ("width", "height")]
     if None in sides:
         return draft.add_image(name, image_size(name, images), where)

@@ -3,14 +3,13 @@
 What a reader walks past is counted here and said once, so that nothing is lost without a word.
 """
 
-import re
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.image_files import size_on_disk
 from exits_jax.annotations.image_folder import ImageFolder
+from exits_jax.annotations.image_names import name_parts
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
 from exits_jax.errors import one_line
@@ -59,17 +58,18 @@ class Draft:
         """A new image.
 
         Args:
-          name: the file's, relative to the image folder.
+          name: the file's, as it stands there: the image folder is searched by it.
           size: width and height in pixels.
           where: what of the annotations it stands in.
 
         Raises:
-          BadItem: another entry has named this image.
+          BadItem: another entry has named this image, or it is no file name.
         """
-        if name in self._named:
-            text = f"{where} and {self._named[name]} both mean the image {shown(name)}"
+        path = "/".join(name_parts(name))
+        if path in self._named:
+            text = f"{where} and {self._named[path]} both mean the image {shown(name)}"
             raise BadItem("duplicate_image", f"{text}; leave one of them out")
-        self._named[name] = where
+        self._named[path] = where
         image = {"id": len(self._images) + 1, "file_name": name}
         image |= {"width": size[0], "height": size[1]}
         self._images.append(image)
@@ -102,21 +102,6 @@ class Draft:
             ],
             "categories": [{"id": number, "name": name} for name, number in numbers.items()],
         }
-
-
-def relative_name(name: str) -> str:
-    """A file's name as other tools write it, made relative to an image folder.
-
-    Addresses lose their scheme and host, paths their drive and what climbs; what is left are the
-    components by which the image folder is searched.
-    """
-    if re.match(r"[A-Za-z][\w+.-]+://", name):
-        try:
-            name = unquote(urlsplit(name).path)
-        except ValueError:  # "http://["
-            name = name.split("://", 1)[1]
-    parts = re.sub(r"^[A-Za-z]:", "", name).replace("\\", "/").split("/")
-    return "/".join(part for part in parts if part not in ("", ".", ".."))
 
 
 def image_size(name: str, images: ImageFolder | None) -> tuple[int, int]:

@@ -8,25 +8,23 @@ where there is no other choice, and no path out of the folder is ever opened.
 import difflib
 import os
 import pathlib
-import re
-import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote
 
-from exits_jax.annotations.image_files import check_file_name
+from exits_jax.annotations.image_names import (
+    ENDINGS,
+    fold,
+    is_plain,
+    leads_out,
+    name_parts,
+    stem,
+)
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.summary import counted
 from exits_jax.errors import UserError
 
-# What image files end in; any other file is found by its exact name alone.
-ENDINGS = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
-        *(".webp", ".avif", ".jp2", ".ppm", ".pgm", ".pbm"),
-    )
-)
 MOST_FILES = 5_000_000  # looked at in a folder
 MOST_COMPARED = 20_000  # names that the nearest one is searched among
 
@@ -221,47 +219,6 @@ def image_folder(images: str | os.PathLike | None, exif: str = "auto") -> ImageF
     return ImageFolder(images, exif) if images is not None and os.fspath(images) else None
 
 
-def name_parts(name: str) -> tuple[str, ...]:
-    """The components of a name that may be a path of any system or an address.
-
-    Nothing of them leads out of a folder: drive, host, roots and ".." are gone.
-
-    Raises:
-      BadItem: what is left is no file name.
-    """
-    path = _address_path(name) if "://" in name or "/local-files/?" in name else _path(name)
-    parts: list[str] = []
-    for part in re.sub(r"^/?[A-Za-z]:", "", path.replace("\\", "/")).split("/"):
-        if part == "..":
-            del parts[-1:]  # a/../b is b
-        elif part not in ("", "."):
-            parts.append(part)
-    check_file_name("/".join(parts))
-    return tuple(parts)
-
-
-def is_plain(name: str) -> bool:
-    """Whether a name is a relative path with forward slashes, as COCO has it."""
-    return "/".join(name_parts(name)) == name
-
-
-def leads_out(name: str) -> bool:
-    """Whether a name is an absolute path, one that climbs, or an address."""
-    parts = name.replace("\\", "/").split("/")
-    return parts[0] == "" or ".." in parts or parts[0].endswith(":")
-
-
-def fold(part: str) -> str:
-    """A component as it is compared: in one Unicode form and case."""
-    return unicodedata.normalize("NFC", part).casefold()
-
-
-def stem(name: str) -> str:
-    """A name without the ending of an image file."""
-    root, ending = os.path.splitext(name)
-    return root if ending.lower() in ENDINGS else name
-
-
 def _way(found: str, wanted: str) -> str:
     """How a file's name differs from the one it was found by."""
     if found == wanted:
@@ -271,23 +228,6 @@ def _way(found: str, wanted: str) -> str:
     if fold(unquote(found)) == fold(unquote(wanted)):
         return "their decoded names"
     return "their names with another ending"
-
-
-def _address_path(name: str) -> str:
-    """The decoded path in an address; of Label Studio's local files the one in its query."""
-    try:
-        address = urlsplit(name)
-        inner = parse_qs(address.query).get("d")
-    except ValueError:
-        return name.split("://", 1)[-1]
-    return inner[0] if inner and "local-files" in address.path else unquote(address.path)
-
-
-def _path(name: str) -> str:
-    """A name without the query of an address that only begins with its path."""
-    path, _, query = name.partition("?")
-    ends = [os.path.splitext(end)[1].lower() in ENDINGS for end in (path, name)]
-    return path if query and ends == [True, False] else name
 
 
 def _image_files(root: pathlib.Path) -> Iterator[_File]:

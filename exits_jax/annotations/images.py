@@ -6,7 +6,8 @@ from typing import Any
 
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.image_files import size_on_disk, stated_size
-from exits_jax.annotations.image_folder import ImageFolder, Match, is_plain, leads_out, name_parts
+from exits_jax.annotations.image_folder import ImageFolder, Match
+from exits_jax.annotations.image_names import is_plain, leads_out, name_parts
 from exits_jax.annotations.lvis import image_file_names
 from exits_jax.annotations.numbers import is_nan, shown, small_id, whole_id, whole_number
 from exits_jax.annotations.records import BadItem, ImageRecord, Problem

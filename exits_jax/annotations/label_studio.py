@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.draft import Draft, image_size
-from exits_jax.annotations.image_files import check_file_name, stated_size
+from exits_jax.annotations.image_files import stated_size
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.label_studio_brush import brush_entry
 from exits_jax.annotations.label_studio_tasks import Task, tasks_in
@@ -48,7 +48,6 @@ def label_studio_document(
     for task in tasks_in(content, draft, images):
         regions = _regions(task.results, draft, task.where)
         try:
-            check_file_name(task.file_name)
             image = draft.add_image(task.file_name, _size(task, regions, images), task.where)
         except BadItem as bad:
             draft.refuse(bad, task.where)
@@ -152,7 +151,7 @@ def _add_object(draft: Draft, region: Result, image: dict[str, Any], where: str)
         draft.passed.add(f"results of the type {shown(kind)} are not read", where)
         return
     try:
-        if finite_number(region.get("image_rotation", 0)) != 0:
+        if finite_number(region.get("image_rotation") or 0) != 0:
             text = "it was drawn on a turned image; turn it back in Label Studio and export again"
             raise BadItem("turned_image", text)
         label = _label(draft, region, where)

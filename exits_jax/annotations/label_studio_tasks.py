@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from exits_jax.annotations.draft import Draft, relative_name
+from exits_jax.annotations.draft import Draft
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
+from exits_jax.annotations.records import BadItem
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 GEOMETRY = ("x", "points", "rle")  # one of them is in every shape of the JSON-MIN export
@@ -79,13 +80,18 @@ def _plain(name: str) -> str:
 
 
 def _file_name(stated: str, images: ImageFolder | None) -> str:
-    """The name relative to the image folder; uploaded files may be there under their own names."""
-    name = relative_name(_plain(stated))
+    """The image's name; uploaded files may be in the folder under their own names."""
+    name = _plain(stated)
     folder, base = os.path.split(name)
     original = os.path.join(folder, UPLOADED.sub("", base))
-    if images is None or original == name or "\0" in name or os.path.isfile(images.find([name])):
+    if images is None or original == name:
         return name
-    return original if os.path.isfile(images.find([original])) else name
+    try:
+        if images.exact([name]) or images.near([name]):
+            return name
+        return original if images.exact([original]) or images.near([original]) else name
+    except BadItem:  # said of this image alone, when its file is looked for
+        return name
 
 
 def _results(task: dict[str, Any], draft: Draft, where: str) -> list[Any]:

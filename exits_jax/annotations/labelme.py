@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float
 from PIL import Image
 
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.draft import Draft, image_size, relative_name
-from exits_jax.annotations.image_files import check_file_name, stated_size
+from exits_jax.annotations.draft import Draft, image_size
+from exits_jax.annotations.image_files import stated_size
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
@@ -74,9 +74,7 @@ def _add_image(
 ) -> dict[str, Any]:
     """The image a labelme file is of; named like the file where it does not say."""
     stated = content["imagePath"]
-    name = relative_name(stated) if isinstance(stated, str) else ""
-    name = name or f"{path.stem}.jpg"
-    check_file_name(name)
+    name = stated if isinstance(stated, str) and stated else f"{path.stem}.jpg"
     sides = {"width": content.get("imageWidth"), "height": content.get("imageHeight")}
     known = all(side not in (None, -1) for side in sides.values())  # converters write -1
     size = stated_size(sides) if known else image_size(name, images)

@@ -16,7 +16,8 @@ from jaxtyping import Float
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.draft import PassedOver
 from exits_jax.annotations.image_files import size_on_disk
-from exits_jax.annotations.image_folder import ImageFolder, stem
+from exits_jax.annotations.image_folder import ImageFolder
+from exits_jax.annotations.image_names import stem
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
 

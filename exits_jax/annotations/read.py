@@ -95,7 +95,7 @@ def read_annotations(
         judge = report
         if boxes:
             judge = _in_file(boxes, report)
-            document = _with_boxes(document, pathlib.Path(boxes), judge, boxes_by)
+            document = _with_boxes(document, pathlib.Path(boxes), folder, judge, boxes_by)
             if problems and isinstance(document, dict) and not document["annotations"]:
                 raise UserError(_nothing_left(file, len(problems), problems))
         refuse_results(document)
@@ -151,7 +151,13 @@ def _in_file(file: str | os.PathLike, report: coco.Report) -> coco.Report:
     return lambda problem: report(dataclasses.replace(problem, text=f"in {file}: {problem.text}"))
 
 
-def _with_boxes(document: Any, boxes: pathlib.Path, report: coco.Report, boxes_by: str) -> Any:
+def _with_boxes(
+    document: Any,
+    boxes: pathlib.Path,
+    folder: ImageFolder | None,
+    report: coco.Report,
+    boxes_by: str,
+) -> Any:
     """The document with a detector's boxes as its annotations; what is wrong with them names them.
 
     Raises:
@@ -161,7 +167,7 @@ def _with_boxes(document: Any, boxes: pathlib.Path, report: coco.Report, boxes_b
         return document  # refused with the reason that any such file is refused with
     try:
         if boxes.is_dir() or boxes.suffix.lower() == ".txt":
-            results = yolo_results(boxes, document, report)
+            results = yolo_results(boxes, document, folder, report)
             if not results:  # why was reported
                 return {**document, "annotations": []}
         else:
@@ -225,12 +231,17 @@ def _stopped(file: pathlib.Path, count: int, problems: list[Problem]) -> str:
     )
 
 
+def nothing_left(count: int) -> str:
+    """What to say of a file of nothing but crowds."""
+    return (
+        f"nothing to label: all {counted(count, 'annotation')} are crowd regions (iscrowd 1); if"
+        " each is one object, --config.data.crowds=label labels them"
+    )
+
+
 def _nothing_left(file: pathlib.Path, count: int, problems: list[Problem]) -> str:
     if not problems:
-        return (
-            f"{file}: nothing to label: all {count} annotations are crowd regions (iscrowd 1); if"
-            " each is one object, --config.data.crowds=label labels them"
-        )
+        return f"{file}: {nothing_left(count)}"
     return (
         f"{file}: nothing to label: none of the {count} annotations can be used:"
         f" {sum_by_code(problems)}; the first: {problem_line(file, problems[0])}"

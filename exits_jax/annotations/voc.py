@@ -18,7 +18,8 @@ from exits_jax.annotations.coco import Report
 from exits_jax.annotations.draft import PassedOver
 from exits_jax.annotations.folder_files import images_below
 from exits_jax.annotations.image_files import index_image, size_on_disk
-from exits_jax.annotations.image_folder import ImageFolder, name_parts
+from exits_jax.annotations.image_folder import ImageFolder
+from exits_jax.annotations.image_names import name_parts
 from exits_jax.annotations.masks import encode_rle
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem

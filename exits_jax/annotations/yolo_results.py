@@ -5,6 +5,8 @@ from typing import Any
 
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.folder_files import read_text
+from exits_jax.annotations.image_files import size_on_disk, stated_size
+from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
 from exits_jax.annotations.yolo import category_name, entry_of, parse_line
@@ -13,7 +15,7 @@ from exits_jax.annotations.yolo_yaml import names_near
 
 
 def yolo_results(
-    place: pathlib.Path, document: dict[str, Any], report: Report
+    place: pathlib.Path, document: dict[str, Any], folder: ImageFolder | None, report: Report
 ) -> list[dict[str, Any]]:
     """The lines of text files (`class x y width height confidence`) as results.
 
@@ -24,31 +26,42 @@ def yolo_results(
     Args:
       place: a text file or a folder of them, as `yolo predict save_txt=True save_conf=True` writes.
       document: its images give sizes and ids, its categories ids.
+      folder: the image folder, for sizes that are not stated.
       report: takes the mistakes; what is wrong is left out.
 
     Raises:
       BadItem: there are no text files.
     """
-    folder = place if place.is_dir() else place.parent
-    files = label_files(folder) if place.is_dir() else [place]
+    around = place if place.is_dir() else place.parent
+    files = label_files(around) if place.is_dir() else [place]
     if not files:
         raise BadItem("no_annotations", f"no text file in {place}")
-    names = names_near(folder)
+    names = names_near(around)
     images = _by_stem(document.get("images"))
     ids = _ids(document.get("categories"))
     results = []
     for path in files:
-        for number, line in enumerate(read_text(path).splitlines(), start=1):
+        try:
+            lines = read_text(path).splitlines()
+        except BadItem as bad:
+            report(Problem(bad.code, f"{path.name}: {bad.text}"))
+            continue
+        for number, line in enumerate(lines, start=1):
             try:
                 if line.strip():
-                    results.append(_result(line, _image(images, path), names, ids))
+                    image = _image(images, path)
+                    results.append(_result(line, image, _size(image, folder), names, ids))
             except BadItem as bad:
                 report(Problem(bad.code, f"{path.name}: line {number}: {bad.text}"))
     return results
 
 
 def _result(
-    line: str, image: dict[str, Any], names: dict[int, str], ids: dict[str, int]
+    line: str,
+    image: dict[str, Any],
+    size: tuple[int, int],
+    names: dict[int, str],
+    ids: dict[str, int],
 ) -> dict[str, Any]:
     """One line as a result; without a confidence it is certain."""
     index, numbers = parse_line(line)
@@ -57,7 +70,7 @@ def _result(
         raise BadItem("absent_category", f"class {shown(name)} is no category of the file")
     if ids and not names and index >= len(ids):
         raise BadItem("absent_category", f"class {index}; the file has {len(ids)} categories")
-    entry = entry_of(numbers, (image["width"], image["height"]), 0)
+    entry = entry_of(numbers, size, 0)
     category_id = ids[name] if names and ids else sorted(ids.values())[index] if ids else index + 1
     return {
         "image_id": image["id"],
@@ -78,16 +91,20 @@ def _image(images: dict[str, list[dict[str, Any]]], path: pathlib.Path) -> dict[
 
 
 def _by_stem(images: Any) -> dict[str, list[dict[str, Any]]]:
-    """The usable images of a document by their names without folder and ending."""
+    """The images of a document by their names without folder and ending."""
     found: dict[str, list[dict[str, Any]]] = {}
     for image in images if isinstance(images, list) else []:
         name = image.get("file_name") if isinstance(image, dict) else None
-        sized = isinstance(name, str) and all(
-            type(image.get(key)) is int for key in ("id", "width", "height")
-        )
-        if sized:
+        if isinstance(name, str):
             found.setdefault(pathlib.PurePath(name).stem, []).append(image)
     return found
+
+
+def _size(image: dict[str, Any], folder: ImageFolder | None) -> tuple[int, int]:
+    """Width and height that the document states, or of the file."""
+    if image.get("width") is None and folder is not None:
+        return size_on_disk(folder.find([image["file_name"]]), folder.exif)
+    return stated_size(image)
 
 
 def _ids(categories: Any) -> dict[str, int]:

@@ -75,6 +75,11 @@ def _depth(text: str) -> int:
     return max(itertools.accumulate(steps), default=0)
 
 
+def _is_index(key: Any) -> bool:
+    text = str(key)
+    return text.isdecimal() and len(text) < 10
+
+
 def names_by_index(names: Any) -> dict[int, str]:
     """`names` as a list, or by index.
 
@@ -84,7 +89,7 @@ def names_by_index(names: Any) -> dict[int, str]:
     if names is None:
         return {}
     rows = dict(enumerate(names)) if isinstance(names, list) else names
-    if not isinstance(rows, dict) or not all(str(key).isdecimal() for key in rows):
+    if not isinstance(rows, dict) or not all(map(_is_index, rows)):
         text = f"names is {shown(names)}; expected a list, or names by index"
         raise BadItem("bad_category", text)
     found = {int(k): name.strip() for k, name in rows.items() if isinstance(name, str)}

@@ -16,8 +16,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from exits_jax.annotations.documents import load_json
 from exits_jax.annotations.numbers import shown
-from exits_jax.annotations.read import load_json
 from exits_jax.annotations.records import BadItem
 from exits_jax.errors import UserError
 from exits_jax.labelling.quality import Label
@@ -54,7 +54,7 @@ def read_decisions(file: pathlib.Path | None) -> dict[int, Decision]:
     if file is None:
         return {}
     try:
-        content = load_json(file)
+        content = load_json(file, lambda note: None)
         decisions, masks = _parts(content)
         return {_annotation_id(key): _decision(key, decisions, masks) for key in decisions}
     except BadItem as bad:

@@ -1,0 +1,74 @@
+"""Names of image files as other machines write them: their components, and how these compare."""
+
+import os
+import re
+import unicodedata
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from exits_jax.annotations.image_files import check_file_name
+
+# What image files end in; any other file is found by its exact name alone.
+ENDINGS = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
+        *(".webp", ".avif", ".jp2", ".ppm", ".pgm", ".pbm"),
+    )
+)
+
+
+def name_parts(name: str) -> tuple[str, ...]:
+    """The components of a name that may be a path of any system or an address.
+
+    Nothing of them leads out of a folder: drive, host, roots and ".." are gone.
+
+    Raises:
+      BadItem: what is left is no file name.
+    """
+    path = _address_path(name) if "://" in name or "/local-files/?" in name else _path(name)
+    parts: list[str] = []
+    for part in re.sub(r"^/?[A-Za-z]:", "", path.replace("\\", "/")).split("/"):
+        if part == "..":
+            del parts[-1:]  # a/../b is b
+        elif part not in ("", "."):
+            parts.append(part)
+    check_file_name("/".join(parts))
+    return tuple(parts)
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name is a relative path with forward slashes, as COCO has it."""
+    return "/".join(name_parts(name)) == name
+
+
+def leads_out(name: str) -> bool:
+    """Whether a name is an absolute path, one that climbs, or an address."""
+    parts = name.replace("\\", "/").split("/")
+    return parts[0] == "" or ".." in parts or parts[0].endswith(":")
+
+
+def fold(part: str) -> str:
+    """A component as it is compared: in one Unicode form and case."""
+    return unicodedata.normalize("NFC", part).casefold()
+
+
+def stem(name: str) -> str:
+    """A name without the ending of an image file."""
+    root, ending = os.path.splitext(name)
+    return root if ending.lower() in ENDINGS else name
+
+
+def _address_path(name: str) -> str:
+    """The decoded path in an address; of Label Studio's local files the one in its query."""
+    try:
+        address = urlsplit(name)
+        inner = parse_qs(address.query).get("d")
+    except ValueError:
+        return name.split("://", 1)[-1]
+    return inner[0] if inner and "local-files" in address.path else unquote(address.path)
+
+
+def _path(name: str) -> str:
+    """A name without the query of an address that only begins with its path."""
+    path, _, query = name.partition("?")
+    ends = [os.path.splitext(end)[1].lower() in ENDINGS for end in (path, name)]
+    return path if query and ends == [True, False] else name
