@@ -98,7 +98,8 @@ def test_another_least_score_leaves_no_file_of_the_one_before(written, capsys):
     run = written(formats=("polygons", "png", "yolo"), min_score=0.5)
     folder = run.workdir.folder
     assert ids(run) == [3, 4]  # of the second picture
-    assert {file for file in files(folder) if file.endswith(".png")} == {"png/1.png"}
+    pictures = {file for file in files(folder) if file.endswith(".png")}
+    assert pictures == {"png/1.png", "yolo/images/1.png"}
     assert files(folder) == listed(run) | {"outputs.json"}
     polygons = json.loads((folder / "pseudo_labels.polygons.json").read_text())
     assert [row["id"] for row in polygons["annotations"]] == [3, 4]
