@@ -145,7 +145,7 @@ def test_a_folder_of_files(tmp_path):
     assert (read.images[2].width, read.images[2].height) == (WIDTH, HEIGHT)
     first, second = notes(read)
     assert first == "JSON files are not labelme's and are not read: 1 (the first: c.json)"
-    assert "found by their last components: 'images/sub/b.png' is" in second
+    assert "found by their last components: " in second
     assert all(problem.note for problem in check_file(labels, images))
 
 

@@ -124,7 +124,8 @@ def _judge(opened: Opened, problems: list[Problem], report: Report) -> None:
     document, records, categories = opened
     crowded = _mostly_crowds(document["annotations"])
     try:
-        if not read_instances(document, records, categories, PointRule(), report) and not problems:
+        found = read_instances(document, records, categories, PointRule(), report)
+        if not found and not problems and not crowded:
             problems.append(Problem("only_crowds", nothing_left(len(document["annotations"]))))
     except BadItem as bad:  # the boxes as a whole: more than any one of them
         problems.insert(0, Problem(bad.code, bad.text))

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from exits_jax.annotations.draft import Draft
 from exits_jax.annotations.image_folder import ImageFolder
+from exits_jax.annotations.image_names import name_parts
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
 
@@ -89,7 +90,8 @@ def _file_name(stated: str, images: ImageFolder | None) -> str:
     try:
         if images.exact([name]) or images.near([name]):
             return name
-        return original if images.exact([original]) or images.near([original]) else name
+        there = images.exact([original]) or images.near([original])
+        return original if there else "/".join(name_parts(name))
     except BadItem:  # said of this image alone, when its file is looked for
         return name
 
