@@ -14,7 +14,7 @@ from exits_jax.annotations.image_folder import image_folder
 from exits_jax.annotations.instances import PointRule, annotation_problem, read_instances
 from exits_jax.annotations.kinds import detect_kind
 from exits_jax.annotations.read import Opened, nothing_left, open_document
-from exits_jax.annotations.records import BadItem, ImageRecord, Problem
+from exits_jax.annotations.records import BadItem, ImageRecord, Instance, Problem
 from exits_jax.annotations.results import result_problems
 from exits_jax.annotations.summary import Notes, counted
 from exits_jax.errors import UserError
@@ -123,10 +123,9 @@ def _judge(opened: Opened, problems: list[Problem], report: Report) -> None:
     """Finds what is wrong with the annotations and the images of a document."""
     document, records, categories = opened
     crowded = _mostly_crowds(document["annotations"])
+    found: list[Instance] = []
     try:
         found = read_instances(document, records, categories, PointRule(), report)
-        if not found and not problems and not crowded:
-            problems.append(Problem("only_crowds", nothing_left(len(document["annotations"]))))
     except BadItem as bad:  # the boxes as a whole: more than any one of them
         problems.insert(0, Problem(bad.code, bad.text))
     known = {(problem.annotation_id, problem.code) for problem in problems}
@@ -135,6 +134,8 @@ def _judge(opened: Opened, problems: list[Problem], report: Report) -> None:
             for bad in annotation_findings(annotation, records, crowded):
                 if (annotation["id"], bad.code) not in known:
                     problems.append(annotation_problem(bad, annotation, records))
+    if not found and not problems:  # labelling refuses it, so it is not clean
+        problems.append(Problem("only_crowds", nothing_left(len(document["annotations"]))))
     _in_file_order(problems, document["annotations"])
     for problem in image_problems(records):
         report(problem)
