@@ -9,11 +9,12 @@
 # Seen:
 #   in the file: ['box', 'ellipse', 'polygon']
 #   imported:    ['bbox', 'polygon'] (0 warnings, output '')
-# Exit status: 0 if it still behaves so, 1 if the behaviour has changed.
+# Exit status: 0 if it still behaves so, 1 if the behaviour has changed,
+#              2 if the packages could not be installed.
 set -euo pipefail
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT; cd "$tmp"
 python3 -m venv venv
-venv/bin/pip install -q --disable-pip-version-check datumaro==1.13.12
+venv/bin/pip install -q --disable-pip-version-check datumaro==1.13.12 || exit 2
 mkdir -p data/images
 cat > data/annotations.xml <<'XML'
 <?xml version="1.0" encoding="utf-8"?>

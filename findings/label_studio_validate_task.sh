@@ -15,11 +15,12 @@
 #   with 1 predictions: TypeError: LabelInterface.validate_prediction() missing 1 required positional argument: 'prediction'
 #   with 1 annotations: TypeError: LabelInterface.validate_annotation() missing 1 required positional argument: 'annotation'
 #   with 0 predictions: TypeError: LabelInterface.validate_prediction() missing 1 required positional argument: 'prediction'
-# Exit status: 0 if it still behaves so, 1 if the behaviour has changed.
+# Exit status: 0 if it still behaves so, 1 if the behaviour has changed,
+#              2 if the packages could not be installed.
 set -euo pipefail
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT; cd "$tmp"
 python3 -m venv venv
-venv/bin/pip install -q --disable-pip-version-check label-studio-sdk==2.1.2
+venv/bin/pip install -q --disable-pip-version-check label-studio-sdk==2.1.2 || exit 2
 cat > check.py <<'PY'
 from label_studio_sdk.label_interface import LabelInterface
 

@@ -14,12 +14,13 @@
 #   16-bit contig: RGB, right: True, first row's reds [0, 11, 23, 35]
 #   16-bit separate: RGB, right: False, first row's reds [5, 0, 189, 11]
 #   first row's reds should be [0, 11, 23, 35]
-# Exit status: 0 if it still behaves so, 1 if the behaviour has changed.
+# Exit status: 0 if it still behaves so, 1 if the behaviour has changed,
+#              2 if the packages could not be installed.
 set -euo pipefail
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT; cd "$tmp"
 python3 -m venv venv
 venv/bin/pip install -q --disable-pip-version-check \
-    pillow==13.0.0 tifffile==2026.3.3 numpy==2.4.6
+    pillow==13.0.0 tifffile==2026.3.3 numpy==2.4.6 || exit 2
 cat > check.py <<'PY'
 import warnings
 import numpy as np, tifffile

@@ -12,12 +12,13 @@
 #   uint8 miniswhite: L, stored [0, 1, 2, 3], opened [255, 254, 253, 252]
 #   uint16 minisblack: I;16, stored [0, 100, 200, 300], opened [0, 100, 200, 300]
 #   uint16 miniswhite: I;16, stored [0, 100, 200, 300], opened [0, 100, 200, 300]
-# Exit status: 0 if it still behaves so, 1 if the behaviour has changed.
+# Exit status: 0 if it still behaves so, 1 if the behaviour has changed,
+#              2 if the packages could not be installed.
 set -euo pipefail
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT; cd "$tmp"
 python3 -m venv venv
 venv/bin/pip install -q --disable-pip-version-check \
-    pillow==13.0.0 tifffile==2026.3.3 numpy==2.4.6
+    pillow==13.0.0 tifffile==2026.3.3 numpy==2.4.6 || exit 2
 cat > check.py <<'PY'
 import warnings
 import numpy as np, tifffile

@@ -10,11 +10,12 @@
 # Seen:
 #   bbox: AP with annotation id 0: 0.0, with id 1: 1.0
 #   segm: AP with annotation id 0: 0.0, with id 1: 1.0
-# Exit status: 0 if it still behaves so, 1 if the behaviour has changed.
+# Exit status: 0 if it still behaves so, 1 if the behaviour has changed,
+#              2 if the packages could not be installed.
 set -euo pipefail
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT; cd "$tmp"
 python3 -m venv venv
-venv/bin/pip install -q --disable-pip-version-check pycocotools==2.0.11 numpy==2.4.6
+venv/bin/pip install -q --disable-pip-version-check pycocotools==2.0.11 numpy==2.4.6 || exit 2
 cat > check.py <<'PY'
 import contextlib, io
 import numpy as np

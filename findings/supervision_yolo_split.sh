@@ -12,12 +12,13 @@
 #   images: 0 images, 0 boxes, classes ['cat'], 0 warnings
 #   images/train: 1 images, 1 boxes, classes ['cat'], 0 warnings
 #   images/val: 1 images, 1 boxes, classes ['cat'], 0 warnings
-# Exit status: 0 if it still behaves so, 1 if the behaviour has changed.
+# Exit status: 0 if it still behaves so, 1 if the behaviour has changed,
+#              2 if the packages could not be installed.
 set -euo pipefail
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT; cd "$tmp"
 python3 -m venv venv
 venv/bin/pip install -q --disable-pip-version-check \
-    supervision==0.31.2 pillow==13.0.0 numpy==2.4.6
+    supervision==0.31.2 pillow==13.0.0 numpy==2.4.6 || exit 2
 mkdir -p images/{train,val} labels/{train,val}
 echo "0 0.5 0.5 0.5 0.5" | tee labels/train/a.txt > labels/val/b.txt
 printf '%s\n' "path: ." "train: images/train" "val: images/val" "names: [cat]" > data.yaml
