@@ -12,7 +12,7 @@ from jaxtyping import Bool, UInt8
 from exits_jax.annotations import Instance
 from exits_jax.errors import UserError
 from exits_jax.hop_panels import hop_panels
-from exits_jax.labelling.decisions import counted, mask_digest
+from exits_jax.labelling.decisions import mask_digest, verdict_counts
 from exits_jax.labelling.outlines import cut_out, marks_in, window_around
 from exits_jax.labelling.overlays import encode_image, save_png
 from exits_jax.labelling.overview import image_overlay
@@ -76,7 +76,7 @@ def _made(review: Mapping[str, Any]) -> dict[str, str]:
         "made": time.strftime("%Y-%m-%d %H:%M %z"),
         "exits_jax": version(),
         "pseudo_labels.json": f"sha256 {review['labels_sha256'][:16]}",
-        **({"review": counted(verdicts)} if verdicts else {}),
+        **({"review": verdict_counts(verdicts)} if verdicts else {}),
         "command": python + shlex.join(sys.argv),
     }
 

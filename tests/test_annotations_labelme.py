@@ -145,7 +145,8 @@ def test_a_folder_of_files(tmp_path):
     assert (read.images[2].width, read.images[2].height) == (WIDTH, HEIGHT)
     first, second = notes(read)
     assert first == "JSON files are not labelme's and are not read: 1 (the first: c.json)"
-    assert "found by their last components: " in second
+    assert second.startswith("1 image found by their last components: ")
+    assert second.endswith(" is b.png")
     assert all(problem.note for problem in check_file(labels, images))
 
 

@@ -118,7 +118,7 @@ def test_formats_not_asked_for_any_more_are_removed_and_named(written, capsys):
     assert "png/ (3 files)" in removed
     assert "pseudo_labels.polygons.json" in removed
     assert f"wrote {run.workdir.folder}/pseudo_labels.json" in said
-    assert f"wrote {run.workdir.folder}/yolo/ (" in said
+    assert f"wrote {run.workdir.folder}/yolo/ (6 files)" in said
 
 
 def fake_report(run):

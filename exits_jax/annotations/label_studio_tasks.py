@@ -8,12 +8,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from exits_jax.annotations.draft import Draft
+from exits_jax.annotations.folder_files import IMAGE_ENDINGS
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.image_names import name_parts
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 GEOMETRY = ("x", "points", "rle")  # one of them is in every shape of the JSON-MIN export
 UPLOADED = re.compile(r"^[0-9a-f]{4,8}-(?=.)")  # put before the name of every uploaded file
 
@@ -68,7 +68,7 @@ def _image(data: dict[str, Any]) -> str | None:
     if isinstance(data.get("image"), str) and data["image"]:
         return data["image"]
     names = (text for text in data.values() if isinstance(text, str))
-    return next((name for name in names if _plain(name).lower().endswith(ENDINGS)), None)
+    return next((name for name in names if _plain(name).lower().endswith(IMAGE_ENDINGS)), None)
 
 
 def _plain(name: str) -> str:

@@ -70,24 +70,27 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
         box = polygons_box(outline, width, height) if stated is None else stated
         lost.append(BadItem("box_as_mask", "the segmentation is a box: it is read as one"))
         outline = annotation["segmentation"] = None
-    outlined = _mask_box(outline, width, height)
-    points = given_points(annotation, outlined if box is None else box)
+    around = _mask_box(outline, width, height) if box is None else box
+    points = given_points(annotation, around)
     if points is not None:
         points = inside_image(points, width, height)
         box = points_box(points, width, height) if box is None else box
+        outlined = _mask_box(outline, width, height)
         place = _place(annotation, stated, box, points, outlined, (width, height))
         return Located(box, points, "given", place, lost)
     lost += _unused_keypoints(annotation)
     mask = _drawn(annotation, outline, width, height, box, lost)
     if mask is None:
-        box = _needed(box, outlined)
+        box = _needed(box, around)
         place = _place(annotation, stated, box, None, None, (width, height))
         return Located(box, None, "box", place, lost)
     tight = tight_box(mask)
     box = tight if box is None else box
-    # By a polygon's corners: its thin ends cover no pixel, and are no mistake.
+    runs = isinstance(outline, dict)
+    # A polygon's by its corners: its thin ends cover no pixel, and are no mistake.
+    outlined = tight if runs else polygons_box(outline, width, height)
     place = _place(annotation, stated, box, None, outlined, (width, height))
-    solid = isinstance(outline, dict) and _fills(mask, tight)
+    solid = runs and _fills(mask, tight)
     return Located(box, extreme_points(mask, rule), "mask", place, lost, solid)
 
 
@@ -103,7 +106,7 @@ def _place(
     return Geometry(bbox, box_xyxy, points_xy, mask_xyxy, size_wh)
 
 
-def _needed(box_xyxy: Box | None, outlined: Box | None) -> Box:
+def _needed(box_xyxy: Box | None, around: Box | None) -> Box:
     """The box, which is all that is left to go by.
 
     Raises:
@@ -112,7 +115,7 @@ def _needed(box_xyxy: Box | None, outlined: Box | None) -> Box:
     if box_xyxy is not None:
         return box_xyxy
     text = "found no extreme points, no pixel in a segmentation and no bbox"
-    if outlined is not None and outlined.max() <= 1 + 1e-6:
+    if around is not None and around.max() <= 1 + 1e-6:
         text += "; are the segmentation's corners shares of the image? multiply them"
     raise BadItem("nothing_given", text)
 

@@ -75,7 +75,7 @@ def standing(
     fresh = {i: Decision(decisions[i].verdict, mask) for i, mask in masks.items()}
     for i in stale:
         del fresh[i]
-    said = [counted([decision.verdict for decision in fresh.values()])]
+    said = [verdict_counts([decision.verdict for decision in fresh.values()])]
     if stale:
         said.append(
             f"not counted, the mask has changed since: {len(stale)}, annotation {stale[0]} first; "
@@ -87,7 +87,7 @@ def standing(
     return fresh, said
 
 
-def counted(verdicts: Collection[str]) -> str:
+def verdict_counts(verdicts: Collection[str]) -> str:
     """How many masks were accepted, and how many rejected, in words."""
     accepted = sum(verdict == "accept" for verdict in verdicts)
     return f"{accepted} accepted, {len(verdicts) - accepted} rejected and left out"

@@ -14,7 +14,7 @@ from exits_jax.annotations.outlines import mask_to_polygons
 from exits_jax.annotations.records import ImageRecord
 from exits_jax.files import write_bytes, write_json_rows
 from exits_jax.labelling.formats.names import class_names
-from exits_jax.labelling.formats.rows import Row, label_mask, labels_by_image, number_in
+from exits_jax.labelling.formats.rows import Row, id_in, label_mask, labels_by_image
 
 IMAGE, CONTROL = "image", "label"  # names of the two tags in the labelling interface
 KINDS = {"brushlabels": "BrushLabels", "polygonlabels": "PolygonLabels"}
@@ -70,7 +70,7 @@ def _prediction(
     regions = [
         region
         for row in rows
-        for region in _regions(row, names[number_in(row, "category_id")], simplify)
+        for region in _regions(row, names[id_in(row, "category_id")], simplify)
     ]
     return {
         "model_version": "exits_jax",

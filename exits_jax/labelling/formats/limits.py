@@ -7,7 +7,7 @@ from typing import Any
 from exits_jax.annotations.masks import run_lengths
 from exits_jax.annotations.records import BadItem, ImageRecord, Problem
 from exits_jax.labelling.formats.names import class_names
-from exits_jax.labelling.formats.rows import is_label, number_in
+from exits_jax.labelling.formats.rows import id_in, is_label
 
 MOST_OBJECTS = {"png": 65_534, "voc": 254}  # in an image: one value is background, one void
 MOST_CLASSES = {"voc": 254}
@@ -62,7 +62,7 @@ def _object_problems(
     formats: Sequence[str], rows: Sequence[Any], images: Mapping[int, ImageRecord]
 ) -> Iterator[Problem]:
     labels = (row for row in rows if isinstance(row, dict) and is_label(row))
-    counts = collections.Counter(number_in(row, "image_id") for row in labels)
+    counts = collections.Counter(id_in(row, "image_id") for row in labels)
     for image_id, count in counts.items():
         for name in formats:
             most = MOST_OBJECTS.get(name, count)
@@ -80,7 +80,7 @@ def _crowd_problems(rows: Sequence[Any], images: Mapping[int, ImageRecord]) -> I
     for row in rows:
         if not isinstance(row, dict) or is_label(row) or not row.get("segmentation"):
             continue
-        image = images.get(number_in(row, "image_id"))
+        image = images.get(id_in(row, "image_id"))
         if image is None:
             continue
         try:

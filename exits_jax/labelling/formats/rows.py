@@ -18,7 +18,7 @@ def is_label(row: Row) -> bool:
     return not row.get("iscrowd")
 
 
-def number_in(row: Row, key: str) -> int | None:
+def id_in(row: Row, key: str) -> int | None:
     """`image_id` or `category_id` of a row as reading takes it; None where it is no number."""
     try:
         return whole_id(row.get(key), key)
@@ -32,7 +32,7 @@ def rows_by_image(
     """The rows of each known image, images in the order of their first row."""
     groups: dict[int, list[Row]] = {}
     for row in document["annotations"]:
-        image_id = number_in(row, "image_id")
+        image_id = id_in(row, "image_id")
         if image_id in images:
             groups.setdefault(image_id, []).append(row)
     return groups

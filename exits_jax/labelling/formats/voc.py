@@ -24,8 +24,8 @@ from exits_jax.labelling.formats.png import hidden_text, png_bytes, voc_palette
 from exits_jax.labelling.formats.rows import (
     Row,
     crowd_masks,
+    id_in,
     labels_by_image,
-    number_in,
     numbered_pixels,
     rows_by_image,
 )
@@ -85,7 +85,7 @@ def _write_pixels(
     if len(rows) > MOST_OBJECTS["voc"]:
         raise UserError(f"{image.file_name}: {len(rows)} objects; VOC holds {MOST_OBJECTS['voc']}")
     by_object = numbered_pixels(rows, crowds, image, range(1, len(rows) + 1))
-    classes = [category_ids.index(number_in(row, "category_id")) + 1 for row in rows]
+    classes = [category_ids.index(id_in(row, "category_id")) + 1 for row in rows]
     by_class = numbered_pixels(rows, crowds, image, classes)
     write_bytes(directory / "SegmentationObject" / f"{stem}.png", png_bytes(by_object))
     write_bytes(directory / "SegmentationClass" / f"{stem}.png", png_bytes(by_class))
@@ -115,7 +115,7 @@ def _xml(
     _add(root, "segmented", 1)
     for row in rows:
         element = ElementTree.SubElement(root, "object")
-        _add(element, "name", names[number_in(row, "category_id")])
+        _add(element, "name", names[id_in(row, "category_id")])
         _add(element, "pose", "Unspecified")
         for flag in ("truncated", "difficult"):
             _add(element, flag, int(row.get(flag) == 1))

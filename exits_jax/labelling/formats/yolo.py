@@ -15,7 +15,7 @@ from exits_jax.labelling.formats.names import (
     place_photograph,
     unique_stems,
 )
-from exits_jax.labelling.formats.rows import Row, label_mask, labels_by_image, number_in
+from exits_jax.labelling.formats.rows import Row, id_in, label_mask, labels_by_image
 
 HEAD = """\
 # A data set for Ultralytics: yolo segment train data=data.yaml model=yolo11n-seg.pt
@@ -58,7 +58,7 @@ def write_yolo(
     for image_id, rows in groups.items():
         image, stem = images[image_id], stems[image_id]
         lines = [
-            yolo_line(row, classes[number_in(row, "category_id")], image, simplify) for row in rows
+            yolo_line(row, classes[id_in(row, "category_id")], image, simplify) for row in rows
         ]
         write_bytes(directory / "labels" / f"{stem}.txt", "".join(lines).encode())
         placed += place_photograph(image, directory / "images" / f"{stem}{_ending(image)}")
