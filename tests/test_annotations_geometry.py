@@ -121,6 +121,19 @@ def test_a_single_box_off_its_mask_is_refused_or_left_out(tmp_path):
     assert [instance.id for instance in found.instances] == [k for k in range(1, 17) if k != 4]
 
 
+def test_a_mask_beside_points_is_seen_by_the_check_alone(tmp_path):
+    """It is the truth to measure against: what is labelled must not depend on it."""
+    content = content_of(BOXES, extreme_points=points, segmentation=lambda box: [star(box)])
+    clean = read_annotations(save(tmp_path, content)).instances
+    content["annotations"][3]["segmentation"] = [star([500, 400, 60, 60])]
+    file = save(tmp_path, content)
+    found = read_annotations(file)
+    assert found.notes == []
+    for one, other in zip(found.instances, clean, strict=True):
+        np.testing.assert_array_equal(one.points_xy, other.points_xy)
+    assert [(p.code, p.annotation_id) for p in check_file(file)] == [("box_off_mask", 4)]
+
+
 def test_a_box_a_little_off_its_mask_is_said_and_labelled(tmp_path):
     boxes = BOXES.copy()
     boxes[3] += [0, 0, 0.2 * boxes[3, 2], 0]

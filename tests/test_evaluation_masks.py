@@ -10,7 +10,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from exits_jax.annotations import ImageRecord
-from exits_jax.annotations.masks import encode_rle, mask_to_polygons
+from exits_jax.annotations.masks import encode_rle
+from exits_jax.annotations.outlines import mask_to_polygons
 from exits_jax.annotations.read import read_annotations
 from exits_jax.errors import UserError
 from exits_jax.evaluation.coco_ap import DETECTION_FIGURES, box_conditioned_ap, detection_ap

@@ -124,9 +124,9 @@ def test_masks_of_no_steps_are_propagation_s_but_for_the_finer_grid(untrained):
 def test_own_data_is_labelled_without_training_unless_asked(tmp_path):
     config = own.get_config()
     run = Run(config, Workdir(tmp_path))
-    assert phases.pending(run) == ["label", "evaluate"]
+    assert list(phases.pending(run)) == ["label", "evaluate"]
     config.label.source = "generator"
-    assert phases.pending(run) == ["train", "label", "evaluate"]
+    assert list(phases.pending(run)) == ["train", "label", "evaluate"]
 
 
 def test_the_experiment_counts_where_the_verdict_is_right():

@@ -9,8 +9,9 @@ from pycocotools import mask as coco_masks
 
 from exits_jax.annotations import fields
 from exits_jax.annotations.certificate import fit_flags
-from exits_jax.annotations.geometry import ROLES
+from exits_jax.annotations.geometry import ROLES, Geometry, doubts
 from exits_jax.annotations.instances import image_of
+from exits_jax.annotations.locate import mask_box
 from exits_jax.annotations.masks import decode_segmentation, run_lengths
 from exits_jax.annotations.numbers import finite_number, finite_numbers, shown
 from exits_jax.annotations.records import BadItem, ImageRecord
@@ -52,9 +53,23 @@ def annotation_findings(
             attempt(_area_matches, annotation, runs, box)
             if not found and _is_label(annotation):
                 found.extend(_misfits(annotation, runs, box, points))
+        if points is not None and runs is not None and "exits" not in annotation:
+            found.extend(_mask_doubts(annotation, box, size))
     if points is not None:
         attempt(fields.inside_image, points, *size)
     return found
+
+
+def _mask_doubts(
+    annotation: dict[str, Any], box_xyxy: Float[np.ndarray, "4"], size_wh: tuple[int, int]
+) -> Iterator[BadItem]:
+    """A mask beside points that is not the box's: reading does not look at it."""
+    outline = annotation["segmentation"]
+    bbox = finite_numbers(annotation["bbox"])
+    place = Geometry(bbox, box_xyxy, None, mask_box(outline, *size_wh), size_wh)
+    for doubt in doubts(place, made=isinstance(outline, dict)):
+        if doubt.code == "box_off_mask":
+            yield BadItem(doubt.code, doubt.text)
 
 
 def _collector(found: list[BadItem]) -> Callable[..., Any]:

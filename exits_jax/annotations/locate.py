@@ -70,13 +70,13 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
         box = polygons_box(outline, width, height) if stated is None else stated
         lost.append(BadItem("box_as_mask", "the segmentation is a box: it is read as one"))
         outline = annotation["segmentation"] = None
-    around = _mask_box(outline, width, height) if box is None else box
+    around = mask_box(outline, width, height) if box is None else box
     points = given_points(annotation, around)
     if points is not None:
         points = inside_image(points, width, height)
         box = points_box(points, width, height) if box is None else box
-        outlined = _mask_box(outline, width, height)
-        place = _place(annotation, stated, box, points, outlined, (width, height))
+        # A mask beside points is the truth to measure against: nothing that is labelled sees it.
+        place = _place(annotation, stated, box, points, None, (width, height))
         return Located(box, points, "given", place, lost)
     lost += _unused_keypoints(annotation)
     mask = _drawn(annotation, outline, width, height, box, lost)
@@ -179,7 +179,7 @@ def _drawn(
     return None
 
 
-def _mask_box(outline: Any, width: int, height: int) -> Box | None:
+def mask_box(outline: Any, width: int, height: int) -> Box | None:
     """The box around a mask without drawing it; None without a mask, or one that is malformed."""
     if isinstance(outline, list):
         return polygons_box(outline, width, height)
