@@ -174,3 +174,11 @@ def test_no_real_mask_is_taken_for_a_box(coco_mini):
         found = read_annotations(coco_mini / "annotations" / f"instances_{name}.json")
         assert {instance.points_source for instance in found.instances} == {"mask"}
         assert {note.code for note in found.notes} <= {"crowds", "near_duplicate"}
+
+
+def test_a_box_of_zeros_is_an_absent_one(tmp_path):
+    found = read(tmp_path, [PENTAGON], bbox=[0, 0, 0, 0])
+    assert found.instances[0].box_xyxy.tolist() == [5, 3, 25, 15]
+    assert [note.code for note in found.notes] == ["zero_box"]
+    with pytest.raises(UserError, match="nothing_given"):
+        read(tmp_path, None, bbox=[0, 0, 0, 0])

@@ -373,7 +373,7 @@ def test_images_that_cannot_be_read(data, tmp_path, capsys):
     [
         (lambda text: text[: len(text) // 2], "JSON"),
         (lambda text: text.replace('"image_id": 2', '"image_id": 99'), "99"),
-        (lambda text: text.replace('"bbox": [', '"bbox": [0, 0, 0, 0], "was": ['), "bbox"),
+        (lambda text: text.replace('"bbox": [', '"bbox": [9, 9, -4, 0], "was": ['), "bbox"),
         (lambda text: text.replace('"id": 2,', '"id": 1,'), "duplicate"),
         (lambda text: text.replace('"category_id": 5', '"category_id": 77'), "77"),
         (lambda text: json.dumps({**json.loads(text), "annotations": []}), "annotations"),
