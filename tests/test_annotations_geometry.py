@@ -248,3 +248,14 @@ def test_nothing_is_said_of_real_photographs(coco_mini):
         annotation.pop("segmentation")
         annotation["iscrowd"] = 0
     assert check_file(file) == []
+
+
+@pytest.mark.parametrize("side", range(4))
+@pytest.mark.parametrize("beside", [{}, {"segmentation": lambda box: [star(box)]}])
+def test_numbers_at_the_end_of_floats_are_no_warning(tmp_path, side, beside):
+    content = content_of(BOXES, **beside)
+    content["annotations"][0]["bbox"][side] = 1e308
+    content["annotations"][1]["bbox"][side] = -1e308
+    left = read_annotations(save(tmp_path, content), on_error="skip").instances
+    assert {instance.id for instance in left} >= set(range(3, 17))
+    assert {problem.annotation_id for problem in check_file(save(tmp_path, content))} == {1, 2}

@@ -116,9 +116,11 @@ def find_mixup(table: BoxTable) -> Mixup | None:
     if not len(boxes):
         return None
     has = np.isfinite(known).all(axis=1)
-    if has.any():
-        return _against_known(boxes[has], sizes[has], known[has])
-    return _by_the_image(boxes, sizes)
+    # A file may hold 1e308: what overflows fits nothing.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if has.any():
+            return _against_known(boxes[has], sizes[has], known[has])
+        return _by_the_image(boxes, sizes)
 
 
 def to_xywh(form: str, bbox: Float[np.ndarray, "4"], size_wh: tuple[int, int]) -> list[float]:

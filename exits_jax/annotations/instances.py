@@ -165,7 +165,7 @@ class _Reader:
         """
         size = image.width, image.height
         bbox = finite_numbers(annotation.get("bbox"))
-        if bbox is not None and bbox.size == 4:
+        if bbox is not None and bbox.size == 4 and bbox.any():
             if self._box_form not in ("auto", "xywh"):
                 annotation["bbox"] = to_xywh(self._box_form, bbox, size)
         else:
