@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from exits_jax.cpu import prefer_eigen
 from exits_jax.errors import UserError
+from exits_jax.interruption import heard_again
 from exits_jax.library_messages import in_our_words
 from exits_jax.settings_given import parse
 
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     own_process, argv = argv is None, sys.argv if argv is None else argv
     prefer_eigen()
     try:
-        with in_our_words():
+        with in_our_words(), heard_again():
             status = _run(argv)
         sys.stdout.flush()
         return status

@@ -1,10 +1,38 @@
 """Stopping between two pieces of work instead of in the middle of one."""
 
+import _thread
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+
+
+# By then the callback that swallowed an interruption has ended. Seconds.
+AGAIN_AFTER = 0.05
+
+
+@contextlib.contextmanager
+def heard_again() -> Iterator[None]:
+    """A Ctrl-C that Python drops is raised again while the context is open.
+
+    What comes while a callback of the garbage collector runs (JAX has one) cannot be raised there:
+    Python prints it as ignored, and the program would go on as if nobody had asked it to stop.
+    """
+    ignored = sys.unraisablehook
+
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            threading.Timer(AGAIN_AFTER, _thread.interrupt_main).start()
+        else:
+            ignored(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = ignored
 
 
 class Stop:

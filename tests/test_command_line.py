@@ -1,5 +1,6 @@
 """What people type: flags, configs of workdirs, home folders; and what they are told."""
 
+import gc
 import json
 import logging
 import pathlib
@@ -16,6 +17,7 @@ from configs import coco_mini, demo
 from exits_jax import command_line, dry_run, phases, saved_config
 from exits_jax.annotations.records import Problem
 from exits_jax.errors import UserError
+from exits_jax.interruption import heard_again
 from exits_jax.library_messages import in_our_words
 from exits_jax.models import backbones
 from exits_jax.run import Run, report_problems
@@ -399,3 +401,16 @@ def test_ctrl_c_while_everything_is_loaded_ends_in_order(tmp_path, seconds):
         _, error = work.communicate(timeout=60)
     assert error == "\nstopped; the same command continues where this run was\n"
     assert work.returncode == 130
+
+
+def test_ctrl_c_in_a_callback_of_the_garbage_collector_is_not_lost():
+    """There Python cannot raise it, prints that it was ignored, and goes on."""
+
+    def interrupted(phase, info):
+        gc.callbacks.remove(interrupted)
+        signal.raise_signal(signal.SIGINT)
+
+    gc.callbacks.append(interrupted)
+    with heard_again(), pytest.raises(KeyboardInterrupt):
+        gc.collect()
+        time.sleep(30)
