@@ -127,10 +127,14 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
         exif=data.exif,
     )
     if report:
-        for note in annotations.notes:
-            run.note(problem_line(file, note))
+        _say_notes(run, file, annotations)
         report_problems(run, role, annotations.problems)
     return annotations
+
+
+def _say_notes(run: Run, file: str, annotations: Annotations) -> None:
+    for note in annotations.notes:
+        run.note(problem_line(file, note))
 
 
 def report_problems(run: Run, role: str, problems: Sequence[Problem]) -> None:
@@ -152,7 +156,9 @@ def _read(run: Run, role: str) -> DataSet:
     if run.config.data.source == "tfds":
         from exits_jax.data.tfds_builder import read_prepared  # heavy, and not always installed
 
-        annotations, source = read_prepared(prepared_folder(run, role), files_of(run, role)[1])
+        file, images = files_of(run, role)
+        annotations, source = read_prepared(prepared_folder(run, role), images)
+        _say_notes(run, file, annotations)
         return DataSet(annotations, annotations.instances, source)
     annotations = read_files(run, role)
     return DataSet(annotations, annotations.instances, file_source(annotations.instances))

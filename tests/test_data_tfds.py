@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -29,11 +30,18 @@ def make_annotations(folder):
     records[7] = ImageRecord(7, "no objects here.png", 5, 6, None)
     return Annotations(
         file=folder / "a.json",
-        document={"annotations": [{"id": 1000, "segmentation": [[0.1, 2, 3, 4, 5, 6]], "x": "ü"}]},
+        document={
+            "images": [
+                {"id": r.id, "file_name": r.file_name, "width": r.width, "height": r.height}
+                for r in records.values()
+            ],
+            "annotations": [{"id": 1000, "segmentation": [[0.1, 2, 3, 4, 5, 6]], "x": "ü"}],
+        },
         images=records,
         categories={1: "thing", 5: "other"},
         instances=instances,
         problems=[Problem("box", "left out", annotation_id=3)],
+        notes=[Problem("sizes", "said", note=True)],
     )
 
 
@@ -63,7 +71,7 @@ def test_the_frame_of_an_image_is_kept(tmp_path):
     annotations.images[7] = first
     index = make_index(annotations, file_source(annotations.instances), b"")
     rows = json.loads(json.dumps(index))["images"]
-    found = {record.id: record.exif for record in (image_record(row, None) for row in rows)}
+    found = {record.id: record.exif for record in (image_record(row, {}) for row in rows)}
     assert found == {key: "stored" if key == 7 else "auto" for key in annotations.images}
 
 
@@ -73,6 +81,7 @@ def test_annotations_come_out_as_they_went_in(prepared):
     assert found.document == annotations.document
     assert found.categories == annotations.categories
     assert found.problems == annotations.problems
+    assert found.notes == annotations.notes
     assert list(found.images) == list(annotations.images)
     assert len(found.instances) == len(annotations.instances) == len(source)
     for a, b in zip(annotations.instances, found.instances, strict=True):
@@ -84,6 +93,19 @@ def test_annotations_come_out_as_they_went_in(prepared):
             np.testing.assert_array_equal(a.points_xy, b.points_xy)
     bare, _ = tfds_builder.read_prepared(folder)
     assert {x.path for x in bare.images.values()} == {None}
+
+
+def test_images_are_found_again_however_the_file_spells_them(prepared, tmp_path):
+    annotations, folder = prepared
+    first = next(iter(annotations.images.values()))
+    for name in (first.path.name.upper(), first.path.name):
+        image = tmp_path / name / name
+        image.parent.mkdir()
+        shutil.copyfile(first.path, image)
+        found, _ = tfds_builder.read_prepared(folder, image.parent)
+        assert found.images[first.id].path == image
+    found, _ = tfds_builder.read_prepared(folder, tmp_path / "nowhere")
+    assert {record.path for record in found.images.values()} == {None}
 
 
 def test_both_sources_give_the_same_bytes(prepared):

@@ -1,6 +1,6 @@
 """What lies beside the records of a prepared data set: the index that makes them instances.
 
-prepared.json has the images, categories and problems, and a digest of what was packed;
+prepared.json has the images, categories, problems and notes, and a digest of what was packed;
 instances.npz has the instances by column. No TensorFlow Datasets here.
 """
 
@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,9 @@ def make_index(annotations: Annotations, source: Source, document: bytes) -> dic
         digest.update(getattr(source, name).tobytes())
     sizes = [r.path.stat().st_size if r.path and r.path.exists() else -1 for r in source.images]
     digest.update(json.dumps(sizes).encode())
-    return index | {"digest": digest.hexdigest()}
+    # Notes do not count: what they say otherwise is the same data set.
+    notes = [dataclasses.asdict(note) for note in annotations.notes]
+    return index | {"notes": notes, "digest": digest.hexdigest()}
 
 
 def read_index(folder: pathlib.Path) -> dict[str, Any] | None:
@@ -76,10 +79,10 @@ def _image_row(record: ImageRecord) -> list[Any]:
     return row if record.exif == "auto" else [*row, record.exif]
 
 
-def image_record(row: list[Any], images: str | os.PathLike | None) -> ImageRecord:
-    """An image of prepared.json; its path only where a folder of images is given."""
-    path = None if images is None else pathlib.Path(images) / row[1]
-    return ImageRecord(int(row[0]), row[1], int(row[2]), int(row[3]), path, *row[4:])
+def image_record(row: list[Any], paths: Mapping[int, pathlib.Path | None]) -> ImageRecord:
+    """An image of prepared.json, with its file of those by image id."""
+    key = int(row[0])
+    return ImageRecord(key, row[1], int(row[2]), int(row[3]), paths.get(key), *row[4:])
 
 
 def instances_from(

@@ -8,7 +8,7 @@ reached through an index of their columns beside the records. A prepared folder 
   instances.npz            the instances by column, float64 as they were read; `image` is the number
                            of the record
   document.json            the annotation file in COCO form, for writing labels back
-  prepared.json            images, categories and problems; written last, so a folder with it is
+  prepared.json            images, categories, problems and notes; written last, so a folder with it is
                            complete
 
 tf.Example knows only float32, so coordinates travel as the bytes of float64 arrays.
@@ -28,6 +28,8 @@ import tensorflow_datasets as tfds
 
 from exits_jax import files
 from exits_jax.annotations import Annotations, ImageRecord, Instance, Problem
+from exits_jax.annotations.image_folder import ImageFolder
+from exits_jax.annotations.images import image_records
 from exits_jax.data.images import decode_record
 from exits_jax.data.prepared_index import (
     image_record,
@@ -168,7 +170,8 @@ def read_prepared(
 
     Args:
       folder: from `prepare`.
-      images: folder of the image files, only to fill in `ImageRecord.path` for drawing.
+      images: folder of the image files, only to fill in `ImageRecord.path`, for what shows or
+        places photographs; it need not be there.
 
     Returns:
       The annotations (`file` is the copy in `folder`), and a source whose instance i is
@@ -187,7 +190,8 @@ def read_prepared(
             columns = {name: stored[name] for name in stored.files}
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: damaged ({error}); delete it and prepare it again") from error
-    records = {r.id: r for r in (image_record(row, images) for row in state["images"])}
+    paths = _image_paths(document, images)
+    records = {r.id: r for r in (image_record(row, paths) for row in state["images"])}
     categories = {int(key): name for key, name in state["categories"].items()}
     instances = instances_from(columns, records, categories)
     annotations = Annotations(
@@ -197,9 +201,20 @@ def read_prepared(
         categories=categories,
         instances=instances,
         problems=[Problem(**problem) for problem in state["problems"]],
+        notes=[Problem(**note) for note in state.get("notes", [])],
     )
     source = table_source(instances, functools.partial(_read_image, str(folder.resolve())))
     return annotations, source
+
+
+def _image_paths(
+    document: dict[str, Any], images: str | os.PathLike | None
+) -> dict[int, pathlib.Path | None]:
+    """The image files by image id, looked up as in reading an annotation file."""
+    if images is None or not pathlib.Path(images).is_dir():
+        return {}
+    found = image_records(document, ImageFolder(images), lambda _: None)
+    return {key: record.path for key, record in found.items()}
 
 
 def _foreign(folder: pathlib.Path) -> bool:
