@@ -91,6 +91,16 @@ def test_where_links_fail_the_next_best_is_done(failing, tmp_path, monkeypatch):
     assert put.is_symlink() == (failing == ("link",))
 
 
+def test_a_photograph_that_loaders_rewrite_is_a_copy(tmp_path):
+    images = with_photographs(tmp_path / "photographs")
+    with images[1].path.open("ab") as file:
+        file.write(b"a phone's own data")
+    write_format("yolo", tmp_path, document(entry(1, RING)), images)
+    put = tmp_path / "yolo" / "images" / "a.jpg"
+    assert put.read_bytes() == images[1].path.read_bytes()
+    assert not put.is_symlink() and not put.samefile(images[1].path)
+
+
 def test_without_photographs_the_labels_are_there_and_it_is_said(tmp_path):
     said = write_format("yolo", tmp_path, document(entry(1, RING)), IMAGES)
     assert "1 photographs are to be put into images/" in said

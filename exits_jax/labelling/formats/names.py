@@ -77,7 +77,8 @@ def place_photograph(image: ImageRecord, target: pathlib.Path) -> bool:
     """Puts an image's file at `target`: as a hard link, a symbolic one, or a copy.
 
     A hard link needs no room and outlives being packed and moved; a symbolic link is for another
-    file system, a copy for where there are no links.
+    file system, a copy for where there are no links, and for a JPEG file that goes on after its
+    image, as some phones write: older versions of Ultralytics "restore" it in place, through links.
 
     Returns:
       Whether there is such a file.
@@ -90,7 +91,7 @@ def place_photograph(image: ImageRecord, target: pathlib.Path) -> bool:
     source = os.path.realpath(image.path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        for put in (os.link, os.symlink):
+        for put in () if _goes_on(source) else (os.link, os.symlink):
             try:
                 put(source, target)
             except OSError:
@@ -100,3 +101,11 @@ def place_photograph(image: ImageRecord, target: pathlib.Path) -> bool:
     except OSError as error:
         raise UserError(f"{target}: cannot be written: {error.strerror or error}") from error
     return True
+
+
+def _goes_on(path: str) -> bool:
+    """Whether a JPEG file does not end with its end-of-image marker."""
+    with open(path, "rb") as file:
+        is_jpeg = file.read(2) == b"\xff\xd8"
+        file.seek(-2, os.SEEK_END)
+        return is_jpeg and file.read() != b"\xff\xd9"
