@@ -46,7 +46,8 @@ def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool, hosts: Ho
     if not done:
         print(f"nothing to do: {folder} holds every result of this config")
     elif done[-1] in NEXT and hosts.first:
-        print("next: " + NEXT[done[-1]].format(workdir=f"--workdir={shlex.quote(folder)}"))
+        workdir = f"--workdir={shlex.quote(folder)}"
+        print("next: " + NEXT[done[-1]].format(workdir=workdir, report=run.workdir.report))
 
 
 def one_phase(name: str, run: Run) -> str:
@@ -176,7 +177,7 @@ NEXT = {
     "warmup": "train the generator: --mode=train {workdir}",
     "train": "make the masks: --mode=label {workdir}",
     "label": "look first at review.json; pictures: --mode=evaluate {workdir}",
-    "evaluate": "open report.html",
+    "evaluate": "open {report}",
 }
 
 # The phases in which all processes of a run compute together.
