@@ -226,6 +226,20 @@ def test_one_object_annotated_twice(tmp_path, move, found):
     assert len(read_annotations(file).instances) == 8
 
 
+@pytest.mark.parametrize(("shift", "found"), [(0.05, True), (0.12, False)])
+def test_neighbours_of_one_size_are_no_duplicates(tmp_path, shift, found):
+    """Side by side at .79 of IoU they are two; nearer ones are, unless their masks tell."""
+    moved = BOXES[:4] + np.concatenate([BOXES[:4, 2:] * [shift, 0], np.zeros((4, 2))], axis=1)
+    content = content_of(np.concatenate([BOXES[:4], moved]))
+    assert [p.code for p in check_file(save(tmp_path, content))] == ["near_duplicate"] * 4 * found
+    for half, boxes in enumerate((BOXES[:4], moved)):  # triangles above and below a diagonal
+        for k, (x, y, width, height) in enumerate(boxes.tolist()):
+            third = [x, y + height] if half else [x + width, y]
+            polygon = [x, y, x + width, y + height, *third]
+            content["annotations"][4 * half + k]["segmentation"] = [polygon]
+    assert check_file(save(tmp_path, content)) == []
+
+
 def test_box_iou_by_definition():
     first = np.array([[0.0, 0, 10, 10], [0, 0, 1, 1], [2, 2, 2, 2]])
     second = np.array([[5.0, 0, 15, 10], [5, 5, 6, 6], [2, 2, 2, 2]])

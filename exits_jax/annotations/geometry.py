@@ -20,9 +20,11 @@ FAR_PX, FAR_SHARE = 5.0, 0.25  # the same, where it is a severe doubt
 # Of box and mask. Two boxes of a few pixels may differ by that much and mean the same, so one of
 # their sides has to be more than SIDE_PX off as well.
 LEAST_IOU = 0.5
-# Two boxes of one category that are the same object twice. In coco-mini no two boxes have an IoU
-# between .70 and .87, and one pair has more.
-TWICE_IOU = 0.75
+# Two boxes of one category that are the same object twice. Of 10,934 pairs of different objects in
+# coco-mini one is above .70, with .87: its masks tell (`TWICE_MASKS`). Of pairs of people who are
+# off by 3 % of every side, 95 % are above .80 for objects of 32 pixels or more, 74 % above .85.
+TWICE_IOU = 0.8
+TWICE_MASKS = 0.5  # of their masks, where both have one
 
 
 class Doubt(NamedTuple):

@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from pycocotools import mask as coco_masks
 
 from exits_jax.annotations.box_forms import BoxTable, find_mixup, to_xywh
 from exits_jax.annotations.coco import Report, identified_annotations
 from exits_jax.annotations.extreme import jitter_points
 from exits_jax.annotations.fields import is_crowd, stated_area
-from exits_jax.annotations.geometry import doubts, near_duplicates
+from exits_jax.annotations.geometry import TWICE_MASKS, doubts, near_duplicates
 from exits_jax.annotations.locate import Located, locate
+from exits_jax.annotations.masks import run_lengths
 from exits_jax.annotations.numbers import finite_numbers, shown
 from exits_jax.annotations.records import BadItem, ImageRecord, Instance, Problem
 
@@ -71,7 +73,7 @@ def read_instances(
     if box_form == "auto":
         _refuse_mixup(reader.boxes, instances)
     instances = _without_solid(document, instances, reader.solid, report)
-    _note_twins(instances, report)
+    _note_twins(document, instances, report)
     return instances
 
 
@@ -254,11 +256,23 @@ def _without_solid(
     return boxes
 
 
-def _note_twins(instances: list[Instance], report: Report) -> None:
+def _note_twins(document: dict[str, Any], instances: list[Instance], report: Report) -> None:
     """Says which annotations seem to be one object twice."""
     for first, second in near_duplicates(instances):
-        text = f"its box is nearly that of annotation {first.id}, of the same category"
-        report(Problem("near_duplicate", text, second.id, second.image.id, note=True))
+        pair = [document["annotations"][instance.index] for instance in (first, second)]
+        if _same_masks(*pair, first.image):
+            text = f"its box is nearly that of annotation {first.id}, of the same category"
+            report(Problem("near_duplicate", text, second.id, second.image.id, note=True))
+
+
+def _same_masks(first: dict[str, Any], second: dict[str, Any], image: ImageRecord) -> bool:
+    """Whether two annotations have nearly one mask; yes where one of them has none."""
+    try:
+        outlines = [annotation.get("segmentation") for annotation in (first, second)]
+        masks = [run_lengths(outline, image.height, image.width) for outline in outlines]
+    except BadItem:
+        return True
+    return bool(coco_masks.iou(masks[:1], masks[1:], [0])[0, 0] >= TWICE_MASKS)
 
 
 def _with_noise(
