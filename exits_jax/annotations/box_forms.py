@@ -19,18 +19,17 @@ Sizes = Float[np.ndarray, "n 2"]
 FITS_IOU = 0.7  # with the mask or the points: a box that is of the same object
 MOST = 0.75  # of a file's boxes: those that fit in the form they are meant in ...
 MORE = 0.25  # ... and how many more than fit as they stand
+AS_MANY = 0.05  # a form that fits for so many fewer may be the one that is meant just as well
 OVER_SHARE = 0.05  # of the image's side: further over the border than a careless box reaches
 SOME = 0.25  # of a file's boxes that lie so far over it that they are meant otherwise
+CORNER = 3  # times the largest number are the sides of images where numbers are no pixels, ...
+SEVERAL, REACH = 20, 0.9  # ... if they are so many boxes, which reach so far in that unit
+FEW = 0.5  # fit as they stand, where they are other units: more may reach over the border and do
 
 
 def _xywh(boxes: Boxes, sizes: Sizes) -> Boxes:
     del sizes
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-
-
-def _xyxy(boxes: Boxes, sizes: Sizes) -> Boxes:
-    del sizes
-    return boxes
 
 
 def _cxcywh(boxes: Boxes, sizes: Sizes) -> Boxes:
@@ -45,32 +44,47 @@ def _from_below(boxes: Boxes, sizes: Sizes) -> Boxes:
     return np.stack([x, top, x + width, top + height], axis=1)
 
 
-def _xywh_percent(boxes: Boxes, sizes: Sizes) -> Boxes:
-    return _xywh(boxes / 100, sizes) * np.tile(sizes, 2)
-
-
-def _of_shares(form: Callable[[Boxes, Sizes], Boxes]) -> Callable[[Boxes, Sizes], Boxes]:
-    return lambda boxes, sizes: form(boxes, sizes) * np.tile(sizes, 2)
-
-
 class Form(NamedTuple):
     """A form of `bbox`: how it reads in words, and boxes [n, 4], sizes wh [n, 2] -> xyxy [n, 4]."""
 
     words: str
     to_xyxy: Callable[[Boxes, Sizes], Boxes]
+    unit: str = ""
+
+
+# The four numbers in any unit; sizes are those of the images in that unit.
+LAYOUTS: dict[str, Form] = {
+    "xywh": Form("[x, y, width, height]", _xywh),
+    "xyxy": Form("[x0, y0, x1, y1]", lambda boxes, _: boxes),
+    "cxcywh": Form("[centre x, centre y, width, height]", _cxcywh),
+    "yxyx": Form("[y0, x0, y1, x1]", lambda boxes, _: boxes[:, [1, 0, 3, 2]]),
+    "yxhw": Form("[y, x, height, width]", lambda boxes, _: _xywh(boxes[:, [1, 0, 3, 2]], _)),
+    "xxyy": Form("[x0, x1, y0, y1]", lambda boxes, _: boxes[:, [0, 2, 1, 3]]),
+    "xywh_from_below": Form("[x, y, width, height] with y from below", _from_below),
+}
+# What an image's side is in a unit, and its name; TensorFlow writes shares, Gemini thousandths.
+UNITS: dict[str, tuple[float | None, str]] = {
+    "": (None, ""),
+    "_shares": (1.0, " in shares of the image"),
+    "_percent": (100.0, " in per cent of the image"),
+    "_thousandths": (1000.0, " in thousandths of the image"),
+}
+
+
+def _form(layout: Form, side: float | None, unit: str) -> Form:
+    """A layout of numbers in a unit."""
+
+    def to_xyxy(boxes: Boxes, sizes: Sizes) -> Boxes:
+        sides = sizes if side is None else np.full_like(sizes, side)
+        return layout.to_xyxy(boxes, sides) * np.tile(sizes / sides, 2)
+
+    return Form(layout.words, to_xyxy, unit)
 
 
 FORMS: dict[str, Form] = {  # `data.box_form`
-    "xywh": Form("[x, y, width, height]", _xywh),
-    "xyxy": Form("[x0, y0, x1, y1]", _xyxy),
-    "cxcywh": Form("[centre x, centre y, width, height]", _cxcywh),
-    "xywh_from_below": Form("[x, y, width, height] with y from below", _from_below),
-    "xywh_shares": Form("[x, y, width, height] in shares of the image", _of_shares(_xywh)),
-    "xyxy_shares": Form("[x0, y0, x1, y1] in shares of the image", _of_shares(_xyxy)),
-    "xywh_percent": Form("[x, y, width, height] in per cent of the image", _xywh_percent),
-    "cxcywh_shares": Form(
-        "[centre x, centre y, width, height] in shares of the image", _of_shares(_cxcywh)
-    ),
+    name + suffix: _form(layout, *unit)
+    for suffix, unit in UNITS.items()
+    for name, layout in LAYOUTS.items()
 }
 SCALES = (0.25, 0.5, 2.0, 4.0)  # of the image that the boxes were drawn on
 
@@ -104,9 +118,9 @@ class BoxTable:
 
 
 class Mixup(NamedTuple):
-    """What the boxes of a file seem to be; `form` is None where no setting reads them."""
+    """What the boxes of a file seem to be: a code, "boxes_" and the form, and a sentence."""
 
-    form: str | None
+    code: str
     text: str
 
 
@@ -138,11 +152,15 @@ def _against_known(boxes: Boxes, sizes: Sizes, known: Boxes) -> Mixup | None:
     found = {name: share(form.to_xyxy(boxes, sizes)) for name, form in FORMS.items()}
     stand, best = found["xywh"], max(found, key=lambda name: found[name])
     if _better(found[best], stand):
-        return _mixup(best, found[best], stand, len(boxes), "their masks or points")
+        mixup = _mixup([best], found[best], stand, len(boxes), "their masks or points")
+        if best == "yxhw" and not _many_over(boxes, sizes):
+            text = f"{mixup.text}; or x and y are exchanged in the masks or points: mend those"
+            return Mixup("xy_exchanged", text)
+        return mixup
     for scale in SCALES:
         if _better(share(_xywh(boxes * scale, sizes)), stand):
             return Mixup(
-                None,
+                "boxes_scaled",
                 f"the {len(boxes)} boxes fit their masks or points when they are multiplied by"
                 f" {scale:g}: were they drawn on images of another size? scale the boxes",
             )
@@ -150,32 +168,51 @@ def _against_known(boxes: Boxes, sizes: Sizes, known: Boxes) -> Mixup | None:
 
 
 def _by_the_image(boxes: Boxes, sizes: Sizes) -> Mixup | None:
-    """By the borders of the images alone."""
-    if boxes.max() <= 1 + 1e-6 and sizes.min() > 4:
-        return _shares(boxes, sizes)
-    over = _over(_xywh(boxes, sizes), sizes) > OVER_SHARE
-    if over.mean() < SOME:
+    """By the borders of the images alone, which several forms may fit."""
+    count = len(boxes)
+    for suffix, (side, _) in UNITS.items():
+        if side is not None and _in_corner(suffix, side, boxes, sizes):
+            names, _ = _best(suffix, boxes, sizes)
+            text = f"the {count} boxes all lie within {side:g} px of their images' first corner"
+            text = f"{text}, so they are {_words(names)}; {_setting(names)} reads them so"
+            return Mixup(f"boxes_{names[0]}", f"{text} (xywh: as they stand)")
+    if not _many_over(boxes, sizes):
         return None
-    found = {name: _fitting(FORMS[name], boxes, sizes) for name in ("xyxy", "cxcywh")}
-    best = max(found, key=lambda name: found[name])
     stand = _fitting(FORMS["xywh"], boxes, sizes)
-    if not _better(found[best], stand):
-        return None
-    return _mixup(best, found[best], stand, len(boxes), "their images")
+    names, fits = _best("", boxes, sizes)
+    if "xywh" not in names and _better(fits, stand):
+        return _mixup(names, fits, stand, count, "their images")
+    for suffix in ("_percent", "_thousandths"):
+        names, fits = _best(suffix, boxes, sizes)
+        if stand < FEW and _better(fits, stand):
+            return _mixup(names, fits, stand, count, "their images")
+    return None
 
 
-def _shares(boxes: Boxes, sizes: Sizes) -> Mixup:
-    """All numbers of a file are 1 at most: shares of the image, in the form that most boxes fit."""
-    names = ("xywh_shares", "cxcywh_shares", "xyxy_shares")
+def _in_corner(suffix: str, side: float, boxes: Boxes, sizes: Sizes) -> bool:
+    """Whether numbers are all too small for pixels, as they are in a unit.
+
+    No objects all lie in the first pixel. In the first hundred some may, by chance.
+    """
+    if boxes.max() > side * (1 + 1e-6) or np.median(sizes.min(axis=1)) < CORNER * side:
+        return False
+    if side == 1:
+        return True
+    names, _ = _best(suffix, boxes, sizes)
+    reach = (FORMS[names[0]].to_xyxy(boxes, sizes)[:, 2:] / sizes).max(axis=0)
+    return len(boxes) >= SEVERAL and bool(reach.min() >= REACH)
+
+
+def _best(suffix: str, boxes: Boxes, sizes: Sizes) -> tuple[list[str], float]:
+    """The forms in a unit that most boxes fit, and the share of boxes that do.
+
+    From below is not among them: it fits as often as from above.
+    """
+    names = [name + suffix for name in LAYOUTS if name != "xywh_from_below"]
     found = {name: _fitting(FORMS[name], boxes, sizes) for name in names}
-    fit = [FORMS[name].words for name in names if found[name] == max(found.values())]
-    best = max(names, key=lambda name: found[name])
-    text = f"the {len(boxes)} boxes all lie within one pixel: they are shares of the image"
-    setting = f"; --config.data.box_form={best} reads them so"
-    if len(fit) > 1:
-        text += f", {' or '.join(words.removesuffix(' in shares of the image') for words in fit)}"
-        setting = "; --config.data.box_form=xywh_shares (or cxcywh_shares, xyxy_shares) reads them"
-    return Mixup(best, text + setting)
+    most = max(found.values())
+    # In the table's order, so that the usual one comes first.
+    return [name for name, fits in found.items() if fits >= most - AS_MANY], most
 
 
 def _better(fits: float, stand: float) -> bool:
@@ -183,13 +220,23 @@ def _better(fits: float, stand: float) -> bool:
     return fits >= MOST and fits - stand >= MORE
 
 
-def _mixup(best: str, fits: float, stand: float, count: int, what: str) -> Mixup:
+def _mixup(names: list[str], fits: float, stand: float, count: int, what: str) -> Mixup:
     return Mixup(
-        best,
+        f"boxes_{names[0]}",
         f"as {FORMS['xywh'].words} {round(stand * count)} of {count} boxes fit {what}, as"
-        f" {FORMS[best].words} {round(fits * count)} do; --config.data.box_form={best} reads them"
-        " so (xywh: as they stand)",
+        f" {_words(names)} {round(fits * count)} do; {_setting(names)} reads them so (xywh: as"
+        " they stand)",
     )
+
+
+def _words(names: list[str]) -> str:
+    """Forms of one unit in words."""
+    return " or ".join(FORMS[name].words for name in names) + FORMS[names[0]].unit
+
+
+def _setting(names: list[str]) -> str:
+    others = f" (or {', '.join(names[1:])})" if names[1:] else ""
+    return f"--config.data.box_form={names[0]}{others}"
 
 
 def _fitting(form: Form, boxes: Boxes, sizes: Sizes) -> float:
@@ -199,9 +246,11 @@ def _fitting(form: Form, boxes: Boxes, sizes: Sizes) -> float:
     return float((inside & ((xyxy[:, 2:] - xyxy[:, :2]).min(axis=1) > 0)).mean())
 
 
-def _over(xyxy: Boxes, sizes: Sizes) -> Float[np.ndarray, "n"]:
-    """How far boxes reach over the border, as a share of the image's side."""
-    return np.maximum(-xyxy[:, :2] / sizes, xyxy[:, 2:] / sizes - 1).max(axis=1)
+def _many_over(boxes: Boxes, sizes: Sizes) -> bool:
+    """Whether many boxes, as they stand, reach further over the border than careless ones."""
+    xyxy = _xywh(boxes, sizes)
+    over = np.maximum(-xyxy[:, :2] / sizes, xyxy[:, 2:] / sizes - 1).max(axis=1)
+    return bool((over > OVER_SHARE).mean() >= SOME)
 
 
 def _over_px(xyxy: Boxes, sizes: Sizes) -> Float[np.ndarray, "n"]:

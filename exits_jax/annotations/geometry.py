@@ -14,6 +14,7 @@ from exits_jax.annotations.records import Instance
 
 ROLES = ("top", "left", "bottom", "right")
 BORDER_PX = 1.0  # how far a box may reach over the image's border
+LEAST_INSIDE = 0.5  # of a box's area: less in the image is no object to label
 SIDE_PX = 3.0  # how far a click or a mask may stay off a side of its box ...
 SIDE_SHARE = 0.05  # ... or this share of the side, whichever is more
 FAR_PX, FAR_SHARE = 5.0, 0.25  # the same, where it is a severe doubt
@@ -128,16 +129,24 @@ def _twins(boxes_xyxy: Float[np.ndarray, "n 4"]) -> Iterator[tuple[int, int]]:
 
 
 def _over_border(bbox: Float[np.ndarray, "4"], size_wh: tuple[int, int]) -> Iterator[Doubt]:
-    """A box that reaches over the image's border: it is clipped, other programs may not."""
+    """A box that reaches over the image's border: it is clipped, other programs may not.
+
+    Of one that lies outside for the larger part little is left that could be labelled.
+    """
     x, y, box_width, box_height = bbox.tolist()
     width, height = size_wh
     over = max(-x, -y, x + box_width - width, y + box_height - height)
-    if over > BORDER_PX:
-        yield Doubt(
-            "box_over_border",
-            f"bbox {_rounded(bbox)} reaches {over:g} pixels over the"
-            f" border of the image of {width} x {height} pixels",
-        )
+    if over <= BORDER_PX:
+        return
+    border = f"the border of the image of {width} x {height} pixels"
+    wide = min(x + box_width, width) - max(x, 0)
+    high = min(y + box_height, height) - max(y, 0)
+    if (wide / box_width) * (high / box_height) < LEAST_INSIDE:
+        text = f"bbox {_rounded(bbox)} lies for the larger part over {border}"
+        yield Doubt("box_outside_image", text, severe=True)
+    else:
+        text = f"bbox {_rounded(bbox)} reaches {over:g} pixels over {border}"
+        yield Doubt("box_over_border", text)
 
 
 def _box_and_mask(

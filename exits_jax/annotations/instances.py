@@ -12,7 +12,7 @@ from exits_jax.annotations.coco import Report, identified_annotations
 from exits_jax.annotations.extreme import jitter_points
 from exits_jax.annotations.fields import is_crowd, stated_area
 from exits_jax.annotations.geometry import TWICE_MASKS, doubts, near_duplicates
-from exits_jax.annotations.locate import Located, locate
+from exits_jax.annotations.locate import Located, known_box, locate
 from exits_jax.annotations.masks import run_lengths
 from exits_jax.annotations.numbers import finite_numbers, shown
 from exits_jax.annotations.records import BadItem, ImageRecord, Instance, Problem
@@ -176,7 +176,7 @@ class _Reader:
             found = locate(annotation, *size, self._rule.rule)
         except BadItem:
             if bbox is not None:
-                self.boxes.add(bbox, size, None)
+                self.boxes.add(bbox, size, known_box(annotation, *size))
             raise
         if bbox is not None:
             given = found.place.points_xy
@@ -218,7 +218,7 @@ def _refuse_mixup(boxes: BoxTable, instances: list[Instance]) -> None:
     """
     mixup = find_mixup(boxes)
     if mixup is not None:
-        raise BadItem(f"boxes_{mixup.form or 'scaled'}", mixup.text)
+        raise BadItem(mixup.code, mixup.text)
     large = any(min(i.image.width, i.image.height) > 4 for i in instances)
     if large and all(map(_like_shares, instances)):
         raise BadItem(

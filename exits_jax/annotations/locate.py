@@ -65,9 +65,10 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
     lost = [*_lost_fields(annotation)]
     stated = stated_box(annotation, width, height)
     outline = _outline(annotation, lost)
-    box = stated
+    box, drawn_box = stated, None
     if is_rectangle(outline):
-        box = polygons_box(outline, width, height) if stated is None else stated
+        drawn_box = polygons_box(outline, width, height)
+        box = drawn_box if stated is None else stated
         lost.append(BadItem("box_as_mask", "the segmentation is a box: it is read as one"))
         outline = annotation["segmentation"] = None
     around = mask_box(outline, width, height) if box is None else box
@@ -82,7 +83,7 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
     mask = _drawn(annotation, outline, width, height, box, lost)
     if mask is None:
         box = _needed(box, around)
-        place = _place(annotation, stated, box, None, None, (width, height))
+        place = _place(annotation, stated, box, None, drawn_box, (width, height))
         return Located(box, None, "box", place, lost)
     tight = tight_box(mask)
     box = tight if box is None else box
@@ -92,6 +93,17 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
     place = _place(annotation, stated, box, None, outlined, (width, height))
     solid = runs and _fills(mask, tight)
     return Located(box, extreme_points(mask, rule), "mask", place, lost, solid)
+
+
+def known_box(annotation: dict[str, Any], width: int, height: int) -> Box | None:
+    """The box around the extreme points or the mask of an annotation whose `bbox` is no use."""
+    try:
+        points = given_points(annotation)
+    except BadItem:
+        points = None
+    if points is not None:
+        return np.concatenate([points.min(axis=0), points.max(axis=0)])
+    return mask_box(plain_outline(annotation.get("segmentation")).segmentation, width, height)
 
 
 def _place(
