@@ -12,19 +12,21 @@ import numpy as np
 from jaxtyping import Float
 
 from exits_jax.annotations.geometry import BORDER_PX, box_iou
+from exits_jax.annotations.records import BadItem
 
 Boxes = Float[np.ndarray, "n 4"]
 Sizes = Float[np.ndarray, "n 2"]
 
 FITS_IOU = 0.7  # with the mask or the points: a box that is of the same object
 MOST = 0.75  # of a file's boxes: those that fit in the form they are meant in ...
-MORE = 0.25  # ... and how many more than fit as they stand
+MORE = 0.15  # ... and how many more than fit as they stand
 AS_MANY = 0.05  # a form that fits for so many fewer may be the one that is meant just as well
-OVER_SHARE = 0.05  # of the image's side: further over the border than a careless box reaches
-SOME = 0.25  # of a file's boxes that lie so far over it that they are meant otherwise
+OVER_SHARE = 0.03  # of the image's side: further over the border than a careless box reaches
+SOME = 0.15  # of a file's boxes that lie so far over it that they are meant otherwise
 CORNER = 3  # times the largest number are the sides of images where numbers are no pixels, ...
 SEVERAL, REACH = 20, 0.9  # ... if they are so many boxes, which reach so far in that unit
-FEW = 0.5  # fit as they stand, where they are other units: more may reach over the border and do
+BEYOND = 0.05  # of boxes have a number that is larger than their image, ...
+FEW = 0.5  # ... and so few fit as they stand, where they are in another unit
 
 
 def _xywh(boxes: Boxes, sizes: Sizes) -> Boxes:
@@ -45,7 +47,13 @@ def _from_below(boxes: Boxes, sizes: Sizes) -> Boxes:
 
 
 class Form(NamedTuple):
-    """A form of `bbox`: how it reads in words, and boxes [n, 4], sizes wh [n, 2] -> xyxy [n, 4]."""
+    """A form of `bbox`.
+
+    Attributes:
+      words: how it reads.
+      to_xyxy: boxes [n, 4], sizes wh [n, 2] -> xyxy [n, 4].
+      unit: of its numbers, a key of `UNITS`.
+    """
 
     words: str
     to_xyxy: Callable[[Boxes, Sizes], Boxes]
@@ -71,8 +79,9 @@ UNITS: dict[str, tuple[float | None, str]] = {
 }
 
 
-def _form(layout: Form, side: float | None, unit: str) -> Form:
+def _form(layout: Form, unit: str) -> Form:
     """A layout of numbers in a unit."""
+    side = UNITS[unit][0]
 
     def to_xyxy(boxes: Boxes, sizes: Sizes) -> Boxes:
         sides = sizes if side is None else np.full_like(sizes, side)
@@ -82,9 +91,7 @@ def _form(layout: Form, side: float | None, unit: str) -> Form:
 
 
 FORMS: dict[str, Form] = {  # `data.box_form`
-    name + suffix: _form(layout, *unit)
-    for suffix, unit in UNITS.items()
-    for name, layout in LAYOUTS.items()
+    name + unit: _form(layout, unit) for unit in UNITS for name, layout in LAYOUTS.items()
 }
 SCALES = (0.25, 0.5, 2.0, 4.0)  # of the image that the boxes were drawn on
 
@@ -124,8 +131,13 @@ class Mixup(NamedTuple):
     text: str
 
 
-def find_mixup(table: BoxTable) -> Mixup | None:
-    """The form in which the boxes of a file fit where they do not fit as they stand."""
+def find_mixup(table: BoxTable, stand: str = "xywh") -> Mixup | None:
+    """The form in which the boxes of a file fit where they do not fit as they stand.
+
+    Args:
+      table: the boxes.
+      stand: the form that the kind of file has, of `FORMS`.
+    """
     boxes, sizes, known = table.columns()
     if not len(boxes):
         return None
@@ -133,8 +145,19 @@ def find_mixup(table: BoxTable) -> Mixup | None:
     # A file may hold 1e308: what overflows fits nothing.
     with np.errstate(over="ignore", invalid="ignore"):
         if has.any():
-            return _against_known(boxes[has], sizes[has], known[has])
-        return _by_the_image(boxes, sizes)
+            return _against_known(boxes[has], sizes[has], known[has], stand)
+        return _by_the_image(boxes, sizes, stand)
+
+
+def refuse_mixup(table: BoxTable, stand: str = "xywh") -> None:
+    """Refuses a file whose boxes as a whole are of another form; arguments as `find_mixup`.
+
+    Raises:
+      BadItem: they are.
+    """
+    mixup = find_mixup(table, stand)
+    if mixup is not None:
+        raise BadItem(*mixup)
 
 
 def to_xywh(form: str, bbox: Float[np.ndarray, "4"], size_wh: tuple[int, int]) -> list[float]:
@@ -143,22 +166,23 @@ def to_xywh(form: str, bbox: Float[np.ndarray, "4"], size_wh: tuple[int, int]) -
     return [x0, y0, x1 - x0, y1 - y0]
 
 
-def _against_known(boxes: Boxes, sizes: Sizes, known: Boxes) -> Mixup | None:
+def _against_known(boxes: Boxes, sizes: Sizes, known: Boxes, stand: str) -> Mixup | None:
     """By the masks and the points that belong to the boxes."""
 
     def share(xyxy: Boxes) -> float:
         return float((box_iou(xyxy, known) >= FITS_IOU).mean())
 
     found = {name: share(form.to_xyxy(boxes, sizes)) for name, form in FORMS.items()}
-    stand, best = found["xywh"], max(found, key=lambda name: found[name])
-    if _better(found[best], stand):
-        mixup = _mixup([best], found[best], stand, len(boxes), "their masks or points")
-        if best == "yxhw" and not _many_over(boxes, sizes):
+    best = max(found, key=lambda name: found[name])
+    if _better(found[best], found[stand]):
+        shares = found[best], found[stand]
+        mixup = _mixup([best], stand, shares, len(boxes), "their masks or points")
+        if (stand, best) == ("xywh", "yxhw") and not _many_off(boxes, sizes, stand):
             text = f"{mixup.text}; or x and y are exchanged in the masks or points: mend those"
             return Mixup("xy_exchanged", text)
         return mixup
     for scale in SCALES:
-        if _better(share(_xywh(boxes * scale, sizes)), stand):
+        if _better(share(FORMS[stand].to_xyxy(boxes * scale, sizes)), found[stand]):
             return Mixup(
                 "boxes_scaled",
                 f"the {len(boxes)} boxes fit their masks or points when they are multiplied by"
@@ -167,48 +191,58 @@ def _against_known(boxes: Boxes, sizes: Sizes, known: Boxes) -> Mixup | None:
     return None
 
 
-def _by_the_image(boxes: Boxes, sizes: Sizes) -> Mixup | None:
+def _by_the_image(boxes: Boxes, sizes: Sizes, stand: str) -> Mixup | None:
     """By the borders of the images alone, which several forms may fit."""
-    count = len(boxes)
-    for suffix, (side, _) in UNITS.items():
-        if side is not None and _in_corner(suffix, side, boxes, sizes):
-            names, _ = _best(suffix, boxes, sizes)
-            text = f"the {count} boxes all lie within {side:g} px of their images' first corner"
-            text = f"{text}, so they are {_words(names)}; {_setting(names)} reads them so"
-            return Mixup(f"boxes_{names[0]}", f"{text} (xywh: as they stand)")
-    if not _many_over(boxes, sizes):
+    count, fit = len(boxes), _fitting(FORMS[stand], boxes, sizes)
+    own = FORMS[stand].unit
+    others = [unit for unit in UNITS if unit != own]
+    for unit in others:
+        if _in_corner(unit, boxes, sizes, pixels=not own, sure=fit < FEW):
+            names, _ = _best(unit, boxes, sizes)
+            text = f"the {count} boxes all lie within {UNITS[unit][0]:g} px of their images' first"
+            text = f"{text} corner, so they are {_words(names)}; {_setting(names, stand)}"
+            return Mixup(f"boxes_{names[0]}", text)
+    if not _many_off(boxes, sizes, stand):
         return None
-    stand = _fitting(FORMS["xywh"], boxes, sizes)
-    names, fits = _best("", boxes, sizes)
-    if "xywh" not in names and _better(fits, stand):
-        return _mixup(names, fits, stand, count, "their images")
-    for suffix in ("_percent", "_thousandths"):
-        names, fits = _best(suffix, boxes, sizes)
-        if stand < FEW and _better(fits, stand):
-            return _mixup(names, fits, stand, count, "their images")
+    # In pixels some numbers are larger than their image only if they are in another unit.
+    beyond = (boxes.max(axis=1) > (1 + OVER_SHARE) * sizes.max(axis=1)).mean() >= BEYOND
+    other = fit < FEW and (own or (beyond and count >= SEVERAL))
+    for unit in (own, *others):
+        names, most = _best(unit, boxes, sizes)
+        if stand not in names and _better(most, fit) and (unit == own or other):
+            return _mixup(names, stand, (most, fit), count, "their images")
     return None
 
 
-def _in_corner(suffix: str, side: float, boxes: Boxes, sizes: Sizes) -> bool:
+def _in_corner(unit: str, boxes: Boxes, sizes: Sizes, *, pixels: bool, sure: bool) -> bool:
     """Whether numbers are all too small for pixels, as they are in a unit.
 
     No objects all lie in the first pixel. In the first hundred some may, by chance.
+
+    Args:
+      unit: a key of `UNITS`.
+      boxes, sizes: as everywhere.
+      pixels: pixels are what they should be.
+      sure: they are not what they should be.
     """
-    if boxes.max() > side * (1 + 1e-6) or np.median(sizes.min(axis=1)) < CORNER * side:
+    side, largest = UNITS[unit][0], boxes.max()
+    if side is None or largest > side * (1 + 1e-6):
         return False
-    if side == 1:
+    if np.median(sizes.min(axis=1)) < CORNER * side or not (pixels or (sure and largest > 2)):
+        return False
+    if side == 1 or sure:
         return True
-    names, _ = _best(suffix, boxes, sizes)
+    names, _ = _best(unit, boxes, sizes)
     reach = (FORMS[names[0]].to_xyxy(boxes, sizes)[:, 2:] / sizes).max(axis=0)
     return len(boxes) >= SEVERAL and bool(reach.min() >= REACH)
 
 
-def _best(suffix: str, boxes: Boxes, sizes: Sizes) -> tuple[list[str], float]:
+def _best(unit: str, boxes: Boxes, sizes: Sizes) -> tuple[list[str], float]:
     """The forms in a unit that most boxes fit, and the share of boxes that do.
 
     From below is not among them: it fits as often as from above.
     """
-    names = [name + suffix for name in LAYOUTS if name != "xywh_from_below"]
+    names = [name + unit for name in LAYOUTS if name != "xywh_from_below"]
     found = {name: _fitting(FORMS[name], boxes, sizes) for name in names}
     most = max(found.values())
     # In the table's order, so that the usual one comes first.
@@ -220,37 +254,44 @@ def _better(fits: float, stand: float) -> bool:
     return fits >= MOST and fits - stand >= MORE
 
 
-def _mixup(names: list[str], fits: float, stand: float, count: int, what: str) -> Mixup:
+def _mixup(
+    names: list[str], stand: str, shares: tuple[float, float], count: int, what: str
+) -> Mixup:
+    fit, stands = (round(share * count) for share in shares)
     return Mixup(
         f"boxes_{names[0]}",
-        f"as {FORMS['xywh'].words} {round(stand * count)} of {count} boxes fit {what}, as"
-        f" {_words(names)} {round(fits * count)} do; {_setting(names)} reads them so (xywh: as"
-        " they stand)",
+        f"as {_words([stand])} {stands} of {count} boxes fit {what}, as {_words(names)} {fit} do;"
+        f" {_setting(names, stand)}",
     )
 
 
 def _words(names: list[str]) -> str:
     """Forms of one unit in words."""
-    return " or ".join(FORMS[name].words for name in names) + FORMS[names[0]].unit
+    words = " or ".join(FORMS[name].words for name in names)
+    return words + UNITS[FORMS[names[0]].unit][1]
 
 
-def _setting(names: list[str]) -> str:
+def _setting(names: list[str], stand: str) -> str:
     others = f" (or {', '.join(names[1:])})" if names[1:] else ""
-    return f"--config.data.box_form={names[0]}{others}"
+    return f"--config.data.box_form={names[0]}{others} reads them so ({stand}: as they stand)"
 
 
 def _fitting(form: Form, boxes: Boxes, sizes: Sizes) -> float:
     """The share of boxes that, read in a form, have an area and lie in their images."""
     xyxy = form.to_xyxy(boxes, sizes)
     inside = _over_px(xyxy, sizes) <= BORDER_PX
-    return float((inside & ((xyxy[:, 2:] - xyxy[:, :2]).min(axis=1) > 0)).mean())
+    return float((inside & (_extent(xyxy) > 0)).mean())
 
 
-def _many_over(boxes: Boxes, sizes: Sizes) -> bool:
-    """Whether many boxes, as they stand, reach further over the border than careless ones."""
-    xyxy = _xywh(boxes, sizes)
+def _many_off(boxes: Boxes, sizes: Sizes, stand: str) -> bool:
+    """Whether many boxes are inside out or reach further over the border than careless ones."""
+    xyxy = FORMS[stand].to_xyxy(boxes, sizes)
     over = np.maximum(-xyxy[:, :2] / sizes, xyxy[:, 2:] / sizes - 1).max(axis=1)
-    return bool((over > OVER_SHARE).mean() >= SOME)
+    return bool(((over > OVER_SHARE) | (_extent(xyxy) < 0)).mean() >= SOME)
+
+
+def _extent(xyxy: Boxes) -> Float[np.ndarray, "n"]:
+    return (xyxy[:, 2:] - xyxy[:, :2]).min(axis=1)
 
 
 def _over_px(xyxy: Boxes, sizes: Sizes) -> Float[np.ndarray, "n"]:

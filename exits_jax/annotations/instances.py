@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from pycocotools import mask as coco_masks
 
-from exits_jax.annotations.box_forms import BoxTable, find_mixup, to_xywh
+from exits_jax.annotations.box_forms import BoxTable, refuse_mixup, to_xywh
 from exits_jax.annotations.coco import Report, identified_annotations
 from exits_jax.annotations.extreme import jitter_points
 from exits_jax.annotations.fields import is_crowd, stated_area
@@ -71,7 +71,7 @@ def read_instances(
         if (instance := reader.instance(index, annotation)) is not None
     ]
     if box_form == "auto":
-        _refuse_mixup(reader.boxes, instances)
+        _refuse_other_form(reader.boxes, instances)
     instances = _without_solid(document, instances, reader.solid, report)
     _note_twins(document, instances, report)
     return instances
@@ -210,15 +210,13 @@ def _around(points_xy: Float[np.ndarray, "4 2"]) -> Float[np.ndarray, "4"]:
     return np.concatenate([points_xy.min(axis=0), points_xy.max(axis=0)])
 
 
-def _refuse_mixup(boxes: BoxTable, instances: list[Instance]) -> None:
+def _refuse_other_form(boxes: BoxTable, instances: list[Instance]) -> None:
     """Refuses a file whose coordinates as a whole are meant otherwise than COCO's.
 
     Raises:
       BadItem: they are.
     """
-    mixup = find_mixup(boxes)
-    if mixup is not None:
-        raise BadItem(mixup.code, mixup.text)
+    refuse_mixup(boxes)
     large = any(min(i.image.width, i.image.height) > 4 for i in instances)
     if large and all(map(_like_shares, instances)):
         raise BadItem(
