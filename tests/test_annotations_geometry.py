@@ -309,13 +309,18 @@ def test_box_iou_by_definition():
     np.testing.assert_allclose(box_iou(first, second), [1 / 3, 0, 0])
 
 
-def test_points_that_fit_a_box():
-    box = np.array([100.0, 100, 200, 300])
-    right = np.array([[150.0, 100], [100, 200], [150, 300], [200, 200]])
+@pytest.mark.parametrize("scale", [0.1, 1, 4])
+def test_keypoints_that_are_the_extreme_points_of_a_box(scale):
+    box = np.array([100.0, 100, 200, 300]) * scale
+    right = np.array([[150.0, 100], [100, 200], [150, 300], [200, 200]]) * scale
+    allowed = min(max(10 * scale, 1), 5) * 0.99
     assert points_fit(right, box)
-    assert points_fit(right + 9, box)
-    right[0, 1] = 160  # 60 px of 200 below the top
-    assert not points_fit(right, box)
+    assert points_fit(right + allowed, box)
+    assert not points_fit(right + np.array([0, allowed * 2.1]), box)
+    slanted = np.array([[199.0, 100], [100, 101], [101, 300], [200, 299]]) * scale
+    assert not points_fit(slanted, box)  # the corners of a plate
+    turned = np.array([[170.0, 100], [100, 160], [130, 300], [200, 240]]) * scale
+    assert points_fit(turned, box)
 
 
 def test_nothing_is_said_of_real_photographs(coco_mini):

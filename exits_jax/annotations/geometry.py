@@ -18,6 +18,9 @@ LEAST_INSIDE = 0.5  # of a box's area: less in the image is no object to label
 SIDE_PX = 3.0  # how far a click or a mask may stay off a side of its box ...
 SIDE_SHARE = 0.05  # ... or this share of the side, whichever is more
 FAR_PX, FAR_SHARE = 5.0, 0.25  # the same, where it is a severe doubt
+# How far a keypoint may stay off its side to be an extreme point: a share of the box, from 1 px to
+KEYPOINT_SHARE, KEYPOINT_PX = 0.1, 5.0
+KEYPOINT_MASK_PX = 2  # and off the mask
 # Of box and mask. Two boxes of a few pixels may differ by that much and mean the same, so one of
 # their sides has to be more than SIDE_PX off as well.
 LEAST_IOU = 0.5
@@ -185,8 +188,16 @@ def points_off(
 
 
 def points_fit(points_xy: Float[np.ndarray, "4 2"], box_xyxy: Float[np.ndarray, "4"]) -> bool:
-    """Whether four points can be the extreme points of what is in a box."""
-    return bool((points_off(points_xy, box_xyxy) <= _tolerance(box_xyxy, FAR_PX, FAR_SHARE)).all())
+    """Whether four points that nobody calls so are the extreme points of what is in a box.
+
+    Each lies at its side. Four that lie at two sides each are the corners of a box or a plate, and
+    show where these are and not what is in them.
+    """
+    tolerance = np.clip(_tolerance(box_xyxy, 0.0, KEYPOINT_SHARE), 1.0, KEYPOINT_PX)
+    x, y = points_xy.T
+    off = np.abs(np.stack([y, x, y, x], axis=1) - box_xyxy[[1, 0, 3, 2]])  # [point, side]
+    at_sides = off <= tolerance
+    return bool(at_sides.diagonal().all() and (at_sides.sum(axis=1) < 2).any())
 
 
 def _tolerance(box_xyxy: Float[np.ndarray, "4"], px: float, share: float) -> Float[np.ndarray, "4"]:
