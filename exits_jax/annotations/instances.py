@@ -21,7 +21,8 @@ ID_ZERO = (
     "pycocotools' COCOeval takes a ground-truth id of 0 for no match, so its AP comes out too low;"
     " number annotations from 1"
 )
-SOLID_SHARE = 0.5  # of a file's run lengths: when so many fill their boxes, they are boxes
+SOLID_SHARE = 0.5  # of a file's masks: when so many are run lengths that fill their boxes, ...
+SOLID_LEAST = 3  # ... and so many at least, these are boxes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +131,7 @@ class _Reader:
         self._images, self._categories, self._rule = images, categories, rule
         self._report, self._box_form = report, box_form
         self.boxes = BoxTable()
-        self.solid: dict[int, bool] = {}  # of run lengths: by annotation id, if they fill their box
+        self.solid: dict[int, bool] = {}  # of masks: by annotation id, if they fill their box
 
     def instance(self, index: int, annotation: dict[str, Any]) -> Instance | None:
         """The annotation as an instance; None for a crowd, or one that was reported."""
@@ -144,7 +145,7 @@ class _Reader:
         except BadItem as bad:
             self._report(annotation_problem(bad, annotation, self._images))
             return None
-        if isinstance(annotation.get("segmentation"), dict):
+        if annotation.get("segmentation"):
             self.solid[annotation["id"]] = found.solid
         return Instance(
             # A number of its own: sharing the row's would pin the memory `PackedRows` gives back.
@@ -239,9 +240,10 @@ def _without_solid(
 ) -> list[Instance]:
     """The instances, those whose run lengths are boxes with nothing but the box.
 
-    One object may fill its box; when most of a file do, a program wrote boxes as masks.
+    One object may fill its box; when most of a file do, a program wrote boxes as masks. Polygons
+    that are no boxes count against it.
     """
-    if not any(solid.values()) or sum(solid.values()) < SOLID_SHARE * len(solid):
+    if sum(solid.values()) < max(SOLID_LEAST, SOLID_SHARE * len(solid)):
         return instances
     boxes = []
     for instance in instances:
