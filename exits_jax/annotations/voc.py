@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Float, Num
 
 from exits_jax.annotations.box_forms import BoxTable, refuse_mixup, to_xywh
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.draft import PassedOver
 from exits_jax.annotations.folder_files import images_below
-from exits_jax.annotations.image_files import index_image, size_on_disk
+from exits_jax.annotations.image_files import index_image, measured
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.image_names import name_parts
 from exits_jax.annotations.masks import encode_rle
@@ -173,12 +173,20 @@ def _image_entry(
         own = images.near([path.stem], same_folder=True)
         name = own.path.name if own else name
     width, height = (_whole(root.findtext(f"size/{side}")) for side in ("width", "height"))
+    size: dict[str, Any] = {"width": width, "height": height}
     if width <= 0 or height <= 0:
         if images is None:
             raise BadItem("bad_size", "no <size>; give the image folder to take it from there")
-        width, height = size_on_disk(images.find([name]), images.exif)
+        size = measured(images.find([name]), images.exif, _reach(root))
     renamed = {} if name_parts(name) == named else {"renamed_from": "/".join(named)}
-    return {"file_name": name, "width": width, "height": height, **renamed}
+    return {"file_name": name, **size, **renamed}
+
+
+def _reach(root: ElementTree.Element) -> Float[np.ndarray, "n 2"]:
+    """The lower right corners of the boxes of an XML, as far as they are numbers."""
+    boxes = ([number_in(box.findtext(side)) for side in SIDES] for box in root.iter("bndbox"))
+    corners = [np.reshape(box, (2, 2)).max(axis=0) for box in boxes if None not in box]
+    return np.array(corners, np.float64).reshape(-1, 2)
 
 
 def _named_objects(

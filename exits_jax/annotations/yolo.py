@@ -16,7 +16,6 @@ from exits_jax.annotations.box_forms import BoxTable, refuse_mixup, to_xywh
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.draft import Draft
 from exits_jax.annotations.folder_files import read_text
-from exits_jax.annotations.image_files import size_on_disk
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
@@ -57,6 +56,7 @@ def yolo_document(
     """
     draft = Draft(report)
     rows: list[_Row] = []
+    exif = images.exif if images else "auto"
     layout = layout_of(file, images, draft.passed)
     for path in layout.labels:
         where = layout.where(path)
@@ -67,7 +67,7 @@ def yolo_document(
                 draft.passed.add("label files have no image", where)
                 continue
             name, on_disk = found
-            image = draft.add_image(name, size_on_disk(on_disk), where)
+            image = draft.add_measured(name, on_disk, exif, where)
         except BadItem as bad:
             draft.refuse(bad, where)
             continue
@@ -82,7 +82,7 @@ def yolo_document(
         _add_line(draft, row, layout, OWN_FORM if box_form == "auto" else box_form)
     for name, on_disk in layout.without_labels():
         try:
-            draft.add_image(name, size_on_disk(on_disk), name)
+            draft.add_measured(name, on_disk, exif, name)
             draft.passed.add("images have no label file, so no object", name)
         except BadItem as bad:
             draft.refuse(bad, name)
