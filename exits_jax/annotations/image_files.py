@@ -24,7 +24,13 @@ from exits_jax.annotations.frames import (
 )
 from exits_jax.annotations.geometry import BORDER_PX
 from exits_jax.annotations.numbers import shown, whole_number
-from exits_jax.annotations.pixel_values import FULL_VALUES, Values, full_value, load
+from exits_jax.annotations.pixel_values import (
+    FULL_VALUES,
+    Values,
+    black_and_white,
+    full_value,
+    load,
+)
 from exits_jax.annotations.records import BadItem, ImageRecord, Problem
 from exits_jax.errors import one_line
 
@@ -169,7 +175,12 @@ def decoded_problems(record: ImageRecord) -> Iterator[Problem]:
 def _range_note(image: Image.Image, values: Values | None) -> BadItem | None:
     """What to say of an image that uses only part of the range of its values."""
     if values is not None:
-        full = full_value(values)
+        colour = values if values.ndim == 2 else values[..., :3]
+        full = full_value(colour)
+        black, white = black_and_white(colour)
+        if (black, white) != (0.0, full):
+            text = f"its values from {black:g} to {white:g} are {(white - black) * 255 / full:.1f}"
+            return BadItem("narrow_range", f"{text} of 255 grey levels: they are stretched to all")
         if full in FULL_VALUES[:-1] and (full > 255 or values.dtype.kind != "f"):
             bits = int(full).bit_length()
             return BadItem(
