@@ -48,10 +48,10 @@ def _data() -> ml_collections.ConfigDict:
     data.kind = "auto"
     # How extreme points are read off a mask where a file has no points: exact, extremenet.
     data.points = "exact"
-    # How boxes are written: "auto" is COCO's [x, y, width, height] in pixels, and a file whose
-    # boxes as a whole say otherwise is refused; or xywh, xyxy, cxcywh, xywh_from_below (y counts
-    # from the lower border), xywh_percent, xywh_shares, xyxy_shares, cxcywh_shares (of the image)
-    # [?].
+    # How boxes are written: "auto" is as the kind of file says (COCO: xywh in pixels, YOLO:
+    # cxcywh_shares, VOC: xyxy), and a file whose boxes as a whole say otherwise is refused; or
+    # xywh, xyxy, cxcywh, yxyx, yxhw, xxyy, xywh_from_below (y counts from the lower border), in
+    # pixels or, with _shares, _percent or _thousandths behind it, of the image's sides [?].
     data.box_form = "auto"
     # Annotations with iscrowd 1: "pass" hands them on unlabelled, "label" takes each for an object.
     data.crowds = "pass"

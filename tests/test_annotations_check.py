@@ -8,6 +8,7 @@ from annotations_samples import HEIGHT, WIDTH, disc, document, save, save_images
 from PIL import Image
 
 from exits_jax.annotations import check_file, encode_rle, problem_line
+from exits_jax.annotations.check import inspect_file
 
 POINTS = [[20, 4], [10, 10], [22, 20], [30, 12]]  # top, left, bottom, right
 
@@ -73,9 +74,8 @@ TRIANGLE = [[5, 5, 25, 5, 5, 15]]
 @pytest.mark.parametrize(
     ("index", "change", "code", "found"),
     [
-        (0, {"area": 200.0}, "area_mismatch", "box's area"),
         (1, {"area": 25}, "area_mismatch", "area is 25; the mask has"),
-        (0, {"segmentation": TRIANGLE, "area": 200}, "area_mismatch", "box's area"),
+        (0, {"segmentation": TRIANGLE, "area": 150}, "area_mismatch", "area is 150; the mask has"),
         (0, {"segmentation": EMPTY, "area": 0}, "empty_mask", "no pixel"),
         (0, {"segmentation": {"size": [HEIGHT, WIDTH], "counts": "!"}}, "bad_rle", "'!'"),
         (0, {"segmentation": {"size": [WIDTH, HEIGHT], "counts": "x"}}, "rle_size", "[30, 40]"),
@@ -109,6 +109,21 @@ def test_every_broken_label_is_caught(tmp_path, index, change, code, found):
     assert found in line
 
 
+def test_the_box_s_area_is_one_note_for_the_file(tmp_path):
+    """Most converters write it; where there is no mask it is all that is known."""
+    content = document()
+    first, _, third = content["annotations"]
+    first.update(segmentation=TRIANGLE, area=200)
+    other, last = {**first, "id": 12, "image_id": 2}, {**third, "id": 14, "bbox": [20, 20, 8, 9]}
+    content["annotations"] = [first, other, {**third, "area": 72}, {**last, "area": 5}]
+    checked = inspect_file(save(tmp_path, content))
+    assert checked.problems == []
+    (note,) = checked.notes
+    assert note.code == "box_area"
+    assert "area is 200, which is the box's area" in note.text
+    assert note.text.endswith("; 1 more")
+
+
 def test_tolerances_are_not_boundless_nor_naught(tmp_path):
     content = label_file()
     pixels = content["annotations"][1]["area"]
@@ -140,7 +155,7 @@ def test_polygons_too_small_for_a_pixel(tmp_path):
 
 def test_two_mistakes_in_one_annotation_are_both_listed(tmp_path):
     content = label_file()
-    content["annotations"][0].update(area=200, category_id=99)
+    content["annotations"][0].update(area=150, category_id=99)
     content["annotations"][2]["bbox"] = [1, 2, -3, 4]
     assert codes(save(tmp_path, content)) == ["absent_category", "area_mismatch", "empty_box"]
 

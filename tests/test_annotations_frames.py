@@ -185,3 +185,71 @@ def test_voc_without_a_size_takes_that_of_the_frame(tmp_path):
     )
     assert np.abs(under_box(file, tmp_path, exif="stored") - RED).max() < 12
     assert read_annotations(file, tmp_path).images[1].width == 32
+
+
+def voc_file(folder, box):
+    x0, y0, x1, y1 = box
+    file = folder / "a.xml"
+    file.write_text(
+        "<annotation><filename>a.jpg</filename><object><name>square</name><bndbox>"
+        f"<xmin>{x0 + 1}</xmin><ymin>{y0 + 1}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax>"
+        "</bndbox></object></annotation>"
+    )
+    return file
+
+
+def unsized_coco(folder, box):
+    content = json.loads(annotation_file(folder, "a.jpg", (1, 1), box).read_text())
+    del content["images"][0]["width"], content["images"][0]["height"]
+    return save(folder, content)
+
+
+@pytest.mark.parametrize("write", [voc_file, unsized_coco])
+@pytest.mark.parametrize(
+    ("box", "size"),
+    [
+        ((2, 3, 40, 20), (48, 32)),  # only in the pixels as stored
+        ((2, 3, 20, 40), (32, 48)),  # only in what is displayed
+        ((2, 3, 20, 30), None),  # in both
+        ((2, 3, 40, 40), None),  # in neither
+    ],
+)
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_boxes_tell_the_frame_of_an_image_whose_size_is_not_stated(
+    tmp_path, write, box, size, orientation
+):
+    write_turned(tmp_path / "a.jpg", (48, 32), orientation, "JPEG")
+    file = write(tmp_path, box)
+    found = read_annotations(file, tmp_path)
+    image = found.images[1]
+    assert (image.width, image.height) == (size or (32, 48))
+    said = ["ambiguous_orientation"] if size is None else []
+    assert [note.code for note in found.notes if note.code.startswith("ambig")] == said
+    codes = [p.code for p in inspect_file(file, tmp_path).problems]
+    assert [code for code in codes if code.startswith("ambig")] == said
+    assert "frame_unclear" not in found.document["images"][0]
+    for exif, expected in (("displayed", (32, 48)), ("stored", (48, 32))):
+        if max(box[2:]) < 33:
+            image = read_annotations(file, tmp_path, exif=exif).images[1]
+            assert (image.width, image.height) == expected
+            load_image(image)
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 6])
+def test_shares_of_an_image_never_tell_its_frame(tmp_path, orientation):
+    box = write_turned(tmp_path / "a.jpg", (48, 32), orientation, "JPEG")
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    (labels / "a.txt").write_text(f"0 {20 / 48} {12 / 32} {8 / 48} {8 / 32}\n")
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text(
+        f"ImageID,LabelName,XMin,XMax,YMin,YMax\na,x,{16 / 48},{24 / 48},{8 / 32},{16 / 32}\n"
+    )
+    for file in (labels, boxes):
+        codes = [p.code for p in inspect_file(file, tmp_path).problems]
+        assert codes == ["ambiguous_orientation"] * (orientation != 1)
+        notes = [note.code for note in read_annotations(file, tmp_path).notes]
+        assert notes == ["ambiguous_orientation"] * (orientation != 1)
+        assert np.abs(under_box(file, tmp_path, exif="stored") - RED).max() < 12
+        (instance,) = read_annotations(file, tmp_path, exif="stored").instances
+        np.testing.assert_allclose(instance.box_xyxy, box)

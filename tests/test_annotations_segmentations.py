@@ -151,10 +151,14 @@ def filled(x0, y0, x1, y1):
 @pytest.mark.parametrize(
     ("masks", "sources"),
     [
-        ([filled(5, 3, 25, 15), filled(1, 20, 30, 28)], ["box", "box"]),
+        ([filled(5, 3, 25, 15), filled(1, 20, 30, 28)], ["mask"] * 2),  # two screens, it may be
+        ([filled(5, 3, 25, 15), filled(1, 20, 30, 28), filled(0, 0, 9, 9)], ["box"] * 3),
         ([filled(5, 3, 25, 15), disc(), disc(20, 15, 5)], ["mask"] * 3),  # one screen among discs
-        ([filled(5, 3, 25, 15), filled(0, 0, 9, 9), disc()], ["box", "box", "mask"]),
-        ([filled(5, 3, 8, 5), filled(9, 9, 10, 10)], ["mask"] * 2),  # specks fill their boxes
+        (
+            [filled(5, 3, 25, 15), filled(0, 0, 9, 9), filled(1, 20, 30, 28), disc()],
+            ["box", "box", "box", "mask"],
+        ),
+        ([filled(k, 3, k + 3, 5) for k in (0, 9, 20)], ["mask"] * 3),  # specks fill their boxes
     ],
 )
 def test_boxes_written_as_run_lengths_are_boxes_where_most_are(tmp_path, masks, sources):
@@ -167,6 +171,22 @@ def test_boxes_written_as_run_lengths_are_boxes_where_most_are(tmp_path, masks, 
     assert [instance.points_source for instance in found.instances] == sources
     kept = [bool(a["segmentation"]) for a in found.document["annotations"]]
     assert kept == [source == "mask" for source in sources]
+
+
+@pytest.mark.parametrize(("polygons", "source"), [(4, "mask"), (3, "box"), (0, "box")])
+def test_polygons_count_against_run_lengths_that_fill_their_boxes(tmp_path, polygons, source):
+    """Screens among things that people outlined are no boxes."""
+    content = document()
+    screens = [encode_rle(filled(2 + k, 3, 25 + 4 * k, 15)) for k in range(3)]
+    outlines = [[[x + 3 * k for x in PENTAGON]] for k in range(polygons)]
+    rectangle = [corners(1, 1, 30, 28)]  # is a box itself, and says nothing
+    content["annotations"] = [
+        {"id": k, "image_id": 1, "category_id": 3, "segmentation": segmentation}
+        for k, segmentation in enumerate([*screens, *outlines, rectangle], start=1)
+    ]
+    found = read_annotations(save(tmp_path, content)).instances
+    sources = [instance.points_source for instance in found]
+    assert sources == [source] * 3 + ["mask"] * polygons + ["box"]
 
 
 def test_no_real_mask_is_taken_for_a_box(coco_mini):

@@ -134,7 +134,7 @@ def test_bad_xml(voc, text, code):
     [
         ((1, 1, "x", 4), "bad_box"),
         ((1, 1, "nan", 4), "bad_box"),
-        ((9, 1, 3, 4), "empty_box"),
+        ((4, 1, 3, 4), "empty_box"),
         ((91, 1, 99, 4), "box_outside_image"),
     ],
 )
@@ -254,3 +254,47 @@ def test_a_bad_polygon_costs_the_polygon_and_not_the_object(tmp_path, polygon):
     np.testing.assert_array_equal(read.instances[0].box_xyxy, [10, 5, 30, 25])
     assert read.instances[0].points_source == "box"
     assert "objects have a polygon that is not read, their boxes are" in read.notes[0].text
+
+
+# xmin, ymin, xmax, ymax, as VOC counts
+LOW = np.random.default_rng(4).integers(1, [24, 18], (24, 2))
+INSIDE = np.concatenate([LOW, LOW + np.array([12, 9])], axis=1)
+BOXES = {
+    "xywh": INSIDE - np.concatenate([np.zeros((24, 2), int), LOW - 1], axis=1) - [1, 1, 0, 0],
+    "xyxy_shares": (INSIDE - [1, 1, 0, 0]) / ([WIDTH, HEIGHT] * 2),
+}
+
+
+def save_boxes(folder, boxes):
+    for k, part in enumerate(np.array_split(boxes, 4)):
+        save_xml(folder, f"{k}", *(element("cat", tuple(row)) for row in part.tolist()))
+    return folder
+
+
+@pytest.mark.parametrize("form", BOXES)
+def test_boxes_of_another_form_are_told_over_the_whole_set(tmp_path, form):
+    folder = save_boxes(tmp_path, BOXES[form])
+    for on_error in ("stop", "skip"):
+        with pytest.raises(UserError, match=rf"boxes_{form}: .*\(xyxy: as they stand\)"):
+            read_annotations(folder, on_error=on_error)
+    assert [problem.code for problem in check_file(folder)] == [f"boxes_{form}"]
+    read = read_annotations(folder, box_form=form)
+    for instance, box in zip(read.instances, INSIDE - [1, 1, 0, 0], strict=True):
+        np.testing.assert_allclose(instance.box_xyxy, box)
+
+
+@pytest.mark.parametrize("columns", [[2, 3, 0, 1], [2, 1, 0, 3], [0, 3, 2, 1]], ids=str)
+@pytest.mark.parametrize("count", [1, 6, 24])
+def test_exchanged_minimum_and_maximum_are_read_and_said(tmp_path, columns, count):
+    boxes = INSIDE + np.array([14, 10, 14, 10])  # as [x, y, width, height] they would be outside
+    boxes[:count] = boxes[:count, columns]
+    folder = save_boxes(tmp_path, np.minimum(boxes, [WIDTH, HEIGHT] * 2))
+    read = read_annotations(folder)
+    assert len(read.instances) == 24
+    expected = np.sort(np.minimum(boxes, [WIDTH, HEIGHT] * 2).reshape(24, 2, 2), axis=1)
+    expected = expected.reshape(24, 4) - [1, 1, 0, 0]
+    for instance, box in zip(read.instances, expected, strict=True):
+        np.testing.assert_allclose(instance.box_xyxy, box)
+    (said,) = [note.text for note in read.notes if note.code == "passed_over"]
+    what = f"boxes have a maximum below its minimum and are read with the two exchanged: {count} "
+    assert what in said

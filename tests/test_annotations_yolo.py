@@ -1,5 +1,7 @@
 """YOLO text files: boxes, polygons, predictions, layouts, names, what is passed over."""
 
+import re
+
 import numpy as np
 import pytest
 from foreign_exports import HEIGHT, SQUARE, TRIANGLE, WIDTH, flat, pictures
@@ -279,3 +281,53 @@ def test_a_folder_without_labels(tmp_path):
     (tmp_path / "labels").mkdir()
     with pytest.raises(UserError, match="no_annotations: no text file of labels"):
         read_annotations(tmp_path, tmp_path)
+
+
+SHARES = np.random.default_rng(3).uniform(0.02, 0.6, (24, 4))
+SHARES[:, 2:] = (1 - SHARES[:, :2]) * (0.5 + SHARES[:, 2:] / 1.25)  # x, y, width, height
+
+
+def written(form: str) -> np.ndarray:
+    """The boxes of `SHARES` as a converter writes them that takes YOLO's form for another one."""
+    x, y, width, height = SHARES.T
+    shares = {
+        "xywh": (x, y, width, height),
+        "xyxy": (x, y, x + width, y + height),
+        "cxcywh": (x + width / 2, y + height / 2, width, height),
+    }[form.partition("_")[0]]
+    units = {"shares": 1, "percent": 100, "thousandths": 1000}
+    unit = form.partition("_")[2]
+    return np.stack(shares, axis=1) * (units[unit] if unit else [WIDTH, HEIGHT] * 2)
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["xywh_shares", "xyxy_shares", "xyxy", "cxcywh", "cxcywh_percent", "xyxy_thousandths"],
+)
+@pytest.mark.parametrize("score", ["", " 0.5"])
+def test_boxes_of_another_form_are_told_over_the_whole_set(tmp_path, form, score):
+    images = pictures(tmp_path / "images", "a.png", "b.png")
+    lines = [f"0 {' '.join(f'{v:.5f}' for v in row)}{score}" for row in written(form)]
+    write(tmp_path / "labels/a.txt", *lines[:12])
+    write(tmp_path / "labels/b.txt", *lines[12:], POLYGON)
+    for on_error in ("stop", "skip"):
+        with pytest.raises(UserError, match=r"boxes_\w+: ") as caught:
+            read_annotations(tmp_path / "labels", images, on_error=on_error)
+        assert re.search(rf"box_form=[^)]*\b{form}\b", str(caught.value))
+        assert "(cxcywh_shares: as they stand)" in str(caught.value)
+    (found,) = check_file(tmp_path / "labels", images)
+    assert found.text in str(caught.value)
+    read = read_annotations(tmp_path / "labels", images, box_form=form)
+    assert [instance.points_source for instance in read.instances] == ["box"] * 24 + ["mask"]
+    x, y, width, height = (SHARES * ([WIDTH, HEIGHT] * 2)).T
+    boxes = np.stack([x, y, x + width, y + height], axis=1)
+    for instance, box in zip(read.instances, boxes, strict=False):
+        np.testing.assert_allclose(instance.box_xyxy, box, atol=0.01)
+
+
+def test_right_boxes_are_right(tmp_path):
+    images = pictures(tmp_path / "images", "a.png")
+    lines = [f"0 {' '.join(map(str, row))}" for row in written("cxcywh_shares")]
+    write(tmp_path / "labels/a.txt", *lines)
+    assert len(read_annotations(tmp_path / "labels", images).instances) == 24
+    assert {p.code for p in check_file(tmp_path / "labels", images)} <= {"near_duplicate"}

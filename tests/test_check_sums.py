@@ -116,6 +116,13 @@ KEYPOINTS = [20, 4, 2, 10, 10, 2, 22, 20, 1, 30, 12, 2]
         ([20, 4, 2, 10, 10, 2, 22, 20, 2, None, 12, 2], "box"),
         ([0] * 12, "box"),
         ([*KEYPOINTS, 5, 5, 2], "box"),  # five are never extreme points
+        ([1, 5, 2] * 17, "box"),  # a person's
+        ([20, 4, 10, 10, 22, 20, 30, 12], "given"),  # without visibility
+        ([[20, 4], [10, 10], [22, 20], [30, 12]], "given"),
+        ([20, 4, 10, 10, 22, 20, 18, 12], "box"),
+        ([10, 4, 2, 30, 4, 2, 30, 20, 2, 10, 20, 2], "box"),  # the box's own corners
+        ([[11, 4], [29, 5], [30, 20], [10, 19]], "box"),  # a plate's
+        ([20, 7, 2, 10, 10, 2, 22, 20, 2, 30, 12, 2], "box"),  # 3 of 16 pixels below the top
     ],
     ids=str,
 )
@@ -127,10 +134,23 @@ def test_four_keypoints_are_extreme_points_only_where_they_can_be(tmp_path, keyp
     found = read_annotations(file)
     assert found.instances[1].points_source == source
     said = [note.code for note in found.notes]
-    assert said == ["keypoints_unused"] * (
-        source == "box" and len(keypoints) != 15 and any(keypoints)
-    )
+    code = "keypoints_used" if source == "given" else "keypoints_unused"
+    assert said == [code] * any(keypoints)
     assert inspect_file(file).problems == []
+
+
+@pytest.mark.parametrize(("off", "source"), [(0, "given"), (1.5, "given"), (9, "mask")])
+def test_keypoints_beside_a_mask_have_to_touch_it(tmp_path, off, source):
+    """Four at the sides of the box and not of the object are something else."""
+    content = document()
+    first = content["annotations"][0]
+    first["segmentation"] = [[15, 2, 25, 15, 15, 28, 5, 15]]
+    first["bbox"] = [5, 2, 20, 26]
+    first["keypoints"] = [15 + off, 2.5, 2, 5.5, 15, 2, 15, 27.5, 2, 24.5, 15 - off, 2]
+    found = read_annotations(save(tmp_path, content))
+    assert found.instances[0].points_source == source
+    code = "keypoints_used" if source == "given" else "keypoints_unused"
+    assert [note.code for note in found.notes] == [code]
 
 
 def test_lines_and_notes_by_hand():

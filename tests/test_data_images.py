@@ -156,6 +156,44 @@ def test_a_turned_photograph_of_twelve_bits(values):
     np.testing.assert_array_equal(images.decode_image(file.getvalue()), np.rot90(expected, -1))
 
 
+NARROW = [
+    RAMP.astype(np.uint16) * 2 + 7000,  # a thermal camera's
+    COLOUR.astype(np.uint16) * 3 + 30_000,
+    (RAMP / 10 + 290).astype(np.float32),  # kelvin
+]
+
+
+@pytest.mark.parametrize("values", NARROW, ids=["thermal", "colour", "kelvin"])
+def test_values_of_a_narrow_range_are_stretched(values):
+    file = io.BytesIO()
+    tifffile.imwrite(file, values, **({"photometric": "rgb"} if values.ndim == 3 else {}))
+    found = images.decode_image(file.getvalue()).astype(int)
+    low, high = values.min(), values.max()
+    expected = np.rint((values.astype(float) - low) / (high - low) * 255)
+    assert np.abs(found - (expected if values.ndim == 3 else grey(expected))).max() <= 1
+
+
+def test_alpha_is_never_stretched():
+    values = np.dstack([COLOUR.astype(np.uint16) * 257, np.full(COLOUR.shape[:2], 65_000)])
+    values[0, 0, 3] = 65_535
+    found = images.decode_image(png16(values.astype(np.uint16)))
+    assert np.abs(found.astype(int) - COLOUR).max() <= 3
+
+
+def test_a_few_bright_objects_on_black_stay_as_they_are():
+    values = np.full((200, 200), 100, np.uint16)
+    values[50:60, 50:60] = 4000
+    found = images.decode_image(encode(Image.fromarray(values), "TIFF"))
+    assert (found[0, 0, 0], found[55, 55, 0]) == (6, 249)
+    values[50:60, 50:60] = 100
+    values[::2] += 10
+    values[7, 7] = 4000  # a dead pixel hides the picture
+    found = images.decode_image(encode(Image.fromarray(values), "TIFF"))
+    assert (found[1, 0, 0], found[0, 0, 0], found[7, 7, 0]) == (0, 255, 255)
+    flat = images.decode_image(encode(Image.fromarray(np.full((9, 9), 2048, np.uint16)), "TIFF"))
+    assert (flat == 128).all()
+
+
 def looked_at(folder, content):
     """What the check says of the images of these contents, all of the ramp's size."""
     rows = []
@@ -180,6 +218,15 @@ def test_the_check_notes_once_that_images_use_part_of_their_range(tmp_path):
     assert "1.img" in note.text
     assert "12 bits" in note.text
     assert note.text.endswith("2 more")
+
+
+def test_the_check_notes_a_narrow_range(tmp_path):
+    found = looked_at(tmp_path, [encode(Image.fromarray(NARROW[0]), "TIFF"), png16(NARROW[1])])
+    assert found.problems == []
+    (note,) = found.notes
+    assert note.code == "narrow_range"
+    assert "0.img: its values from 70" in note.text
+    assert "of 255 grey levels: they are stretched to all; 1 more" in note.text
 
 
 def test_the_check_notes_images_that_are_nearly_black(tmp_path):

@@ -12,25 +12,26 @@ import numpy as np
 from jaxtyping import Float
 
 from exits_jax.annotations.geometry import BORDER_PX, box_iou
+from exits_jax.annotations.records import BadItem
 
 Boxes = Float[np.ndarray, "n 4"]
 Sizes = Float[np.ndarray, "n 2"]
 
 FITS_IOU = 0.7  # with the mask or the points: a box that is of the same object
 MOST = 0.75  # of a file's boxes: those that fit in the form they are meant in ...
-MORE = 0.25  # ... and how many more than fit as they stand
-OVER_SHARE = 0.05  # of the image's side: further over the border than a careless box reaches
-SOME = 0.25  # of a file's boxes that lie so far over it that they are meant otherwise
+MORE = 0.15  # ... and how many more than fit as they stand
+AS_MANY = 0.05  # a form that fits for so many fewer may be the one that is meant just as well
+OVER_SHARE = 0.03  # of the image's side: further over the border than a careless box reaches
+SOME = 0.15  # of a file's boxes that lie so far over it that they are meant otherwise
+CORNER = 3  # times the largest number are the sides of images where numbers are no pixels, ...
+SEVERAL, REACH = 20, 0.9  # ... if they are so many boxes, which reach so far in that unit
+BEYOND = 0.05  # of boxes have a number that is larger than their image, ...
+FEW = 0.5  # ... and so few fit as they stand, where they are in another unit
 
 
 def _xywh(boxes: Boxes, sizes: Sizes) -> Boxes:
     del sizes
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-
-
-def _xyxy(boxes: Boxes, sizes: Sizes) -> Boxes:
-    del sizes
-    return boxes
 
 
 def _cxcywh(boxes: Boxes, sizes: Sizes) -> Boxes:
@@ -45,32 +46,52 @@ def _from_below(boxes: Boxes, sizes: Sizes) -> Boxes:
     return np.stack([x, top, x + width, top + height], axis=1)
 
 
-def _xywh_percent(boxes: Boxes, sizes: Sizes) -> Boxes:
-    return _xywh(boxes / 100, sizes) * np.tile(sizes, 2)
-
-
-def _of_shares(form: Callable[[Boxes, Sizes], Boxes]) -> Callable[[Boxes, Sizes], Boxes]:
-    return lambda boxes, sizes: form(boxes, sizes) * np.tile(sizes, 2)
-
-
 class Form(NamedTuple):
-    """A form of `bbox`: how it reads in words, and boxes [n, 4], sizes wh [n, 2] -> xyxy [n, 4]."""
+    """A form of `bbox`.
+
+    Attributes:
+      words: how it reads.
+      to_xyxy: boxes [n, 4], sizes wh [n, 2] -> xyxy [n, 4].
+      unit: of its numbers, a key of `UNITS`.
+    """
 
     words: str
     to_xyxy: Callable[[Boxes, Sizes], Boxes]
+    unit: str = ""
+
+
+# The four numbers in any unit; sizes are those of the images in that unit.
+LAYOUTS: dict[str, Form] = {
+    "xywh": Form("[x, y, width, height]", _xywh),
+    "xyxy": Form("[x0, y0, x1, y1]", lambda boxes, _: boxes),
+    "cxcywh": Form("[centre x, centre y, width, height]", _cxcywh),
+    "yxyx": Form("[y0, x0, y1, x1]", lambda boxes, _: boxes[:, [1, 0, 3, 2]]),
+    "yxhw": Form("[y, x, height, width]", lambda boxes, _: _xywh(boxes[:, [1, 0, 3, 2]], _)),
+    "xxyy": Form("[x0, x1, y0, y1]", lambda boxes, _: boxes[:, [0, 2, 1, 3]]),
+    "xywh_from_below": Form("[x, y, width, height] with y from below", _from_below),
+}
+# What an image's side is in a unit, and its name; TensorFlow writes shares, Gemini thousandths.
+UNITS: dict[str, tuple[float | None, str]] = {
+    "": (None, ""),
+    "_shares": (1.0, " in shares of the image"),
+    "_percent": (100.0, " in per cent of the image"),
+    "_thousandths": (1000.0, " in thousandths of the image"),
+}
+
+
+def _form(layout: Form, unit: str) -> Form:
+    """A layout of numbers in a unit."""
+    side = UNITS[unit][0]
+
+    def to_xyxy(boxes: Boxes, sizes: Sizes) -> Boxes:
+        sides = sizes if side is None else np.full_like(sizes, side)
+        return layout.to_xyxy(boxes, sides) * np.tile(sizes / sides, 2)
+
+    return Form(layout.words, to_xyxy, unit)
 
 
 FORMS: dict[str, Form] = {  # `data.box_form`
-    "xywh": Form("[x, y, width, height]", _xywh),
-    "xyxy": Form("[x0, y0, x1, y1]", _xyxy),
-    "cxcywh": Form("[centre x, centre y, width, height]", _cxcywh),
-    "xywh_from_below": Form("[x, y, width, height] with y from below", _from_below),
-    "xywh_shares": Form("[x, y, width, height] in shares of the image", _of_shares(_xywh)),
-    "xyxy_shares": Form("[x0, y0, x1, y1] in shares of the image", _of_shares(_xyxy)),
-    "xywh_percent": Form("[x, y, width, height] in per cent of the image", _xywh_percent),
-    "cxcywh_shares": Form(
-        "[centre x, centre y, width, height] in shares of the image", _of_shares(_cxcywh)
-    ),
+    name + unit: _form(layout, unit) for unit in UNITS for name, layout in LAYOUTS.items()
 }
 SCALES = (0.25, 0.5, 2.0, 4.0)  # of the image that the boxes were drawn on
 
@@ -104,14 +125,19 @@ class BoxTable:
 
 
 class Mixup(NamedTuple):
-    """What the boxes of a file seem to be; `form` is None where no setting reads them."""
+    """What the boxes of a file seem to be: a code, "boxes_" and the form, and a sentence."""
 
-    form: str | None
+    code: str
     text: str
 
 
-def find_mixup(table: BoxTable) -> Mixup | None:
-    """The form in which the boxes of a file fit where they do not fit as they stand."""
+def find_mixup(table: BoxTable, stand: str = "xywh") -> Mixup | None:
+    """The form in which the boxes of a file fit where they do not fit as they stand.
+
+    Args:
+      table: the boxes.
+      stand: the form that the kind of file has, of `FORMS`.
+    """
     boxes, sizes, known = table.columns()
     if not len(boxes):
         return None
@@ -119,8 +145,19 @@ def find_mixup(table: BoxTable) -> Mixup | None:
     # A file may hold 1e308: what overflows fits nothing.
     with np.errstate(over="ignore", invalid="ignore"):
         if has.any():
-            return _against_known(boxes[has], sizes[has], known[has])
-        return _by_the_image(boxes, sizes)
+            return _against_known(boxes[has], sizes[has], known[has], stand)
+        return _by_the_image(boxes, sizes, stand)
+
+
+def refuse_mixup(table: BoxTable, stand: str = "xywh") -> None:
+    """Refuses a file whose boxes as a whole are of another form; arguments as `find_mixup`.
+
+    Raises:
+      BadItem: they are.
+    """
+    mixup = find_mixup(table, stand)
+    if mixup is not None:
+        raise BadItem(*mixup)
 
 
 def to_xywh(form: str, bbox: Float[np.ndarray, "4"], size_wh: tuple[int, int]) -> list[float]:
@@ -129,53 +166,87 @@ def to_xywh(form: str, bbox: Float[np.ndarray, "4"], size_wh: tuple[int, int]) -
     return [x0, y0, x1 - x0, y1 - y0]
 
 
-def _against_known(boxes: Boxes, sizes: Sizes, known: Boxes) -> Mixup | None:
+def _against_known(boxes: Boxes, sizes: Sizes, known: Boxes, stand: str) -> Mixup | None:
     """By the masks and the points that belong to the boxes."""
 
     def share(xyxy: Boxes) -> float:
         return float((box_iou(xyxy, known) >= FITS_IOU).mean())
 
     found = {name: share(form.to_xyxy(boxes, sizes)) for name, form in FORMS.items()}
-    stand, best = found["xywh"], max(found, key=lambda name: found[name])
-    if _better(found[best], stand):
-        return _mixup(best, found[best], stand, len(boxes), "their masks or points")
+    best = max(found, key=lambda name: found[name])
+    if _better(found[best], found[stand]):
+        shares = found[best], found[stand]
+        mixup = _mixup([best], stand, shares, len(boxes), "their masks or points")
+        if (stand, best) == ("xywh", "yxhw") and not _many_off(boxes, sizes, stand):
+            text = f"{mixup.text}; or x and y are exchanged in the masks or points: mend those"
+            return Mixup("xy_exchanged", text)
+        return mixup
     for scale in SCALES:
-        if _better(share(_xywh(boxes * scale, sizes)), stand):
+        if _better(share(FORMS[stand].to_xyxy(boxes * scale, sizes)), found[stand]):
             return Mixup(
-                None,
+                "boxes_scaled",
                 f"the {len(boxes)} boxes fit their masks or points when they are multiplied by"
                 f" {scale:g}: were they drawn on images of another size? scale the boxes",
             )
     return None
 
 
-def _by_the_image(boxes: Boxes, sizes: Sizes) -> Mixup | None:
-    """By the borders of the images alone."""
-    if boxes.max() <= 1 + 1e-6 and sizes.min() > 4:
-        return _shares(boxes, sizes)
-    over = _over(_xywh(boxes, sizes), sizes) > OVER_SHARE
-    if over.mean() < SOME:
+def _by_the_image(boxes: Boxes, sizes: Sizes, stand: str) -> Mixup | None:
+    """By the borders of the images alone, which several forms may fit."""
+    count, fit = len(boxes), _fitting(FORMS[stand], boxes, sizes)
+    own = FORMS[stand].unit
+    others = [unit for unit in UNITS if unit != own]
+    for unit in others:
+        if _in_corner(unit, boxes, sizes, pixels=not own, sure=fit < FEW):
+            names, _ = _best(unit, boxes, sizes)
+            text = f"the {count} boxes all lie within {UNITS[unit][0]:g} px of their images' first"
+            text = f"{text} corner, so they are {_words(names)}; {_setting(names, stand)}"
+            return Mixup(f"boxes_{names[0]}", text)
+    if not _many_off(boxes, sizes, stand):
         return None
-    found = {name: _fitting(FORMS[name], boxes, sizes) for name in ("xyxy", "cxcywh")}
-    best = max(found, key=lambda name: found[name])
-    stand = _fitting(FORMS["xywh"], boxes, sizes)
-    if not _better(found[best], stand):
-        return None
-    return _mixup(best, found[best], stand, len(boxes), "their images")
+    # In pixels some numbers are larger than their image only if they are in another unit.
+    beyond = (boxes.max(axis=1) > (1 + OVER_SHARE) * sizes.max(axis=1)).mean() >= BEYOND
+    other = fit < FEW and (own or (beyond and count >= SEVERAL))
+    for unit in (own, *others):
+        names, most = _best(unit, boxes, sizes)
+        if stand not in names and _better(most, fit) and (unit == own or other):
+            return _mixup(names, stand, (most, fit), count, "their images")
+    return None
 
 
-def _shares(boxes: Boxes, sizes: Sizes) -> Mixup:
-    """All numbers of a file are 1 at most: shares of the image, in the form that most boxes fit."""
-    names = ("xywh_shares", "cxcywh_shares", "xyxy_shares")
+def _in_corner(unit: str, boxes: Boxes, sizes: Sizes, *, pixels: bool, sure: bool) -> bool:
+    """Whether numbers are all too small for pixels, as they are in a unit.
+
+    No objects all lie in the first pixel. In the first hundred some may, by chance.
+
+    Args:
+      unit: a key of `UNITS`.
+      boxes, sizes: as everywhere.
+      pixels: pixels are what they should be.
+      sure: they are not what they should be.
+    """
+    side, largest = UNITS[unit][0], boxes.max()
+    if side is None or largest > side * (1 + 1e-6):
+        return False
+    if np.median(sizes.min(axis=1)) < CORNER * side or not (pixels or (sure and largest > 2)):
+        return False
+    if side == 1 or sure:
+        return True
+    names, _ = _best(unit, boxes, sizes)
+    reach = (FORMS[names[0]].to_xyxy(boxes, sizes)[:, 2:] / sizes).max(axis=0)
+    return len(boxes) >= SEVERAL and bool(reach.min() >= REACH)
+
+
+def _best(unit: str, boxes: Boxes, sizes: Sizes) -> tuple[list[str], float]:
+    """The forms in a unit that most boxes fit, and the share of boxes that do.
+
+    From below is not among them: it fits as often as from above.
+    """
+    names = [name + unit for name in LAYOUTS if name != "xywh_from_below"]
     found = {name: _fitting(FORMS[name], boxes, sizes) for name in names}
-    fit = [FORMS[name].words for name in names if found[name] == max(found.values())]
-    best = max(names, key=lambda name: found[name])
-    text = f"the {len(boxes)} boxes all lie within one pixel: they are shares of the image"
-    setting = f"; --config.data.box_form={best} reads them so"
-    if len(fit) > 1:
-        text += f", {' or '.join(words.removesuffix(' in shares of the image') for words in fit)}"
-        setting = "; --config.data.box_form=xywh_shares (or cxcywh_shares, xyxy_shares) reads them"
-    return Mixup(best, text + setting)
+    most = max(found.values())
+    # In the table's order, so that the usual one comes first.
+    return [name for name, fits in found.items() if fits >= most - AS_MANY], most
 
 
 def _better(fits: float, stand: float) -> bool:
@@ -183,25 +254,44 @@ def _better(fits: float, stand: float) -> bool:
     return fits >= MOST and fits - stand >= MORE
 
 
-def _mixup(best: str, fits: float, stand: float, count: int, what: str) -> Mixup:
+def _mixup(
+    names: list[str], stand: str, shares: tuple[float, float], count: int, what: str
+) -> Mixup:
+    fit, stands = (round(share * count) for share in shares)
     return Mixup(
-        best,
-        f"as {FORMS['xywh'].words} {round(stand * count)} of {count} boxes fit {what}, as"
-        f" {FORMS[best].words} {round(fits * count)} do; --config.data.box_form={best} reads them"
-        " so (xywh: as they stand)",
+        f"boxes_{names[0]}",
+        f"as {_words([stand])} {stands} of {count} boxes fit {what}, as {_words(names)} {fit} do;"
+        f" {_setting(names, stand)}",
     )
+
+
+def _words(names: list[str]) -> str:
+    """Forms of one unit in words."""
+    words = " or ".join(FORMS[name].words for name in names)
+    return words + UNITS[FORMS[names[0]].unit][1]
+
+
+def _setting(names: list[str], stand: str) -> str:
+    others = f" (or {', '.join(names[1:])})" if names[1:] else ""
+    return f"--config.data.box_form={names[0]}{others} reads them so ({stand}: as they stand)"
 
 
 def _fitting(form: Form, boxes: Boxes, sizes: Sizes) -> float:
     """The share of boxes that, read in a form, have an area and lie in their images."""
     xyxy = form.to_xyxy(boxes, sizes)
     inside = _over_px(xyxy, sizes) <= BORDER_PX
-    return float((inside & ((xyxy[:, 2:] - xyxy[:, :2]).min(axis=1) > 0)).mean())
+    return float((inside & (_extent(xyxy) > 0)).mean())
 
 
-def _over(xyxy: Boxes, sizes: Sizes) -> Float[np.ndarray, "n"]:
-    """How far boxes reach over the border, as a share of the image's side."""
-    return np.maximum(-xyxy[:, :2] / sizes, xyxy[:, 2:] / sizes - 1).max(axis=1)
+def _many_off(boxes: Boxes, sizes: Sizes, stand: str) -> bool:
+    """Whether many boxes are inside out or reach further over the border than careless ones."""
+    xyxy = FORMS[stand].to_xyxy(boxes, sizes)
+    over = np.maximum(-xyxy[:, :2] / sizes, xyxy[:, 2:] / sizes - 1).max(axis=1)
+    return bool(((over > OVER_SHARE) | (_extent(xyxy) < 0)).mean() >= SOME)
+
+
+def _extent(xyxy: Boxes) -> Float[np.ndarray, "n"]:
+    return (xyxy[:, 2:] - xyxy[:, :2]).min(axis=1)
 
 
 def _over_px(xyxy: Boxes, sizes: Sizes) -> Float[np.ndarray, "n"]:

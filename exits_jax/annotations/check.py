@@ -8,7 +8,7 @@ from typing import Any
 
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.documents import read_document
-from exits_jax.annotations.findings import annotation_findings
+from exits_jax.annotations.findings import NOTED, annotation_findings
 from exits_jax.annotations.image_files import decoded_problems
 from exits_jax.annotations.image_folder import image_folder
 from exits_jax.annotations.instances import PointRule, annotation_problem, read_instances
@@ -133,7 +133,8 @@ def _judge(opened: Opened, problems: list[Problem], report: Report) -> None:
         if isinstance(annotation, dict) and type(annotation.get("id")) is int:
             for bad in annotation_findings(annotation, records, crowded):
                 if (annotation["id"], bad.code) not in known:
-                    problems.append(annotation_problem(bad, annotation, records))
+                    noted = bad.code in NOTED
+                    report(annotation_problem(bad, annotation, records, note=noted))
     if not found and not problems:  # labelling refuses it, so it is not clean
         problems.append(Problem("only_crowds", nothing_left(len(document["annotations"]))))
     _in_file_order(problems, document["annotations"])

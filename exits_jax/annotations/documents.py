@@ -18,13 +18,21 @@ from exits_jax.annotations.recognise import bad_json, refuse_json
 from exits_jax.annotations.records import BadItem, Problem
 from exits_jax.annotations.yolo import yolo_document
 
+OWN_FORM = ("voc", "yolo")  # kinds whose reader knows the form of their boxes
 HUGE = re.compile(rb"[eE]\+?\d{3}")
 
 
-def read_document(file: pathlib.Path, images: ImageFolder | None, kind: str, report: Report) -> Any:
+def read_document(
+    file: pathlib.Path,
+    images: ImageFolder | None,
+    kind: str,
+    report: Report,
+    box_form: str = "auto",
+) -> Any:
     """The COCO-style document in a file, converted where the file is of another kind.
 
-    What a JSON file holds is returned as it is, still unchecked.
+    What a JSON file holds is returned as it is, still unchecked. `box_form` is that of kinds whose
+    boxes have a form of their own (`OWN_FORM`).
 
     Raises:
       UserError: the file is missing or is not what its kind says.
@@ -32,14 +40,14 @@ def read_document(file: pathlib.Path, images: ImageFolder | None, kind: str, rep
     if kind == "auto":
         kind = detect_kind(file)
     if kind == "voc":
-        return voc.voc_document(file, images, report)
+        return voc.voc_document(file, images, report, box_form)
     if kind == "cvat":
         inner = files_in(file, ".xml") if file.is_dir() else [file]
         return cvat.cvat_document(read_content(inner[0]), images, report)
     if kind == "open_images":
         return open_images.open_images_document(file, images, report)
     if kind == "yolo":
-        return yolo_document(file, images, report)
+        return yolo_document(file, images, report, box_form)
     if kind == "images":
         return images_document(images or ImageFolder(file), report)
     return _json_document(file, images, kind, report)

@@ -3,11 +3,12 @@
 What a reader walks past is counted here and said once, so that nothing is lost without a word.
 """
 
+import pathlib
 from collections.abc import Iterable
 from typing import Any
 
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.image_files import size_on_disk
+from exits_jax.annotations.image_files import measured, size_on_disk
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.image_names import name_parts
 from exits_jax.annotations.numbers import shown
@@ -75,6 +76,17 @@ class Draft:
         self._images.append(image)
         return image
 
+    def add_measured(self, name: str, path: pathlib.Path, exif: str, where: str) -> dict[str, Any]:
+        """A new image whose size is that of the file; `exif` as `image_files.measured`.
+
+        Raises:
+          BadItem: as `add_image`, or it is no image.
+        """
+        size = measured(path, exif)
+        image = self.add_image(name, (size["width"], size["height"]), where)
+        image.update(size)
+        return image
+
     def add(self, image: dict[str, Any], category: str, entry: dict[str, Any]) -> None:
         """An object of a category on an image."""
         self._objects.append((category, {"image_id": image["id"], "iscrowd": 0, **entry}))
@@ -113,4 +125,4 @@ def image_size(name: str, images: ImageFolder | None) -> tuple[int, int]:
     if images is None:
         text = f"the size of {shown(name)} is not stated; give the image folder to take it from"
         raise BadItem("bad_size", text)
-    return size_on_disk(images.find([name]))
+    return size_on_disk(images.find([name]), images.exif)

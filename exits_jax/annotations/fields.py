@@ -20,9 +20,10 @@ def given_points(
     """The extreme points an annotation states, in the order top, left, bottom, right.
 
     Looks for `extreme_points` ([[x, y] x 4], flat [x, y, x, y, ...], {"top": [x, y], ...}), then
-    for exactly four `keypoints` triplets (x, y, visibility). Other keypoints, like a person's 17,
-    are not extreme points. None where neither is there. With a box one to three `extreme_points`
-    are enough (`complete_points`); in the form with names the others are null or absent.
+    for exactly four `keypoints`, triplets (x, y, visibility) or pairs. Other
+    keypoints, like a person's 17, are not extreme points. None where neither is there. With a box
+    one to three `extreme_points` are enough (`complete_points`); in the form with names the others
+    are null or absent.
 
     Raises:
       UserError: they are not four finite points, or fewer without a box.
@@ -147,21 +148,21 @@ def is_crowd(annotation: dict[str, Any]) -> bool:
 def _four_keypoints(
     keypoints: Any, box_xyxy: Float[np.ndarray, "4"] | None
 ) -> Float[np.ndarray, "4 2"] | None:
-    """Four keypoint triplets as extreme points; None for any other number of them.
+    """Four keypoints as extreme points: triplets, or beside a box also pairs; None for any others.
 
     None also where a box says that they are something else, a number plate's corners or a pose: one
-    is not labelled (visibility 0), or lies far off its side.
+    is not labelled (visibility 0), or lies off its side.
 
     Raises:
       UserError: they are not four labelled points, and there is no box to go by.
     """
-    if not is_four_keypoints(keypoints):
+    numbers = _keypoint_numbers(keypoints)
+    triplets = len(numbers) == 12
+    if not any(numbers) or not (triplets or (len(numbers) == 8 and box_xyxy is not None)):
         return None
-    if all(_has_length(row, 3) for row in keypoints):
-        keypoints = [value for row in keypoints for value in row]
-    triplets = finite_numbers(keypoints)
-    if triplets is not None and triplets[2::3].min() > 0:
-        points = order_points(triplets.reshape(4, 3)[:, :2])
+    found = finite_numbers(numbers)
+    if found is not None and (not triplets or found[2::3].min() > 0):
+        points = order_points(found.reshape(4, -1)[:, :2])
         if box_xyxy is None or points_fit(points, box_xyxy):
             return points
     if box_xyxy is not None:
@@ -171,10 +172,14 @@ def _four_keypoints(
     )
 
 
-def is_four_keypoints(keypoints: Any) -> bool:
-    """Whether a value is four triplets, flat or not, that are not all zero."""
-    if not isinstance(keypoints, list) or not keypoints:
-        return False
-    if all(_has_length(row, 3) for row in keypoints):
-        keypoints = [value for row in keypoints for value in row]
-    return len(keypoints) == 12 and any(keypoints)
+def has_keypoints(annotation: dict[str, Any]) -> bool:
+    """Whether an annotation has keypoints that are not all zero, as absent ones are written."""
+    return any(_keypoint_numbers(annotation.get("keypoints")))
+
+
+def _keypoint_numbers(keypoints: Any) -> list[Any]:
+    """Keypoints as one row of numbers, pairs and triplets alike; empty where there are none."""
+    if not isinstance(keypoints, list):
+        return []
+    rows = keypoints and all(_has_length(row, 2) or _has_length(row, 3) for row in keypoints)
+    return [value for row in keypoints for value in row] if rows else keypoints

@@ -20,6 +20,8 @@ from exits_jax.annotations.records import BadItem, ImageRecord
 # instances the difference stayed below 0.44 of width + height of the box.
 AREA_TOLERANCE_PER_SIDE = 0.5
 AREA_TOLERANCE = 0.02
+# What most converters do to every object of a file: worth one note, and no finding for each.
+NOTED = frozenset(("box_area",))
 
 
 def annotation_findings(
@@ -51,7 +53,7 @@ def annotation_findings(
         area = attempt(fields.stated_area, annotation, box)
         if runs is not None and area is not None:
             attempt(_area_matches, annotation, runs, box)
-            if not found and _is_label(annotation):
+            if _is_label(annotation) and all(bad.code in NOTED for bad in found):
                 found.extend(_misfits(annotation, runs, box, points))
         if points is not None and runs is not None and "exits" not in annotation:
             found.extend(_mask_doubts(annotation, box, size))
@@ -133,7 +135,7 @@ def _in_role_order(points: Any, name: str) -> None:
 def _area_matches(
     annotation: dict[str, Any], runs: dict[str, Any], box_xyxy: Float[np.ndarray, "4"]
 ) -> None:
-    """A mask without pixels, or an `area` that is neither the mask's nor its polygons'."""
+    """A mask without pixels, or an `area` that is the box's, or neither mask's nor polygons'."""
     if annotation.get("iscrowd"):
         return  # official crowd areas are rough
     segmentation, stated = annotation["segmentation"], annotation.get("area")
@@ -147,10 +149,12 @@ def _area_matches(
     outlined = isinstance(segmentation, list) and abs(stated - _outlined(segmentation)) < 0.01
     if abs(stated - pixels) <= tolerance or outlined:
         return
-    trap = ""
-    if abs(stated - width * height) <= 0.01 * width * height:
+    text = f"area is {stated:g}{{}}; the mask has {pixels} pixels"
+    stated_wh = finite_numbers(annotation["bbox"])[2:]  # not clipped, as converters take it
+    if np.isclose(stated, [width * height, np.prod(stated_wh)], rtol=AREA_TOLERANCE).any():
         trap = ", which is the box's area and files the object under the wrong size"
-    raise BadItem("area_mismatch", f"area is {stated:g}{trap}; the mask has {pixels} pixels")
+        raise BadItem("box_area", text.format(trap))
+    raise BadItem("area_mismatch", text.format(""))
 
 
 def _is_label(annotation: dict[str, Any]) -> bool:

@@ -110,6 +110,6 @@ def ambiguity(path: pathlib.Path, orientation: int) -> str:
 
 
 def is_ambiguous(sizes: Sizes, orientation: int, record: ImageRecord) -> bool:
-    """Whether an image has two frames of one size, and nobody said which one is meant."""
-    same = sizes["displayed"] == sizes["stored"]
-    return record.exif == "auto" and orientation != 1 and same
+    """Whether both frames of an image have the size in question, and nobody said which is meant."""
+    either = record.unclear or sizes["displayed"] == sizes["stored"]
+    return record.exif == "auto" and orientation != 1 and either

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Float, Num
 from PIL import Image, TiffImagePlugin
 
 from exits_jax.annotations.frames import (
+    FRAMES,
     Size,
     Sizes,
     ambiguity,
@@ -21,8 +22,15 @@ from exits_jax.annotations.frames import (
     is_ambiguous,
     orientation_of,
 )
+from exits_jax.annotations.geometry import BORDER_PX
 from exits_jax.annotations.numbers import shown, whole_number
-from exits_jax.annotations.pixel_values import FULL_VALUES, Values, full_value, load
+from exits_jax.annotations.pixel_values import (
+    FULL_VALUES,
+    Values,
+    black_and_white,
+    full_value,
+    load,
+)
 from exits_jax.annotations.records import BadItem, ImageRecord, Problem
 from exits_jax.errors import one_line
 
@@ -30,6 +38,7 @@ MAX_SIDE = 65_535  # the largest a JPEG can say
 MAX_PIXELS = 178_956_970  # where Pillow refuses an image as a decompression bomb
 LOOKED_AT = 1_000  # images whose headers are read before labelling
 NEARLY_BLACK = 16  # of 255: an image without a brighter value is worth a word
+FRAME_UNCLEAR = "frame_unclear"  # of an image entry, on its way to `ImageRecord.unclear`
 MAX_NAME_BYTES = 1024  # what every system takes as a path
 
 # What Pillow's decoders remark on goes to standard error with a line of Pillow's own source. Images
@@ -81,6 +90,32 @@ def size_on_disk(path: pathlib.Path, exif: str = "auto") -> Size:
     """
     sizes, _ = frames_on_disk(path)
     return sizes["stored" if exif == "stored" else "displayed"]
+
+
+def measured(
+    path: pathlib.Path, exif: str = "auto", reach_xy: Float[np.ndarray, "n 2"] | None = None
+) -> dict[str, Any]:
+    """Width and height of an image entry that states none, by the file; with `FRAME_UNCLEAR`.
+
+    Args:
+      path: the file.
+      exif: as `size_on_disk`.
+      reach_xy: the lower right corners of what was annotated on it, in pixels: where they are
+        inside the image in one of its frames alone, that is the one.
+
+    Raises:
+      UserError: it is missing or no image.
+    """
+    sizes, orientation = frames_on_disk(path)
+    frame = "stored" if exif == "stored" else "displayed"
+    unclear = exif == "auto" and orientation != 1
+    if unclear and reach_xy is not None and len(reach_xy):
+        reach = reach_xy.max(axis=0)
+        fitting = [name for name in FRAMES if (reach <= np.add(sizes[name], BORDER_PX)).all()]
+        if len(fitting) == 1 and sizes["displayed"] != sizes["stored"]:
+            frame, unclear = fitting[0], False
+    width, height = sizes[frame]
+    return {"width": width, "height": height, FRAME_UNCLEAR: unclear}
 
 
 def frames_on_disk(path: pathlib.Path) -> tuple[Sizes, int]:
@@ -140,7 +175,12 @@ def decoded_problems(record: ImageRecord) -> Iterator[Problem]:
 def _range_note(image: Image.Image, values: Values | None) -> BadItem | None:
     """What to say of an image that uses only part of the range of its values."""
     if values is not None:
-        full = full_value(values)
+        colour = values if values.ndim == 2 else values[..., :3]
+        full = full_value(colour)
+        black, white = black_and_white(colour)
+        if (black, white) != (0.0, full):
+            text = f"its values from {black:g} to {white:g} are {(white - black) * 255 / full:.1f}"
+            return BadItem("narrow_range", f"{text} of 255 grey levels: they are stretched to all")
         if full in FULL_VALUES[:-1] and (full > 255 or values.dtype.kind != "f"):
             bits = int(full).bit_length()
             return BadItem(

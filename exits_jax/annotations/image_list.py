@@ -5,7 +5,6 @@ from typing import Any
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.draft import Draft
 from exits_jax.annotations.folder_files import images_below
-from exits_jax.annotations.image_files import size_on_disk
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.records import BadItem
 
@@ -26,7 +25,7 @@ def images_document(images: ImageFolder, report: Report) -> dict[str, Any]:
         raise BadItem("no_annotations", f"no image file in {images.path}")
     for name in names:
         try:
-            draft.add_image(name, size_on_disk(images.path / name), name)
+            draft.add_measured(name, images.path / name, images.exif, name)
         except BadItem as bad:
             draft.refuse(bad, name)
     return draft.document()

@@ -4,12 +4,21 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.image_files import size_on_disk, stated_size
+from exits_jax.annotations.image_files import FRAME_UNCLEAR, measured, stated_size
 from exits_jax.annotations.image_folder import ImageFolder, Match
 from exits_jax.annotations.image_names import is_plain, leads_out, name_parts
 from exits_jax.annotations.lvis import image_file_names
-from exits_jax.annotations.numbers import is_nan, shown, small_id, whole_id, whole_number
+from exits_jax.annotations.numbers import (
+    finite_numbers,
+    is_nan,
+    shown,
+    small_id,
+    whole_id,
+    whole_number,
+)
 from exits_jax.annotations.records import BadItem, ImageRecord, Problem
 from exits_jax.annotations.summary import counted
 
@@ -52,24 +61,27 @@ def image_records(
     if folder is not None:
         entries = _with_files(entries, folder, report)
     exif = folder.exif if folder else "auto"
+    reach = _reach(document, entries)
     records: dict[int, ImageRecord] = {}
-    measured = 0
+    otherwise = 0
     for entry in entries:
+        stated = entry.image.get("width"), entry.image.get("height")
         try:
-            width, height = _size(entry, exif)
+            width, height = _size(entry, exif, reach)
         except BadItem as bad:
             report(entry.problem(bad))
             continue
-        measured += (entry.image.get("width"), entry.image.get("height")) != (width, height)
+        otherwise += stated != (width, height)
         entry.image.update(width=width, height=height)
         path = entry.match.path if entry.match else None
         if path is None and folder is not None:
             path = folder.path.joinpath(*name_parts(entry.names[0]))
         number = entry.image["id"]
-        records[number] = ImageRecord(number, entry.name, width, height, path, exif)
-    if measured:
+        unclear = entry.image.pop(FRAME_UNCLEAR, False) is True
+        records[number] = ImageRecord(number, entry.name, width, height, path, exif, unclear)
+    if otherwise:
         text = (
-            f"the sizes of {counted(measured, 'image')} are read from the files or as the numbers"
+            f"the sizes of {counted(otherwise, 'image')} are read from the files or as the numbers"
         )
         report(Problem("sizes", f"{text} they mean", note=True))
     return records
@@ -184,20 +196,37 @@ def _tell(entries: list[_Entry], folder: ImageFolder, report: Report) -> None:
         )
 
 
-def _size(entry: _Entry, exif: str) -> tuple[int, int]:
+def _reach(document: dict[str, Any], entries: list[_Entry]) -> dict[Any, list[Any]]:
+    """The lower right corners of the boxes on each image that does not state its size."""
+    corners = {entry.image["id"]: [] for entry in entries if _is_unsized(entry.image)}
+    for annotation in document["annotations"] if corners else ():
+        image_id = annotation.get("image_id") if isinstance(annotation, dict) else None
+        box = finite_numbers(annotation.get("bbox")) if type(image_id) is int else None
+        if image_id in corners and box is not None and box.size == 4:
+            corners[image_id].append(box[:2] + box[2:])
+    return corners
+
+
+def _size(entry: _Entry, exif: str, reach: dict[Any, list[Any]]) -> tuple[int, int]:
     """Width and height: stated, or of the file.
 
     Raises:
       BadItem: neither says, or no image is like that.
     """
     image = entry.image
-    if _is_unknown(image.get("width")) and _is_unknown(image.get("height")):
+    if _is_unsized(image):
         if entry.match is None:
             raise BadItem(
                 "bad_size", "width and height are missing, and there is no image file to ask"
             )
-        return size_on_disk(entry.match.path, exif)
+        corners = np.array(reach[image["id"]], np.float64).reshape(-1, 2)
+        image.update(measured(entry.match.path, exif, corners))
+        return image["width"], image["height"]
     return stated_size(image)
+
+
+def _is_unsized(image: dict[str, Any]) -> bool:
+    return _is_unknown(image.get("width")) and _is_unknown(image.get("height"))
 
 
 def _is_unknown(side: Any) -> bool:

@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from pycocotools import mask as coco_masks
 
-from exits_jax.annotations.box_forms import BoxTable, find_mixup, to_xywh
+from exits_jax.annotations.box_forms import BoxTable, refuse_mixup, to_xywh
 from exits_jax.annotations.coco import Report, identified_annotations
 from exits_jax.annotations.extreme import jitter_points
 from exits_jax.annotations.fields import is_crowd, stated_area
-from exits_jax.annotations.geometry import doubts, near_duplicates
-from exits_jax.annotations.locate import Located, locate
+from exits_jax.annotations.geometry import TWICE_MASKS, doubts, near_duplicates
+from exits_jax.annotations.locate import Located, known_box, locate
+from exits_jax.annotations.masks import run_lengths
 from exits_jax.annotations.numbers import finite_numbers, shown
 from exits_jax.annotations.records import BadItem, ImageRecord, Instance, Problem
 
@@ -19,7 +21,8 @@ ID_ZERO = (
     "pycocotools' COCOeval takes a ground-truth id of 0 for no match, so its AP comes out too low;"
     " number annotations from 1"
 )
-SOLID_SHARE = 0.5  # of a file's run lengths: when so many fill their boxes, they are boxes
+SOLID_SHARE = 0.5  # of a file's masks: when so many are run lengths that fill their boxes, ...
+SOLID_LEAST = 3  # ... and so many at least, these are boxes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +72,9 @@ def read_instances(
         if (instance := reader.instance(index, annotation)) is not None
     ]
     if box_form == "auto":
-        _refuse_mixup(reader.boxes, instances)
+        _refuse_other_form(reader.boxes, instances)
     instances = _without_solid(document, instances, reader.solid, report)
-    _note_twins(instances, report)
+    _note_twins(document, instances, report)
     return instances
 
 
@@ -128,7 +131,7 @@ class _Reader:
         self._images, self._categories, self._rule = images, categories, rule
         self._report, self._box_form = report, box_form
         self.boxes = BoxTable()
-        self.solid: dict[int, bool] = {}  # of run lengths: by annotation id, if they fill their box
+        self.solid: dict[int, bool] = {}  # of masks: by annotation id, if they fill their box
 
     def instance(self, index: int, annotation: dict[str, Any]) -> Instance | None:
         """The annotation as an instance; None for a crowd, or one that was reported."""
@@ -142,7 +145,7 @@ class _Reader:
         except BadItem as bad:
             self._report(annotation_problem(bad, annotation, self._images))
             return None
-        if isinstance(annotation.get("segmentation"), dict):
+        if annotation.get("segmentation"):
             self.solid[annotation["id"]] = found.solid
         return Instance(
             # A number of its own: sharing the row's would pin the memory `PackedRows` gives back.
@@ -174,7 +177,7 @@ class _Reader:
             found = locate(annotation, *size, self._rule.rule)
         except BadItem:
             if bbox is not None:
-                self.boxes.add(bbox, size, None)
+                self.boxes.add(bbox, size, known_box(annotation, *size))
             raise
         if bbox is not None:
             given = found.place.points_xy
@@ -208,15 +211,13 @@ def _around(points_xy: Float[np.ndarray, "4 2"]) -> Float[np.ndarray, "4"]:
     return np.concatenate([points_xy.min(axis=0), points_xy.max(axis=0)])
 
 
-def _refuse_mixup(boxes: BoxTable, instances: list[Instance]) -> None:
+def _refuse_other_form(boxes: BoxTable, instances: list[Instance]) -> None:
     """Refuses a file whose coordinates as a whole are meant otherwise than COCO's.
 
     Raises:
       BadItem: they are.
     """
-    mixup = find_mixup(boxes)
-    if mixup is not None:
-        raise BadItem(f"boxes_{mixup.form or 'scaled'}", mixup.text)
+    refuse_mixup(boxes)
     large = any(min(i.image.width, i.image.height) > 4 for i in instances)
     if large and all(map(_like_shares, instances)):
         raise BadItem(
@@ -239,9 +240,10 @@ def _without_solid(
 ) -> list[Instance]:
     """The instances, those whose run lengths are boxes with nothing but the box.
 
-    One object may fill its box; when most of a file do, a program wrote boxes as masks.
+    One object may fill its box; when most of a file do, a program wrote boxes as masks. Polygons
+    that are no boxes count against it.
     """
-    if not any(solid.values()) or sum(solid.values()) < SOLID_SHARE * len(solid):
+    if sum(solid.values()) < max(SOLID_LEAST, SOLID_SHARE * len(solid)):
         return instances
     boxes = []
     for instance in instances:
@@ -254,11 +256,23 @@ def _without_solid(
     return boxes
 
 
-def _note_twins(instances: list[Instance], report: Report) -> None:
+def _note_twins(document: dict[str, Any], instances: list[Instance], report: Report) -> None:
     """Says which annotations seem to be one object twice."""
     for first, second in near_duplicates(instances):
-        text = f"its box is nearly that of annotation {first.id}, of the same category"
-        report(Problem("near_duplicate", text, second.id, second.image.id, note=True))
+        pair = [document["annotations"][instance.index] for instance in (first, second)]
+        if _same_masks(*pair, first.image):
+            text = f"its box is nearly that of annotation {first.id}, of the same category"
+            report(Problem("near_duplicate", text, second.id, second.image.id, note=True))
+
+
+def _same_masks(first: dict[str, Any], second: dict[str, Any], image: ImageRecord) -> bool:
+    """Whether two annotations have nearly one mask; yes where one of them has none."""
+    try:
+        outlines = [annotation.get("segmentation") for annotation in (first, second)]
+        masks = [run_lengths(outline, image.height, image.width) for outline in outlines]
+    except BadItem:
+        return True
+    return bool(coco_masks.iou(masks[:1], masks[1:], [0])[0, 0] >= TWICE_MASKS)
 
 
 def _with_noise(

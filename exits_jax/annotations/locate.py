@@ -11,12 +11,12 @@ from exits_jax.annotations.extreme import extreme_points, tight_box
 from exits_jax.annotations.fields import (
     NO_BOX,
     given_points,
+    has_keypoints,
     inside_image,
-    is_four_keypoints,
     points_box,
     stated_box,
 )
-from exits_jax.annotations.geometry import Geometry
+from exits_jax.annotations.geometry import KEYPOINT_MASK_PX, Geometry
 from exits_jax.annotations.masks import decode_segmentation, run_lengths
 from exits_jax.annotations.numbers import finite_numbers, shown
 from exits_jax.annotations.records import BadItem
@@ -65,24 +65,33 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
     lost = [*_lost_fields(annotation)]
     stated = stated_box(annotation, width, height)
     outline = _outline(annotation, lost)
-    box = stated
+    box, drawn_box = stated, None
     if is_rectangle(outline):
-        box = polygons_box(outline, width, height) if stated is None else stated
+        drawn_box = polygons_box(outline, width, height)
+        box = drawn_box if stated is None else stated
         lost.append(BadItem("box_as_mask", "the segmentation is a box: it is read as one"))
         outline = annotation["segmentation"] = None
     around = mask_box(outline, width, height) if box is None else box
     points = given_points(annotation, around)
+    if points is not None and not annotation.get("extreme_points"):
+        if not _touch(points, outline, width, height):
+            points = None
+        else:
+            text = "its four keypoints lie at its sides: they are read as extreme points"
+            lost.append(BadItem("keypoints_used", text))
     if points is not None:
         points = inside_image(points, width, height)
         box = points_box(points, width, height) if box is None else box
         # A mask beside points is the truth to measure against: nothing that is labelled sees it.
         place = _place(annotation, stated, box, points, None, (width, height))
         return Located(box, points, "given", place, lost)
-    lost += _unused_keypoints(annotation)
+    if has_keypoints(annotation):
+        text = "its keypoints are not four labelled ones at its sides: no extreme points"
+        lost.append(BadItem("keypoints_unused", text))
     mask = _drawn(annotation, outline, width, height, box, lost)
     if mask is None:
         box = _needed(box, around)
-        place = _place(annotation, stated, box, None, None, (width, height))
+        place = _place(annotation, stated, box, None, drawn_box, (width, height))
         return Located(box, None, "box", place, lost)
     tight = tight_box(mask)
     box = tight if box is None else box
@@ -92,6 +101,17 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
     place = _place(annotation, stated, box, None, outlined, (width, height))
     solid = runs and _fills(mask, tight)
     return Located(box, extreme_points(mask, rule), "mask", place, lost, solid)
+
+
+def known_box(annotation: dict[str, Any], width: int, height: int) -> Box | None:
+    """The box around the extreme points or the mask of an annotation whose `bbox` is no use."""
+    try:
+        points = given_points(annotation)
+    except BadItem:
+        points = None
+    if points is not None:
+        return np.concatenate([points.min(axis=0), points.max(axis=0)])
+    return mask_box(plain_outline(annotation.get("segmentation")).segmentation, width, height)
 
 
 def _place(
@@ -126,12 +146,18 @@ def _lost_fields(annotation: dict[str, Any]) -> Iterator[BadItem]:
         yield BadItem("zero_box", "bbox [0, 0, 0, 0] is taken for an absent one")
 
 
-def _unused_keypoints(annotation: dict[str, Any]) -> Iterator[BadItem]:
-    """Four keypoints that were not taken for extreme points."""
-    if is_four_keypoints(annotation.get("keypoints")):
-        yield BadItem(
-            "keypoints_unused", "its four keypoints are hidden or off its sides: no extreme points"
-        )
+def _touch(points_xy: Float[np.ndarray, "4 2"], outline: Any, width: int, height: int) -> bool:
+    """Whether points lie on a mask or beside it; yes without one that can be drawn."""
+    try:
+        mask = decode_segmentation(outline, height, width)
+    except BadItem:
+        return True
+    near = [(int(y), int(x)) for x, y in points_xy]
+    reach = KEYPOINT_MASK_PX
+    return all(
+        mask[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].any()
+        for y, x in near
+    )
 
 
 def _outline(annotation: dict[str, Any], lost: list[BadItem]) -> Any:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.draft import PassedOver
-from exits_jax.annotations.image_files import size_on_disk
+from exits_jax.annotations.image_files import measured
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.image_names import stem
 from exits_jax.annotations.numbers import shown
@@ -102,11 +102,11 @@ def _image_entry(
     """The `images` entry of an ImageID, its size read from the file; None if that fails."""
     file_name = name if stem(name) != name else f"{name}.jpg"
     try:
-        width, height = size_on_disk(images.find([file_name]), images.exif)
+        size = measured(images.find([file_name]), images.exif)
     except BadItem as bad:
         report(Problem(bad.code, bad.text, image_id=image_id))
         return None
-    return {"id": image_id, "file_name": file_name, "width": width, "height": height}
+    return {"id": image_id, "file_name": file_name, **size}
 
 
 def _entry(row: dict[str, str], image: dict[str, Any]) -> dict[str, Any]:

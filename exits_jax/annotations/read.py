@@ -10,14 +10,14 @@ from exits_jax.annotations import coco
 from exits_jax.annotations.box_forms import FORMS
 from exits_jax.annotations.detection_images import IMAGES_BY
 from exits_jax.annotations.detections import boxes_document
-from exits_jax.annotations.documents import load_json, read_document
+from exits_jax.annotations.documents import OWN_FORM, load_json, read_document
 from exits_jax.annotations.fields import is_marked
 from exits_jax.annotations.frames import EXIF
 from exits_jax.annotations.image_files import ambiguous_frames
 from exits_jax.annotations.image_folder import ImageFolder, image_folder
 from exits_jax.annotations.images import image_records
 from exits_jax.annotations.instances import PointRule, read_instances
-from exits_jax.annotations.kinds import KINDS
+from exits_jax.annotations.kinds import KINDS, detect_kind
 from exits_jax.annotations.plain import plain_document
 from exits_jax.annotations.recognise import refuse_results
 from exits_jax.annotations.records import (
@@ -69,8 +69,9 @@ def read_annotations(
         they are the instances, and the file gives images and categories alone, or images alone.
       boxes_by: how these name their images, "id", "name" (of the file, or its stem), or "auto" to
         tell from all of them.
-      box_form: how `bbox` is written, a key of `box_forms.FORMS`; "auto" is [x, y, width, height],
-        and refuses a file whose boxes as a whole say otherwise.
+      box_form: how `bbox` is written, a key of `box_forms.FORMS`; "auto" is that of the
+        kind of file, COCO's [x, y, width, height], and refuses a file whose boxes as a whole say
+        otherwise.
       crowds: "pass" hands annotations with iscrowd 1 on, "label" reads them as objects.
       exif: the frame of photographs with an EXIF orientation that was annotated: "displayed",
         "stored" (the pixels as they are in the file), or "auto": the one that has the stated size,
@@ -91,7 +92,9 @@ def read_annotations(
 
     try:
         folder = image_folder(images, exif)
-        document = read_document(file, folder, kind, report)
+        kind = detect_kind(file) if kind == "auto" else kind
+        own = kind in OWN_FORM and not boxes and box_form != "auto"
+        document = read_document(file, folder, kind, report, box_form if own else "auto")
         judge = report
         if boxes:
             judge = _in_file(boxes, report)
@@ -108,7 +111,7 @@ def read_annotations(
         raise refusal(problem_line(file, first)) from bad
     try:
         rule = PointRule(points, click_noise, seed)
-        instances = read_instances(*opened, rule, judge, box_form=box_form)
+        instances = read_instances(*opened, rule, judge, box_form="xywh" if own else box_form)
     except BadItem as bad:
         raise UserError(problem_line(file, Problem(bad.code, bad.text))) from bad
     total = len(opened.document["annotations"])

@@ -22,6 +22,7 @@ class ImageRecord:
       path: the file on disk, which may not exist; None where no image folder was given.
       exif: the frame of a photograph with an EXIF orientation that was annotated: "displayed",
         "stored", or "auto" where the size is to tell.
+      unclear: the size cannot tell, because it is the file's own and no other is stated.
     """
 
     id: int
@@ -30,6 +31,7 @@ class ImageRecord:
     height: int
     path: pathlib.Path | None
     exif: str = "auto"
+    unclear: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)

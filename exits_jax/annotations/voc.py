@@ -8,16 +8,17 @@ belongs to nobody. Polygons of an object (`voc_polygons`) come after the PNG.
 import collections
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Float, Num
 
+from exits_jax.annotations.box_forms import BoxTable, refuse_mixup, to_xywh
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.draft import PassedOver
 from exits_jax.annotations.folder_files import images_below
-from exits_jax.annotations.image_files import index_image, size_on_disk
+from exits_jax.annotations.image_files import index_image, measured
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.image_names import name_parts
 from exits_jax.annotations.masks import encode_rle
@@ -33,47 +34,74 @@ VOC_NAMES = (
     "tvmonitor",
 )
 # fmt: on
+OWN_FORM = "xyxy"  # of what the sides hold
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 SHARE_IN_BOX = 0.5  # of a mask's pixels; fewer means the PNG's numbers are not this XML's objects
 
 
-def voc_document(file: pathlib.Path, images: ImageFolder | None, report: Report) -> dict[str, Any]:
+class _Reading(NamedTuple):
+    """What all objects of a data set share.
+
+    Attributes:
+      report: takes the mistakes.
+      passed: counts what is not read, or read otherwise.
+      boxes: as they stand in the files.
+      form: `box_form` of `voc_document`.
+    """
+
+    report: Report
+    passed: PassedOver
+    boxes: BoxTable
+    form: str
+
+
+def voc_document(
+    file: pathlib.Path, images: ImageFolder | None, report: Report, box_form: str = "auto"
+) -> dict[str, Any]:
     """Reads VOC annotations into a COCO-style document; ids are made from the sorted order.
 
     Args:
       file: one XML file, a folder of them, or a folder with an `Annotations` folder in it.
       images: the image folder, opened only where an XML does not state its image's size.
       report: takes the mistakes; what is wrong is left out.
+      box_form: what xmin, ymin, xmax and ymax hold, a key of `box_forms.FORMS`; "auto" is what they
+        say, and refuses a data set whose boxes as a whole say otherwise.
 
     Returns:
       the document; objects keep `difficult` and `truncated`, objects with a mask have it as RLE.
 
     Raises:
-      UserError: there is no XML.
+      UserError: there is no XML, or the boxes are of another form.
     """
     images_list: list[dict[str, Any]] = []
     objects: list[tuple[str, dict[str, Any]]] = []
     renamed: dict[int, str] = {}
-    passed = PassedOver()
+    held: list[Problem] = []  # until it is known that the boxes are what they should be
+    reading = _Reading(held.append, PassedOver(), BoxTable(), box_form)
     for image_id, path in enumerate(_xml_files(file), start=1):
         try:
             root = _parse(path)
             image = {"id": image_id, **_image_entry(root, path, images)}
             masks = _object_masks(path, image)
         except BadItem as bad:
-            report(Problem(bad.code, f"{path.name}: {bad.text}", image_id=image_id))
+            held.append(Problem(bad.code, f"{path.name}: {bad.text}", image_id=image_id))
             continue
         if "renamed_from" in image:
             was = image.pop("renamed_from")
             renamed[image_id] = f"{path.name}: {was} is not there: {image['file_name']} is"
         images_list.append(image)
-        objects.extend(_named_objects(root, path.name, image_id, masks, report, passed))
+        objects.extend(_named_objects(root, path.name, image, masks, reading))
+    if box_form == "auto":
+        refuse_mixup(reading.boxes, OWN_FORM)
+    for problem in held:
+        report(problem)
     images_list = [*_without_taken(images_list, renamed, report)]
     kept = {image["id"] for image in images_list}
     objects = [(name, entry) for name, entry in objects if entry["image_id"] in kept]
     if images is not None and file.is_dir():
-        _count_unannotated(images, {image["file_name"] for image in images_list}, passed)
-    passed.say(report)
+        names = {image["file_name"] for image in images_list}
+        _count_unannotated(images, names, reading.passed)
+    reading.passed.say(report)
     names = {name for name, _ in objects}
     ordered = list(VOC_NAMES) if names <= set(VOC_NAMES) else sorted(names)
     numbers = {name: number for number, name in enumerate(ordered, start=1)}
@@ -145,21 +173,28 @@ def _image_entry(
         own = images.near([path.stem], same_folder=True)
         name = own.path.name if own else name
     width, height = (_whole(root.findtext(f"size/{side}")) for side in ("width", "height"))
+    size: dict[str, Any] = {"width": width, "height": height}
     if width <= 0 or height <= 0:
         if images is None:
             raise BadItem("bad_size", "no <size>; give the image folder to take it from there")
-        width, height = size_on_disk(images.find([name]), images.exif)
+        size = measured(images.find([name]), images.exif, _reach(root))
     renamed = {} if name_parts(name) == named else {"renamed_from": "/".join(named)}
-    return {"file_name": name, "width": width, "height": height, **renamed}
+    return {"file_name": name, **size, **renamed}
+
+
+def _reach(root: ElementTree.Element) -> Float[np.ndarray, "n 2"]:
+    """The lower right corners of the boxes of an XML, as far as they are numbers."""
+    boxes = ([number_in(box.findtext(side)) for side in SIDES] for box in root.iter("bndbox"))
+    corners = [np.reshape(box, (2, 2)).max(axis=0) for box in boxes if None not in box]
+    return np.array(corners, np.float64).reshape(-1, 2)
 
 
 def _named_objects(
     root: ElementTree.Element,
     file_name: str,
-    image_id: int,
+    image: dict[str, Any],
     masks: Num[np.ndarray, "h w"] | None,
-    report: Report,
-    passed: PassedOver,
+    reading: _Reading,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and annotation of every usable <object> of an XML file."""
     elements = root.findall("object")
@@ -167,14 +202,14 @@ def _named_objects(
     for number, element in enumerate(elements, start=1):
         where = f"{file_name}: object {number}"
         if element.findtext("deleted") == "1":  # LabelMe's web tool keeps what was deleted
-            passed.add("objects are marked as deleted and not read", where)
+            reading.passed.add("objects are marked as deleted and not read", where)
             continue
         for _ in element.findall("part"):
-            passed.add("<part> elements are not read (their objects are)", where)
+            reading.passed.add("<part> elements are not read (their objects are)", where)
         try:
-            entry = _object_entry(element, image_id, from_one, passed, where)
+            entry = _object_entry(element, image, from_one, reading, where)
         except BadItem as bad:
-            report(Problem(bad.code, f"{where}: {bad.text}", image_id=image_id))
+            reading.report(Problem(bad.code, f"{where}: {bad.text}", image_id=image["id"]))
             continue
         _add_mask(entry, masks, number)
         yield element.findtext("name", "").strip(), entry
@@ -189,13 +224,18 @@ def _from_one(elements: list[ElementTree.Element]) -> bool:
 
 
 def _object_entry(
-    element: ElementTree.Element, image_id: int, from_one: bool, passed: PassedOver, where: str
+    element: ElementTree.Element,
+    image: dict[str, Any],
+    from_one: bool,
+    reading: _Reading,
+    where: str,
 ) -> dict[str, Any]:
     """One <object>: its box as [x, y, width, height] from 0, its polygons and its flags."""
     if not element.findtext("name", "").strip():
         raise BadItem("absent_category", "it has no <name>")
     boxed = element.find("bndbox") is not None
-    entry = _box(element) if boxed or element.find("polygon") is None else {}
+    read_box = boxed or element.find("polygon") is None
+    entry = _box(element, image, reading, where) if read_box else {}
     try:
         parts = object_polygons(element)
         if parts:
@@ -205,21 +245,35 @@ def _object_entry(
     except BadItem as bad:
         if not entry:
             raise
-        passed.add(f"objects have a polygon that is not read, their boxes are ({bad.code})", where)
+        reading.passed.add(
+            f"objects have a polygon that is not read, their boxes are ({bad.code})", where
+        )
     if not entry:
         raise BadItem("nothing_given", "it has neither <bndbox> nor <polygon>")
     flags = {flag: _whole(element.findtext(flag)) for flag in ("difficult", "truncated")}
-    return {"image_id": image_id, **entry, "iscrowd": 0, **flags}
+    return {"image_id": image["id"], **entry, "iscrowd": 0, **flags}
 
 
-def _box(element: ElementTree.Element) -> dict[str, Any]:
+def _box(
+    element: ElementTree.Element, image: dict[str, Any], reading: _Reading, where: str
+) -> dict[str, Any]:
     """The box of an <object>, and its area."""
     texts = [element.findtext(f"bndbox/{side}") for side in SIDES]
     numbers = [number_in(text) for text in texts]
     if any(number is None for number in numbers):
         raise BadItem("bad_box", f"bndbox is {shown(texts)}; expected {', '.join(SIDES)}")
-    x0, y0, x1, y1 = numbers
-    box = [x0 - 1.0, y0 - 1.0, x1 - x0 + 1.0, y1 - y0 + 1.0]
+    size = image["width"], image["height"]
+    reading.boxes.add(np.array(numbers, np.float64), size, None)
+    if reading.form not in ("auto", OWN_FORM):
+        box = to_xywh(reading.form, np.array(numbers, np.float64), size)
+    else:
+        x0, y0, x1, y1 = numbers
+        if x1 < x0 - 1 or y1 < y0 - 1:
+            reading.passed.add(
+                "boxes have a maximum below its minimum and are read with the two exchanged", where
+            )
+            (x0, x1), (y0, y1) = sorted((x0, x1)), sorted((y0, y1))
+        box = [x0 - 1.0, y0 - 1.0, x1 - x0 + 1.0, y1 - y0 + 1.0]
     if min(box[2:]) <= 0:
         raise BadItem("empty_box", f"bndbox {shown(texts)}: a maximum is below its minimum")
     return {"bbox": box, "area": box[2] * box[3]}

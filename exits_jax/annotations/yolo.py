@@ -5,16 +5,17 @@ centre, or `class x1 y1 x2 y2 x3 y3 ...`; predictions have a confidence at the e
 behind a box (pose) are counted. Four corners that are a rectangle are a turned box (OBB).
 """
 
+import contextlib
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from exits_jax.annotations.box_forms import BoxTable, refuse_mixup, to_xywh
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.draft import Draft
 from exits_jax.annotations.folder_files import read_text
-from exits_jax.annotations.image_files import size_on_disk
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
@@ -25,21 +26,37 @@ from exits_jax.annotations.yolo_layout import Layout, layout_of
 SLACK = 0.01  # how far over 0 and 1 a share may be, as Ultralytics allows it
 SQUARE = 0.02  # how far from a right angle, as a cosine, the corners of a turned box may be
 
+OWN_FORM = "cxcywh_shares"
+
 Numbers = Float[np.ndarray, "n"]
 
 
-def yolo_document(file: pathlib.Path, images: ImageFolder | None, report: Report) -> dict[str, Any]:
+class _Row(NamedTuple):
+    """A line of a label file, and where it stands."""
+
+    image: dict[str, Any]
+    line: str
+    place: str
+
+
+def yolo_document(
+    file: pathlib.Path, images: ImageFolder | None, report: Report, box_form: str = "auto"
+) -> dict[str, Any]:
     """Reads a YOLO data set into a document; categories are numbered from 1 in `names`' order.
 
     Args:
       file: a data.yaml, a data set's folder, a folder of text files, or one text file.
       images: the image folder; without it the images are looked for in the data set's own folder.
       report: takes the mistakes; what is wrong is left out.
+      box_form: how boxes are written, a key of `box_forms.FORMS`; "auto" is YOLO's own, and refuses
+        a data set whose boxes as a whole say otherwise.
 
     Raises:
-      BadItem: there are no label files.
+      BadItem: there are no label files, or the boxes are of another form.
     """
     draft = Draft(report)
+    rows: list[_Row] = []
+    exif = images.exif if images else "auto"
     layout = layout_of(file, images, draft.passed)
     for path in layout.labels:
         where = layout.where(path)
@@ -50,38 +67,53 @@ def yolo_document(file: pathlib.Path, images: ImageFolder | None, report: Report
                 draft.passed.add("label files have no image", where)
                 continue
             name, on_disk = found
-            image = draft.add_image(name, size_on_disk(on_disk), where)
+            image = draft.add_measured(name, on_disk, exif, where)
         except BadItem as bad:
             draft.refuse(bad, where)
             continue
-        _add_lines(draft, lines, image, layout, where)
+        rows += [
+            _Row(image, line, f"{where}: line {number}")
+            for number, line in enumerate(lines, start=1)
+            if line.strip()
+        ]
+    if box_form == "auto":
+        refuse_mixup(_boxes_of(rows, layout), OWN_FORM)
+    for row in rows:
+        _add_line(draft, row, layout, OWN_FORM if box_form == "auto" else box_form)
     for name, on_disk in layout.without_labels():
         try:
-            draft.add_image(name, size_on_disk(on_disk), name)
+            draft.add_measured(name, on_disk, exif, name)
             draft.passed.add("images have no label file, so no object", name)
         except BadItem as bad:
             draft.refuse(bad, name)
     return draft.document(layout.names.values())
 
 
-def _add_lines(
-    draft: Draft, lines: list[str], image: dict[str, Any], layout: Layout, where: str
-) -> None:
-    """The objects of a label file."""
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        place = f"{where}: line {number}"
-        try:
-            index, numbers = parse_line(line)
-            category = category_name(index, layout.names)
-            entry = entry_of(numbers, (image["width"], image["height"]), layout.keypoints)
-        except BadItem as bad:
-            draft.refuse(bad, place, image)
-            continue
-        for what in entry.pop("passed"):
-            draft.passed.add(what, place)
-        draft.add(image, category, entry)
+def _boxes_of(rows: list[_Row], layout: Layout) -> BoxTable:
+    """The boxes of a data set as they stand there."""
+    table = BoxTable()
+    for image, line, _ in rows:
+        with contextlib.suppress(BadItem):
+            _, numbers = parse_line(line)
+            if _is_box(numbers, layout.keypoints):
+                table.add(numbers[:4], (image["width"], image["height"]), None)
+    return table
+
+
+def _add_line(draft: Draft, row: _Row, layout: Layout, form: str) -> None:
+    """The object of a line."""
+    image, line, place = row
+    try:
+        index, numbers = parse_line(line)
+        category = category_name(index, layout.names)
+        size = image["width"], image["height"]
+        entry = entry_of(numbers, size, layout.keypoints, form)
+    except BadItem as bad:
+        draft.refuse(bad, place, image)
+        return
+    for what in entry.pop("passed"):
+        draft.passed.add(what, place)
+    draft.add(image, category, entry)
 
 
 def parse_line(line: str) -> tuple[int, Numbers]:
@@ -109,13 +141,16 @@ def category_name(index: int, names: dict[int, str]) -> str:
     return names.get(index, str(index))
 
 
-def entry_of(numbers: Numbers, size: tuple[int, int], keypoints: int) -> dict[str, Any]:
+def entry_of(
+    numbers: Numbers, size: tuple[int, int], keypoints: int, form: str = OWN_FORM
+) -> dict[str, Any]:
     """An annotation without its ids, of what follows the class in a line.
 
     Args:
       numbers: in the file's order.
       size: width and height of the image.
       keypoints: how many numbers of key points follow each box, by `kpt_shape`; 0 if not known.
+      form: of a box, a key of `box_forms.FORMS`.
 
     Returns:
       the annotation, with what was passed over in "passed".
@@ -131,6 +166,9 @@ def entry_of(numbers: Numbers, size: tuple[int, int], keypoints: int) -> dict[st
     if len(numbers) % 2:  # a prediction: its confidence is at the end
         more["score"] = float(numbers[-1])
         numbers = numbers[:-1]
+    if len(numbers) == 4 and form != OWN_FORM:
+        x, y, width, height = to_xywh(form, numbers, size)
+        return box_entry(np.array([[x, y], [x + width, y + height]])) | more
     shares = np.append(numbers, more.get("score", 0.0))
     if shares.min() < -SLACK or shares.max() > 1 + SLACK:
         text = f"found {shown(numbers.tolist())}; expected shares of the image, from 0 to 1"
@@ -143,6 +181,11 @@ def entry_of(numbers: Numbers, size: tuple[int, int], keypoints: int) -> dict[st
         passed.append("rectangles by four corners (OBB) are read as the upright boxes around them")
         return box_entry(pairs) | more
     return outline_entry([pairs]) | more
+
+
+def _is_box(numbers: Numbers, keypoints: int) -> bool:
+    """Whether what follows the class begins with a box: polygons have three corners or more."""
+    return len(numbers) < 6 or _is_pose(numbers, keypoints)
 
 
 def _is_pose(numbers: Numbers, keypoints: int) -> bool:

@@ -12,7 +12,7 @@ from PIL import Image
 from exits_jax.annotations import ImageRecord
 from exits_jax.annotations.frames import Sizes, check_frame, comes_turned, frame_sizes, in_frame
 from exits_jax.annotations.image_files import refuse_misread
-from exits_jax.annotations.pixel_values import Values, full_value, load
+from exits_jax.annotations.pixel_values import Values, black_and_white, full_value, load
 from exits_jax.errors import UserError, one_line
 
 # What transparent pixels are shown on: the white page on which most tools display them.
@@ -28,8 +28,9 @@ def decode_image(
 
     The EXIF orientation is applied (unless `exif` is False). Grey, 1-bit and palette images become
     RGB; CMYK by Pillow's plain conversion; transparency is composited on BACKGROUND_RGB. Values
-    wider than 8 bits are scaled by what the fewest usual bits that hold them can say (see
-    `full_value`). Of several frames or pages the first is read.
+    wider than 8 bits are scaled by what the fewest usual bits that hold them can say, and stretched
+    where they use next to nothing of it (see `black_and_white`). Of several frames or pages the
+    first is read.
 
     Args:
       source: path of the file, or the encoded bytes.
@@ -121,13 +122,13 @@ def _to_rgb(image: Image.Image) -> RGBImage:
 def _narrow(values: Values) -> Image.Image:
     """Values wider than 8 bits as an image of 8; a fourth channel, alpha, by its own range."""
     if values.ndim == 3 and values.shape[2] == 4:
-        alpha = _wide_to_bytes(values[..., 3:])
-        return Image.fromarray(np.dstack([_wide_to_bytes(values[..., :3]), alpha]))
-    return Image.fromarray(_wide_to_bytes(values))
+        alpha = _wide_to_bytes(values[..., 3:], 0.0, full_value(values[..., 3:]))
+        colour = values[..., :3]
+        return Image.fromarray(np.dstack([_wide_to_bytes(colour, *black_and_white(colour)), alpha]))
+    return Image.fromarray(_wide_to_bytes(values, *black_and_white(values)))
 
 
-def _wide_to_bytes(values: Values) -> UInt8[np.ndarray, "h w *c"]:
-    """Values -> 0..255, scaled by `full_value`. Negative values and NaN become 0."""
-    full = full_value(values) or 1.0
-    values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    return np.rint(np.clip(values / full, 0.0, 1.0) * 255.0).astype(np.uint8)
+def _wide_to_bytes(values: Values, black: float, white: float) -> UInt8[np.ndarray, "h w *c"]:
+    """Values -> 0..255; what is below black and NaN become 0."""
+    values = np.nan_to_num(values.astype(np.float64), nan=black, posinf=black, neginf=black)
+    return np.rint(np.clip((values - black) / (white - black or 1.0), 0, 1) * 255).astype(np.uint8)
