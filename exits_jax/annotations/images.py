@@ -9,7 +9,7 @@ from exits_jax.annotations.image_files import size_on_disk, stated_size
 from exits_jax.annotations.image_folder import ImageFolder, Match
 from exits_jax.annotations.image_names import is_plain, leads_out, name_parts
 from exits_jax.annotations.lvis import image_file_names
-from exits_jax.annotations.numbers import is_nan, shown, small_id, whole_id, whole_number
+from exits_jax.annotations.numbers import is_missing, shown, small_id, whole_id, whole_number
 from exits_jax.annotations.records import BadItem, ImageRecord, Problem
 from exits_jax.annotations.summary import counted
 
@@ -202,4 +202,4 @@ def _size(entry: _Entry, exif: str) -> tuple[int, int]:
 
 def _is_unknown(side: Any) -> bool:
     """Whether a side is what programs write that do not know it: nothing, 0 or -1."""
-    return side is None or is_nan(side) or whole_number(side) in (0, -1)
+    return side is None or is_missing(side) or whole_number(side) in (0, -1)

@@ -52,10 +52,10 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
 
     A stated box wins over the points' bounding box. A mask is only drawn where no points are given.
     One that cannot be read, or is but the box written as a polygon, costs the mask and not the
-    object: it is taken out of the annotation.
+    object: it is taken out of the annotation. So is a box that is none, beside points or a mask.
 
     Args:
-      annotation: with plain numbers; only its `segmentation` is changed.
+      annotation: with plain numbers; only its `segmentation` and `bbox` are changed.
       width, height: of its image.
       rule: how points are read off a mask, see `extreme_points`.
 
@@ -63,7 +63,10 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
       UserError: there is nothing to go by, or it is malformed.
     """
     lost = [*_lost_fields(annotation)]
-    stated = stated_box(annotation, width, height)
+    try:
+        stated = stated_box(annotation, width, height)
+    except BadItem as bad:
+        return _without_box(bad, annotation, width, height, rule)
     outline = _outline(annotation, lost)
     box = stated
     if is_rectangle(outline):
@@ -92,6 +95,27 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
     place = _place(annotation, stated, box, None, outlined, (width, height))
     solid = runs and _fills(mask, tight)
     return Located(box, extreme_points(mask, rule), "mask", place, lost, solid)
+
+
+def _without_box(
+    bad: BadItem, annotation: dict[str, Any], width: int, height: int, rule: str
+) -> Located:
+    """Where the object is by its points or its mask, beside a box that is none.
+
+    The box is taken out of the annotation.
+
+    Raises:
+      BadItem: of the box, where there is nothing else to go by.
+    """
+    found, annotation["bbox"] = annotation["bbox"], None
+    try:
+        located = locate(annotation, width, height, rule)
+    except BadItem:
+        annotation["bbox"] = found
+        raise bad from None
+    used = "points are" if located.points_source == "given" else "segmentation is"
+    located.lost.append(BadItem(bad.code, f"{bad.text}; the {used} used instead"))
+    return located
 
 
 def _place(

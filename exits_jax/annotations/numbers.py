@@ -16,6 +16,7 @@ from exits_jax.annotations.records import BadItem
 
 INT32_MAX = 2**31 - 1
 LONGEST = 40  # letters of a number; what is longer is none that anybody meant
+MISSING = ("", "nan", "null", "none")  # text in place of a value
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -44,6 +45,13 @@ def plain_number(value: Any) -> int | float | None:
         return None
     text = value.strip()
     return finite_number(float(text)) if DECIMAL.fullmatch(text) else None
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is what programs write for a missing one: NaN, or text that says so."""
+    if isinstance(value, str):
+        return value.strip().lower() in MISSING
+    return is_nan(value)
 
 
 def is_nan(value: Any) -> bool:
