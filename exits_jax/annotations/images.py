@@ -9,7 +9,7 @@ from exits_jax.annotations.image_files import size_on_disk, stated_size
 from exits_jax.annotations.image_folder import ImageFolder, Match
 from exits_jax.annotations.image_names import is_plain, leads_out, name_parts
 from exits_jax.annotations.lvis import image_file_names
-from exits_jax.annotations.numbers import is_missing, shown, small_id, whole_id, whole_number
+from exits_jax.annotations.numbers import is_missing, shown, whole_id, whole_number
 from exits_jax.annotations.records import BadItem, ImageRecord, Problem
 from exits_jax.annotations.summary import counted
 
@@ -84,7 +84,6 @@ def _entries(document: dict[str, Any], report: Report) -> Iterator[_Entry]:
             if not isinstance(image, dict):
                 raise BadItem("bad_image", f"image {position} is {shown(image)}")
             image_id = whole_id(image.get("id"), f"the id of image {position}")
-            small_id(image_id, "image id")
             if image_id in seen:
                 raise BadItem("duplicate_id", f"image id {image_id} appears twice")
             seen.add(image_id)

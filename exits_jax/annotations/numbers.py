@@ -37,6 +37,14 @@ def whole_number(value: Any) -> int | None:
     return int(value) if digits else int(number)
 
 
+def id_key(value: Any) -> int | str | None:
+    """An id as it is compared: the whole number it means, or the text it is; None for neither."""
+    number = whole_number(value)
+    if number is not None or not isinstance(value, str) or is_missing(value):
+        return number
+    return value
+
+
 def plain_number(value: Any) -> int | float | None:
     """A finite number, also one written as text in decimal digits; None for all else."""
     if type(value) in (int, float):
@@ -89,13 +97,3 @@ def whole_id(value: Any, what: str) -> int:
     if type(value) is not int:
         raise BadItem("bad_id", f"{what} is {shown(value)}; expected a whole number")
     return value
-
-
-def small_id(value: int, what: str) -> None:
-    """An id that batches can carry fits into int32.
-
-    Raises:
-      UserError: it does not.
-    """
-    if abs(value) > INT32_MAX:
-        raise BadItem("id_range", f"{what} {shown(value)} does not fit into 32 bits; renumber")

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from exits_jax.annotations.identities import plain_references, without_repeats
 from exits_jax.annotations.numbers import is_missing, plain_number, shown, whole_number
 from exits_jax.annotations.records import Problem
 
@@ -52,15 +53,20 @@ class Changes:
             yield Problem(code, f"{text}: {', '.join(rows)}", note=True)
 
 
-def plain_document(document: dict[str, Any]) -> Iterator[Problem]:
-    """Makes the ids and coordinates of a document plain numbers, in place.
+def plain_document(document: dict[str, Any], crowds: bool = False) -> Iterator[Problem]:
+    """Makes the ids and coordinates of a document plain numbers, and rows unique, in place.
 
     Args:
       document: with the lists images, annotations and categories, whatever these hold.
+      crowds: whether crowds are read as objects: then their ids must fit, too.
 
     Yields:
-      a note, with counts and examples, of what was written otherwise.
+      notes, with counts and examples, of what was written otherwise.
+
+    Raises:
+      BadItem: a category's id is another one's name.
     """
+    yield from plain_references(document, crowds)
     changes = Changes()
     for name in LISTS:
         for entry in changes.entries(name, document[name]):
@@ -68,6 +74,7 @@ def plain_document(document: dict[str, Any]) -> Iterator[Problem]:
             if name == "annotations":
                 _plain_values(entry, changes)
     yield from changes.notes("plain_numbers", "read as the numbers they mean")
+    yield from without_repeats(document)
 
 
 def without_nan(document: dict[str, Any]) -> Iterator[Problem]:
