@@ -77,6 +77,14 @@ def test_crowds_keep_large_ids_unless_they_are_labelled(tmp_path):
     assert [i.id for i in found.instances] == [11, 12, 1]
 
 
+def test_a_crowds_text_id_is_numbered_with_the_others(tmp_path):
+    content = dressed(annotation="uuid-{}".format)
+    content["annotations"][0]["iscrowd"] = 1
+    found = read_annotations(save(tmp_path, content))
+    assert [a["id"] for a in found.document["annotations"]] == [1, 2, 3]
+    assert [i.id for i in found.instances] == [2, 3]
+
+
 def test_text_among_numbers_is_a_mistake(tmp_path):
     content = document()
     content["images"][1]["id"] = "b"

@@ -26,7 +26,7 @@ def plain_references(document: Row, crowds: bool = False) -> Iterator[Problem]:
 
     Args:
       document: with the three lists.
-      crowds: those of crowds, too. COCO's own are larger, and pass through as they are.
+      crowds: those of crowds, too. COCO's own are large numbers, and pass through as they are.
 
     Yields:
       notes of what was another id, or a name.
@@ -38,7 +38,7 @@ def plain_references(document: Row, crowds: bool = False) -> Iterator[Problem]:
     yield from _category_ids(rows["categories"], rows["annotations"])
     said = []
     for name, reference in REFERENCES.items():
-        judged = [row for row in rows[name] if crowds or not is_marked(row)]
+        judged = [r for r in rows[name] if crowds or type(r.get("id")) is str or not is_marked(r)]
         table = _new_numbers(judged, [row.get(reference) for row in rows["annotations"]])
         if not table:
             continue
