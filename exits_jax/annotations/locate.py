@@ -165,7 +165,8 @@ def _outline(annotation: dict[str, Any], lost: list[BadItem]) -> Any:
     if found is not None:
         annotation["segmentation"] = outline.segmentation
     if outline.rewritten:
-        lost.append(BadItem("other_form", f"the segmentation {shown(found)} is read as polygons"))
+        what = "run lengths" if isinstance(outline.segmentation, dict) else "polygons"
+        lost.append(BadItem("other_form", f"the segmentation {shown(found)} is read as {what}"))
     if outline.without_area:
         parts = counted(outline.without_area, "part")
         lost.append(
