@@ -137,7 +137,8 @@ def _plain_runs(runs: Mapping[str, Any]) -> Mapping[str, Any] | None:
         if len(numbers) == 2 and None not in numbers:
             changed["size"] = numbers
     if isinstance(counts := runs.get("counts"), str) and counts.startswith(("b'", 'b"')):
-        changed["counts"] = _from_repr(counts)  # no run lengths begin so: a quote is none of them
+        printed = _from_repr(counts)  # no run lengths begin so: a quote is none of them
+        changed |= {} if printed is None else {"counts": printed}
     return {**runs, **changed} if changed else runs
 
 
@@ -145,12 +146,12 @@ def _is_runs(value: Any) -> bool:
     return isinstance(value, Mapping) and {"size", "counts"} <= value.keys()
 
 
-def _from_repr(text: str) -> str:
-    """The text in Python's print of bytes; as it stands where it is none."""
+def _from_repr(text: str) -> str | None:
+    """The text in Python's print of bytes; None where it is none."""
     try:
-        return ast.literal_eval(text).decode("ascii") if len(text) <= LONGEST_TEXT else text
+        return ast.literal_eval(text).decode("ascii") if len(text) <= LONGEST_TEXT else None
     except (ValueError, SyntaxError):
-        return text
+        return None
 
 
 def _polygons(values: list[Any]) -> list[Any]:
