@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-
 # By then the callback that swallowed an interruption has ended. Seconds.
 AGAIN_AFTER = 0.05
 

@@ -8,12 +8,14 @@ from annotations_samples import HEIGHT, WIDTH, disc, document, save
 
 from exits_jax.annotations import check_file, decode_segmentation, encode_rle, read_annotations
 from exits_jax.annotations.check import inspect_file
+from exits_jax.annotations.segmentations import plain_outline
 from exits_jax.errors import UserError
 
 PENTAGON = [5.0, 5.0, 15.0, 3.0, 25.0, 5.0, 25.0, 15.0, 5.0, 15.0]
 PAIRS = [PENTAGON[k : k + 2] for k in range(0, 10, 2)]
 MASK = decode_segmentation([PENTAGON], HEIGHT, WIDTH)
 RUNS = {"size": [HEIGHT, WIDTH], "counts": encode_rle(MASK)["counts"]}
+VIA = {"all_points_x": PENTAGON[::2], "all_points_y": PENTAGON[1::2]}
 BOX = [5, 3, 20, 12]
 
 
@@ -50,6 +52,18 @@ def uncompressed() -> list[float]:
         [[7, 7], PENTAGON, [1, 2, 3, 4]],
         RUNS,
         RUNS | {"size": [float(HEIGHT), f"{WIDTH}"]},
+        RUNS | {"size": f"[{HEIGHT}, {WIDTH}]"},
+        RUNS | {"counts": repr(RUNS["counts"].encode())},
+        json.dumps(RUNS),
+        [RUNS],
+        [RUNS | {"size": [str(HEIGHT), str(WIDTH)], "counts": repr(RUNS["counts"].encode())}],
+        VIA,
+        [VIA],
+        {"name": "polygon"} | VIA,
+        [[PENTAGON]],
+        [[PENTAGON, PENTAGON]],
+        [[PAIRS]],
+        [[PAIRS], [PENTAGON]],
         {"size": [HEIGHT, WIDTH], "counts": uncompressed()},
     ],
     ids=lambda value: json.dumps(value)[:24],
@@ -85,6 +99,10 @@ def test_no_mask_in_every_form_means_the_box(tmp_path, segmentation):
         ([[1, 2, "x", 4, 5, 6]], "bad_polygon"),
         ({"size": [1, 2], "counts": "x"}, "rle_size"),
         ({"size": [HEIGHT, WIDTH], "counts": [5, 5]}, "bad_rle"),
+        ([RUNS, RUNS], "bad_polygon"),
+        (RUNS | {"counts": "b'x"}, "bad_rle"),
+        ([VIA | {"all_points_y": 3}], "bad_polygon"),
+        ([[PAIRS, PAIRS]], "bad_polygon"),  # an outline and a hole, or two parts?
         ("a drawing", "bad_segmentation"),
         (7, "bad_segmentation"),
     ],
@@ -202,3 +220,27 @@ def test_a_box_of_zeros_is_an_absent_one(tmp_path):
     assert [note.code for note in found.notes] == ["zero_box"]
     with pytest.raises(UserError, match="nothing_given"):
         read(tmp_path, None, bbox=[0, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "what"),
+    [
+        (RUNS | {"size": [str(HEIGHT), float(WIDTH)]}, "run lengths"),
+        ([RUNS], "run lengths"),
+        (VIA, "polygons"),
+        ([[PENTAGON]], "polygons"),
+    ],
+    ids=["size", "list", "VIA", "deep"],
+)
+def test_the_note_says_as_what_it_is_read(tmp_path, segmentation, what):
+    (note,) = read(tmp_path, segmentation).notes
+    assert note.code == "other_form"
+    assert f"is read as {what} (" in note.text
+
+
+def test_backslashes_in_printed_bytes_are_single_ones():
+    counts = "02\\34"
+    assert plain_outline({"size": [1, 9], "counts": repr(counts.encode())}).segmentation == {
+        "size": [1, 9],
+        "counts": counts,
+    }

@@ -410,7 +410,10 @@ def test_ctrl_c_in_a_callback_of_the_garbage_collector_is_not_lost():
         gc.callbacks.remove(interrupted)
         signal.raise_signal(signal.SIGINT)
 
-    gc.callbacks.append(interrupted)
-    with heard_again(), pytest.raises(KeyboardInterrupt):
+    def collect_and_wait():
         gc.collect()
         time.sleep(30)
+
+    gc.callbacks.append(interrupted)
+    with heard_again(), pytest.raises(KeyboardInterrupt):
+        collect_and_wait()

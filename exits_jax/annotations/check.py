@@ -23,6 +23,7 @@ from exits_jax.errors import UserError
 WRONG = frozenset(
     (
         *("box_over_border", "box_off_mask", "point_off_box", "tiny_box", "near_duplicate"),
+        *("bad_box", "empty_box", "box_outside_image"),
         *("bad_polygon", "bad_segmentation", "bad_rle", "rle_size", "not_json", "id_zero"),
         "image_twice",
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from exits_jax.annotations.fields import is_crowd
-from exits_jax.annotations.numbers import shown, small_id, whole_id
+from exits_jax.annotations.numbers import shown, whole_id
 from exits_jax.annotations.records import BadItem, Problem
 from exits_jax.progress import track
 
@@ -83,11 +83,7 @@ def number_annotations(annotations: list[Any]) -> None:
 def identified_annotations(
     document: dict[str, Any], report: Report
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The annotations that are objects with an id of their own, and their positions.
-
-    COCO's own crowd ids are beyond 32 bits; as crowds are passed through, only their uniqueness
-    matters. Everything else must fit, because batches carry the ids as int32.
-    """
+    """The annotations that are objects with an id of their own, and their positions."""
     seen: set[int] = set()
     for index, annotation in enumerate(_shown(document["annotations"])):
         annotation_id = None
@@ -98,8 +94,7 @@ def identified_annotations(
             if annotation_id in seen:
                 raise BadItem("duplicate_id", f"annotation id {annotation_id} appears twice")
             seen.add(annotation_id)
-            if not is_crowd(annotation):
-                small_id(annotation_id, "annotation id")
+            is_crowd(annotation)  # refuses a malformed mark
         except BadItem as bad:
             report(Problem(bad.code, bad.text, annotation_id))
         else:

@@ -6,11 +6,12 @@ read as a whole or not at all.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.numbers import shown, whole_number
+from exits_jax.annotations.identities import folded, ids_by_name
+from exits_jax.annotations.numbers import id_key, shown
 from exits_jax.annotations.records import BadItem, Detection, Problem
 from exits_jax.annotations.summary import counted
 
@@ -29,23 +30,23 @@ def read_categories(categories: Any, found: list[Detection], report: Report) -> 
       BadItem: ids are not the document's, and what they mean is not certain.
     """
     known = _known(categories)
-    numbers = Counter(number for d in found if (number := _number(d)) is not None)
+    numbers = Counter(number for d in found if (number := _number(d, known)) is not None)
     named = _by_name(known, found)
     if named is not None and (
-        not numbers.keys() <= known.keys() or any(_differs(d, named) for d in found)
+        not numbers.keys() <= known.keys() or any(_differs(d, known, named) for d in found)
     ):
-        _note_names(found, named, report)
-        return lambda d: _looked_up(d, named.get(_folded(d.category)))
+        _note_names(found, known, named, report)
+        return lambda d: _looked_up(d, named.get(folded(_name(d, known))))
     table = {number: number for number in numbers}
     if known and not numbers.keys() <= known.keys():
         table = by_position([*numbers], [*known])
         if table is None:
             raise BadItem("absent_category", _absent(numbers, known))
         _note_position(table, known, report)
-    return lambda d: _looked_up(d, table.get(_number(d)))
+    return lambda d: _looked_up(d, table.get(_number(d, known)))
 
 
-def by_position(found: list[int], known: list[int]) -> dict[int, int] | None:
+def by_position(found: list[Any], known: list[Any]) -> dict[int, int] | None:
     """Category ids by the numbers of a detector that counts them from 0 or 1; None if uncertain.
 
     It is certain that it counts from 0 if 0 is used and is no id, and that it counts from 1 if the
@@ -54,8 +55,10 @@ def by_position(found: list[int], known: list[int]) -> dict[int, int] | None:
 
     Args:
       found: the numbers used, some of which are no ids.
-      known: the ids.
+      known: the ids; where they are text they have no order.
     """
+    if any(isinstance(number, str) for number in (*found, *known)):
+        return None
     ordered = sorted(known)
     low, high = min(found), max(found)
     if low == 0 and high < len(ordered) and (0 not in known or high == len(ordered) - 1):
@@ -81,15 +84,16 @@ def categories_of_boxes(
     Raises:
       BadItem: one id has two names.
     """
-    if all(_number(d) is None and d.category for d in found):
-        ids = {name: n for n, name in enumerate(sorted({d.category for d in found}), start=1)}
+    given = [_name(d) for d in found]
+    if all(given) and all(_number(d) is None for d in found):
+        ids = {name: n for n, name in enumerate(sorted({*given}), start=1)}
         names = {number: name for name, number in ids.items()}
     else:
         ids, names = {}, _numbered(found)
     text = f"the file lists none: {counted(len(names), 'category', 'categories')} out of the boxes"
     report(Problem("categories_of_boxes", text, note=True))
     return [{"id": number, "name": name} for number, name in sorted(names.items())], (
-        lambda d: ids[d.category] if ids else _looked_up(d, _number(d))
+        lambda d: ids[_name(d)] if ids else _looked_up(d, _number(d))
     )
 
 
@@ -107,41 +111,41 @@ def _numbered(found: list[Detection]) -> dict[int, str]:
     return {number: names.get(number, f"category {number}") for number in numbers}
 
 
-def _known(categories: Any) -> dict[int, Any]:
+def _known(categories: Any) -> dict[int | str, Any]:
     """Name by category id of the entries that have an id."""
     entries = categories if isinstance(categories, list) else []
     return {
-        number: entry.get("name")
+        key: entry.get("name")
         for entry in entries
-        if isinstance(entry, dict) and (number := whole_number(entry.get("id"))) is not None
+        if isinstance(entry, dict) and (key := id_key(entry.get("id"))) is not None
     }
 
 
-def _by_name(known: dict[int, Any], found: list[Detection]) -> dict[str, int] | None:
+def _by_name(known: dict[int | str, Any], found: list[Detection]) -> dict[str, int] | None:
     """Category id by name, where every box has a name and some are the document's."""
-    counts = Counter(_folded(name) for name in known.values() if isinstance(name, str))
-    table = {
-        _folded(name): number
-        for number, name in known.items()
-        if isinstance(name, str) and counts[_folded(name)] == 1
-    }
-    names = {d.category for d in found}
-    usable = None not in names and any(_folded(name) in table for name in names)
+    table = ids_by_name(known)
+    names = {_name(d, known) for d in found}
+    usable = None not in names and any(folded(name) in table for name in names)
     return table if usable else None
 
 
-def _number(detection: Detection) -> int | None:
-    return whole_number(detection.row.get("category_id"))
+def _number(detection: Detection, known: Container[int | str] = ()) -> int | str | None:
+    """The id that a box states: a number, or text that is an id of the file."""
+    key = id_key(detection.row.get("category_id"))
+    return None if isinstance(key, str) and key not in known else key
 
 
-def _folded(name: str) -> str:
-    return name.strip().casefold()
+def _name(detection: Detection, known: Container[int | str] = ()) -> str | None:
+    """The name that a box states, be it in place of an id."""
+    key = id_key(detection.row.get("category_id"))
+    in_place = key if isinstance(key, str) and key not in known else None
+    return detection.category or in_place
 
 
-def _differs(detection: Detection, named: dict[str, int]) -> bool:
+def _differs(detection: Detection, known: Container[int | str], named: dict[str, int]) -> bool:
     """Whether a box's name is that of another category than its id."""
-    number = named.get(_folded(detection.category))
-    return number is not None and number != _number(detection)
+    number = named.get(folded(_name(detection, known)))
+    return number is not None and number != _number(detection, known)
 
 
 def _looked_up(detection: Detection, category_id: int | None) -> int:
@@ -175,13 +179,15 @@ def _note_position(table: dict[int, int], known: dict[int, Any], report: Report)
     report(Problem("category_by_position", text, note=True))
 
 
-def _note_names(found: list[Detection], named: dict[str, int], report: Report) -> None:
-    first = next((d for d in found if _differs(d, named)), None)
+def _note_names(
+    found: list[Detection], known: Container[int | str], named: dict[str, int], report: Report
+) -> None:
+    first = next((d for d in found if _differs(d, known, named)), None)
     if first is None:
         return
     text = (
         "categories are found by their names, as the ids are not the file's:"
-        f" category_id {shown(first.row.get('category_id'))} {shown(first.category)} is id"
-        f" {named[_folded(first.category)]}"
+        f" category_id {shown(first.row.get('category_id'))} {shown(_name(first, known))} is id"
+        f" {named[folded(_name(first, known))]}"
     )
     report(Problem("category_by_name", text, note=True))

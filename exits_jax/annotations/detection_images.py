@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.lvis import image_file_names
-from exits_jax.annotations.numbers import LONGEST, is_nan, shown, whole_number
+from exits_jax.annotations.numbers import LONGEST, id_key, is_nan, shown, whole_number
 from exits_jax.annotations.records import BadItem, Detection, Problem
 
 IMAGES_BY = ("auto", "id", "name")
@@ -132,16 +132,16 @@ class KnownImages:
     """
 
     def __init__(self, images: list[Any]) -> None:
-        self._all: dict[int, list[str]] = {}
+        self._all: dict[int | str, list[str]] = {}
         for image in images:
-            number = whole_number(image.get("id")) if isinstance(image, dict) else None
+            number = id_key(image.get("id")) if isinstance(image, dict) else None
             if number is not None:
                 self._all.setdefault(number, [_plain(name) for name in image_file_names(image)])
         self.names = {number: (names or ["?"])[0] for number, names in self._all.items()}
 
     def with_id(self, value: int | float | str | None) -> int | None:
         """The id that a value means, also in other clothes; None where no image has it."""
-        number = whole_number(value)
+        number = id_key(value)
         if number not in self._all:
             return None
         padded = isinstance(value, str) and value.strip() != str(number) and value.isdecimal()

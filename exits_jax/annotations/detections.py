@@ -16,7 +16,7 @@ from exits_jax.annotations.records import BadItem, Detection, Problem
 from exits_jax.annotations.summary import counted
 
 LISTS = ("annotations", "predictions", "detections", "results")  # that boxes are wrapped in
-NAMES = ("category_name", "class_name", "class", "label", "name")
+NAMES = ("category_name", "class_name", "category", "class", "label", "name")
 ROUNDING = 1e-4  # a softmax in half precision may end so much above 1
 
 

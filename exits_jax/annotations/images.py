@@ -13,9 +13,8 @@ from exits_jax.annotations.image_names import is_plain, leads_out, name_parts
 from exits_jax.annotations.lvis import image_file_names
 from exits_jax.annotations.numbers import (
     finite_numbers,
-    is_nan,
+    is_missing,
     shown,
-    small_id,
     whole_id,
     whole_number,
 )
@@ -96,7 +95,6 @@ def _entries(document: dict[str, Any], report: Report) -> Iterator[_Entry]:
             if not isinstance(image, dict):
                 raise BadItem("bad_image", f"image {position} is {shown(image)}")
             image_id = whole_id(image.get("id"), f"the id of image {position}")
-            small_id(image_id, "image id")
             if image_id in seen:
                 raise BadItem("duplicate_id", f"image id {image_id} appears twice")
             seen.add(image_id)
@@ -231,4 +229,4 @@ def _is_unsized(image: dict[str, Any]) -> bool:
 
 def _is_unknown(side: Any) -> bool:
     """Whether a side is what programs write that do not know it: nothing, 0 or -1."""
-    return side is None or is_nan(side) or whole_number(side) in (0, -1)
+    return side is None or is_missing(side) or whole_number(side) in (0, -1)

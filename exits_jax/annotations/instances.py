@@ -7,7 +7,13 @@ import numpy as np
 from jaxtyping import Float
 from pycocotools import mask as coco_masks
 
-from exits_jax.annotations.box_forms import BoxTable, refuse_mixup, to_xywh
+from exits_jax.annotations.box_forms import (
+    BoxTable,
+    combined_form,
+    refuse_mixup,
+    to_xywh,
+    written_box,
+)
 from exits_jax.annotations.coco import Report, identified_annotations
 from exits_jax.annotations.extreme import jitter_points
 from exits_jax.annotations.fields import is_crowd, stated_area
@@ -167,12 +173,8 @@ class _Reader:
           BadItem: it cannot be told, or what is said of it cannot be meant.
         """
         size = image.width, image.height
-        bbox = finite_numbers(annotation.get("bbox"))
-        if bbox is not None and bbox.size == 4 and bbox.any():
-            if self._box_form not in ("auto", "xywh"):
-                annotation["bbox"] = to_xywh(self._box_form, bbox, size)
-        else:
-            bbox = None
+        given = annotation.get("bbox")
+        bbox = self._plain_box(annotation, size)
         try:
             found = locate(annotation, *size, self._rule.rule)
         except BadItem:
@@ -180,11 +182,32 @@ class _Reader:
                 self.boxes.add(bbox, size, known_box(annotation, *size))
             raise
         if bbox is not None:
-            given = found.place.points_xy
-            known = found.place.mask_xyxy if given is None else _around(given)
+            points = found.place.points_xy
+            known = found.place.mask_xyxy if points is None else _around(points)
             self.boxes.add(bbox, size, known)
+            if finite_numbers(given) is None:
+                text = f"bbox {shown(given)} is read as [x, y, width, height] {bbox.tolist()}"
+                found.lost.append(BadItem("other_box_form", text))
         self._doubt(annotation, found)
         return found
+
+    def _plain_box(
+        self, annotation: dict[str, Any], size_wh: tuple[int, int]
+    ) -> Float[np.ndarray, "4"] | None:
+        """The numbers of `bbox`, which is put into COCO's form; None without a box."""
+        given = annotation.get("bbox")
+        bbox = finite_numbers(given)
+        form = "xywh" if self._box_form == "auto" else self._box_form
+        written = written_box(given) if bbox is None and given else None
+        if written:
+            bbox, form = written.numbers, combined_form(written.form, form)
+        if bbox is None or bbox.size != 4 or not bbox.any():
+            return None
+        if form != "xywh":
+            annotation["bbox"] = to_xywh(form, bbox, size_wh)
+        elif written:
+            annotation["bbox"] = bbox.tolist()
+        return np.array(annotation["bbox"], np.float64)
 
     def _doubt(self, annotation: dict[str, Any], found: Located) -> None:
         """Says what is odd about an annotation.

@@ -52,10 +52,10 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
 
     A stated box wins over the points' bounding box. A mask is only drawn where no points are given.
     One that cannot be read, or is but the box written as a polygon, costs the mask and not the
-    object: it is taken out of the annotation.
+    object: it is taken out of the annotation. So is a box that is none, beside points or a mask.
 
     Args:
-      annotation: with plain numbers; only its `segmentation` is changed.
+      annotation: with plain numbers; only its `segmentation` and `bbox` are changed.
       width, height: of its image.
       rule: how points are read off a mask, see `extreme_points`.
 
@@ -63,7 +63,10 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
       UserError: there is nothing to go by, or it is malformed.
     """
     lost = [*_lost_fields(annotation)]
-    stated = stated_box(annotation, width, height)
+    try:
+        stated = stated_box(annotation, width, height)
+    except BadItem as bad:
+        return _without_box(bad, annotation, width, height, rule)
     outline = _outline(annotation, lost)
     box, drawn_box = stated, None
     if is_rectangle(outline):
@@ -112,6 +115,27 @@ def known_box(annotation: dict[str, Any], width: int, height: int) -> Box | None
     if points is not None:
         return np.concatenate([points.min(axis=0), points.max(axis=0)])
     return mask_box(plain_outline(annotation.get("segmentation")).segmentation, width, height)
+
+
+def _without_box(
+    bad: BadItem, annotation: dict[str, Any], width: int, height: int, rule: str
+) -> Located:
+    """Where the object is by its points or its mask, beside a box that is none.
+
+    The box is taken out of the annotation.
+
+    Raises:
+      BadItem: of the box, where there is nothing else to go by.
+    """
+    found, annotation["bbox"] = annotation["bbox"], None
+    try:
+        located = locate(annotation, width, height, rule)
+    except BadItem:
+        annotation["bbox"] = found
+        raise bad from None
+    used = "points are" if located.points_source == "given" else "segmentation is"
+    located.lost.append(BadItem(bad.code, f"{bad.text}; the {used} used instead"))
+    return located
 
 
 def _place(
@@ -167,7 +191,8 @@ def _outline(annotation: dict[str, Any], lost: list[BadItem]) -> Any:
     if found is not None:
         annotation["segmentation"] = outline.segmentation
     if outline.rewritten:
-        lost.append(BadItem("other_form", f"the segmentation {shown(found)} is read as polygons"))
+        what = "run lengths" if isinstance(outline.segmentation, dict) else "polygons"
+        lost.append(BadItem("other_form", f"the segmentation {shown(found)} is read as {what}"))
     if outline.without_area:
         parts = counted(outline.without_area, "part")
         lost.append(

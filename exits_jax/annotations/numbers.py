@@ -16,6 +16,7 @@ from exits_jax.annotations.records import BadItem
 
 INT32_MAX = 2**31 - 1
 LONGEST = 40  # letters of a number; what is longer is none that anybody meant
+MISSING = ("", "nan", "null", "none")  # text in place of a value
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -36,6 +37,14 @@ def whole_number(value: Any) -> int | None:
     return int(value) if digits else int(number)
 
 
+def id_key(value: Any) -> int | str | None:
+    """An id as it is compared: the whole number it means, or the text it is; None for neither."""
+    number = whole_number(value)
+    if number is not None or not isinstance(value, str) or is_missing(value):
+        return number
+    return value
+
+
 def plain_number(value: Any) -> int | float | None:
     """A finite number, also one written as text in decimal digits; None for all else."""
     if type(value) in (int, float):
@@ -44,6 +53,13 @@ def plain_number(value: Any) -> int | float | None:
         return None
     text = value.strip()
     return finite_number(float(text)) if DECIMAL.fullmatch(text) else None
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is what programs write for a missing one: NaN, or text that says so."""
+    if isinstance(value, str):
+        return value.strip().lower() in MISSING
+    return is_nan(value)
 
 
 def is_nan(value: Any) -> bool:
@@ -81,13 +97,3 @@ def whole_id(value: Any, what: str) -> int:
     if type(value) is not int:
         raise BadItem("bad_id", f"{what} is {shown(value)}; expected a whole number")
     return value
-
-
-def small_id(value: int, what: str) -> None:
-    """An id that batches can carry fits into int32.
-
-    Raises:
-      UserError: it does not.
-    """
-    if abs(value) > INT32_MAX:
-        raise BadItem("id_range", f"{what} {shown(value)} does not fit into 32 bits; renumber")

@@ -1,4 +1,4 @@
-"""A COCO-style document's numbers made plain: 1.0 and "1" are 1, NaN is a missing value.
+"""A COCO-style document's numbers made plain: 1.0 and "1" are 1, NaN and "" are missing values.
 
 Done once, before anything is looked up, so that no reader behind it has to think of it. What is
 not certain is left as it is, and refused by whoever needs it.
@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from exits_jax.annotations.numbers import is_nan, plain_number, shown, whole_number
+from exits_jax.annotations.identities import plain_references, without_repeats
+from exits_jax.annotations.numbers import is_missing, plain_number, shown, whole_number
 from exits_jax.annotations.records import Problem
 
 CROWD_WORDS = {"true": 1, "false": 0}
@@ -52,15 +53,20 @@ class Changes:
             yield Problem(code, f"{text}: {', '.join(rows)}", note=True)
 
 
-def plain_document(document: dict[str, Any]) -> Iterator[Problem]:
-    """Makes the ids and coordinates of a document plain numbers, in place.
+def plain_document(document: dict[str, Any], crowds: bool = False) -> Iterator[Problem]:
+    """Makes the ids and coordinates of a document plain numbers, and rows unique, in place.
 
     Args:
       document: with the lists images, annotations and categories, whatever these hold.
+      crowds: whether crowds are read as objects: then their ids must fit, too.
 
     Yields:
-      a note, with counts and examples, of what was written otherwise.
+      notes, with counts and examples, of what was written otherwise.
+
+    Raises:
+      BadItem: a category's id is another one's name.
     """
+    yield from plain_references(document, crowds)
     changes = Changes()
     for name in LISTS:
         for entry in changes.entries(name, document[name]):
@@ -68,6 +74,7 @@ def plain_document(document: dict[str, Any]) -> Iterator[Problem]:
             if name == "annotations":
                 _plain_values(entry, changes)
     yield from changes.notes("plain_numbers", "read as the numbers they mean")
+    yield from without_repeats(document)
 
 
 def without_nan(document: dict[str, Any]) -> Iterator[Problem]:
@@ -91,7 +98,7 @@ def _plain_ids(entry: dict[str, Any], keys: Iterable[str], changes: Changes) -> 
     for key in keys:
         found = entry.get(key)
         if type(found) is not int and found is not None:
-            number = None if is_nan(found) else whole_number(found)
+            number = None if is_missing(found) else whole_number(found)
             _replace(entry, key, number, changes)
 
 
@@ -101,19 +108,19 @@ def _plain_values(entry: dict[str, Any], changes: Changes) -> None:
     if type(crowd) not in (int, bool, type(None)):
         word = CROWD_WORDS.get(crowd.lower()) if isinstance(crowd, str) else None
         _replace(entry, "iscrowd", whole_number(crowd) if word is None else word, changes)
-    if isinstance(area, str) or is_nan(area):
+    if isinstance(area, str) or is_missing(area):
         _replace(entry, "area", plain_number(area), changes)
     for key in COORDINATES:
         value = entry.get(key)
-        if is_nan(value):
+        if is_missing(value):
             _replace(entry, key, None, changes)
         elif isinstance(value, list) and _begins_with_text(value):
             _replace(entry, key, _plain_list(value), changes)
 
 
 def _replace(entry: dict[str, Any], key: str, value: Any, changes: Changes) -> None:
-    """Puts a value in place of another; None only in place of NaN, which means missing."""
-    if value is None and not is_nan(entry[key]):
+    """Puts a value in place of another; None only where one is missing."""
+    if value is None and not is_missing(entry[key]):
         return
     what = key if value is not None else f"missing {key}"
     changes.count(what, entry[key])

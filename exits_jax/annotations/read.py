@@ -141,7 +141,7 @@ def open_document(
       UserError: the file as a whole cannot be used.
     """
     coco.check_structure(document)
-    for note in plain_document(document):
+    for note in plain_document(document, crowds == "label"):
         report(note)
     coco.number_annotations(document["annotations"])
     _judge_crowds(document["annotations"], crowds, report)

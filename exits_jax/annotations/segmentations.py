@@ -1,10 +1,13 @@
 """A COCO `segmentation` in whatever form it is written -> polygons or run lengths, or nothing.
 
 Forms that tools write beside [[x, y, x, y, ...]]: one flat list, lists of pairs, objects with x and
-y, any of these as text; empty lists, and parts of one or two corners, which have no area.
+y, VIA's two lists, a list too many, any of these as text; empty lists, and parts of one or two
+corners, which have no area. Of run lengths: in a list, sizes as text, counts as Python's b'...'.
 """
 
+import ast
 import json
+import operator
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,6 +19,9 @@ from exits_jax.annotations.numbers import finite_number, finite_numbers, whole_n
 CORNERS = 3  # the fewest of a polygon
 LONGEST_TEXT = 2_000_000  # letters of a segmentation written as text
 SAME_PX = 0.01  # corners this close are one
+
+
+VIA = frozenset(("all_points_x", "all_points_y"))
 
 
 class Outline(NamedTuple):
@@ -39,6 +45,10 @@ def plain_outline(segmentation: Any) -> Outline:
         segmentation, rewritten = _from_text(segmentation), True
     else:
         rewritten = False
+    if isinstance(segmentation, list) and len(segmentation) == 1 and _is_runs(segmentation[0]):
+        segmentation, rewritten = segmentation[0], True
+    if isinstance(segmentation, Mapping) and segmentation.keys() >= VIA:
+        segmentation, rewritten = [segmentation], True
     if isinstance(segmentation, Mapping):
         runs = _plain_runs(segmentation)
         return Outline(runs, rewritten or runs is not segmentation)
@@ -122,7 +132,26 @@ def _plain_runs(runs: Mapping[str, Any]) -> Mapping[str, Any] | None:
             numbers = [whole_number(value) for value in values]
             if None not in numbers:
                 changed[key] = numbers
+    if isinstance(size := runs.get("size"), str):
+        numbers = [whole_number(side) for side in size.strip(" []()").replace(",", " ").split()]
+        if len(numbers) == 2 and None not in numbers:
+            changed["size"] = numbers
+    if isinstance(counts := runs.get("counts"), str) and counts.startswith(("b'", 'b"')):
+        printed = _from_repr(counts)  # no run lengths begin so: a quote is none of them
+        changed |= {} if printed is None else {"counts": printed}
     return {**runs, **changed} if changed else runs
+
+
+def _is_runs(value: Any) -> bool:
+    return isinstance(value, Mapping) and {"size", "counts"} <= value.keys()
+
+
+def _from_repr(text: str) -> str | None:
+    """The text in Python's print of bytes; None where it is none."""
+    try:
+        return ast.literal_eval(text).decode("ascii") if len(text) <= LONGEST_TEXT else None
+    except (ValueError, SyntaxError):
+        return None
 
 
 def _polygons(values: list[Any]) -> list[Any]:
@@ -131,9 +160,27 @@ def _polygons(values: list[Any]) -> list[Any]:
         return [_flat(values)]  # [[x, y], [x, y], ...]: polygons of one corner mean nothing
     if finite_number(values[0]) is not None:
         return [values]  # [x, y, x, y, ...]
-    flat = [_flat(part) if _is_pairs(part) else part for part in values]
-    same = all(new is old for new, old in zip(flat, values, strict=True))
+    parts = [inner for part in values for inner in _unwrapped(part)]
+    flat = [_flat(part) if _is_pairs(part) else part for part in parts]
+    same = len(flat) == len(values) and all(map(operator.is_, flat, values))
     return values if same else flat
+
+
+def _unwrapped(part: Any) -> list[Any]:
+    """The polygons in a part of a list of polygons: itself, or those one level deeper.
+
+    Several lists of pairs in a part may be an outline and its holes (GeoJSON): they stay.
+    """
+    if isinstance(part, Mapping) and part.keys() >= VIA:
+        sides = [part["all_points_x"], part["all_points_y"]]
+        lists = all(isinstance(side, list) for side in sides) and len(sides[0]) == len(sides[1])
+        return [[list(pair) for pair in zip(*sides, strict=True)]] if lists else [part]
+    if not isinstance(part, list) or not part or not isinstance(part[0], list):
+        return [part]
+    flat = all(isinstance(inner, list) and len(inner) >= 2 * CORNERS for inner in part)
+    if flat and all(finite_number(inner[0]) is not None for inner in part):
+        return part
+    return part if len(part) == 1 and _is_pairs(part[0]) else [part]
 
 
 def _is_pairs(part: Any) -> bool:

@@ -8,8 +8,8 @@ reached through an index of their columns beside the records. A prepared folder 
   instances.npz            the instances by column, float64 as they were read; `image` is the number
                            of the record
   document.json            the annotation file in COCO form, for writing labels back
-  prepared.json            images, categories, problems and notes; written last, so a folder with it is
-                           complete
+  prepared.json            images, categories, problems and notes; written last, so a folder with
+                           it is complete
 
 tf.Example knows only float32, so coordinates travel as the bytes of float64 arrays.
 """
