@@ -15,6 +15,24 @@ ENDINGS = frozenset(
     )
 )
 
+_ENDING = "(?:" + "|".join(sorted(ending[1:] for ending in ENDINGS)) + ")"
+# What tools add to the names of files, folded: in words what is left, what to take out, what to
+# put there. Eight digits that are a date are no prefix of Label Studio's.
+ADDED = (
+    ("their names without spaces around them", re.compile(r"^\s+|\s+$"), ""),
+    (
+        "their names without Label Studio's prefix",
+        re.compile(r"^(?!(?:19|20)\d\d[01]\d[0-3]\d-)[0-9a-f]{8}-(?=.)"),
+        "",
+    ),
+    (
+        "their names without Roboflow's additions",
+        re.compile(rf"_({_ENDING})(?:_jpg)?\.rf\.[0-9a-z]+\.{_ENDING}$"),
+        r".\1",
+    ),
+    ("their names without a doubled ending", re.compile(rf"(\.{_ENDING})\1$"), r"\1"),
+)
+
 
 def name_parts(name: str) -> tuple[str, ...]:
     """The components of a name that may be a path of any system or an address.
@@ -55,6 +73,12 @@ def stem(name: str) -> str:
     """A name without the ending of an image file."""
     root, ending = os.path.splitext(name)
     return root if ending.lower() in ENDINGS else name
+
+
+def originals(name: str) -> dict[str, str]:
+    """What a folded name may have been before a tool added to it, by the way in words."""
+    found = {way: added.sub(instead, name) for way, added, instead in ADDED}
+    return {way: original for way, original in found.items() if original not in ("", name)}
 
 
 def _address_path(name: str) -> str:

@@ -111,7 +111,7 @@ def _with_files(entries: list[_Entry], folder: ImageFolder, report: Report) -> l
         try:
             if entry.match is None:
                 here = placed and not leads_out(entry.names[0])
-                entry.match = folder.near(entry.names, same_folder=here)
+                entry.match = _near(entry, folder, here)
                 entry.near = entry.match is not None
             if entry.match is None:
                 folder.absent(entry.names[0])  # refuses what leads out of the folder
@@ -122,6 +122,20 @@ def _with_files(entries: list[_Entry], folder: ImageFolder, report: Report) -> l
     kept = [*_without_shared(kept, report)]
     _tell(kept, folder, report)
     return kept
+
+
+def _near(entry: _Entry, folder: ImageFolder, same_folder: bool) -> Match | None:
+    """The only file that an entry can mean, last by the name that Roboflow keeps in `extra`.
+
+    Of several copies of a picture that is the name of each: it is never exact.
+    """
+    match = folder.near(entry.names, same_folder)
+    extra = entry.image.get("extra")
+    former = extra.get("name") if isinstance(extra, dict) else None
+    if match or not isinstance(former, str) or not former:
+        return match
+    match = folder.near([former], same_folder)
+    return match and match._replace(way="the names that Roboflow keeps in extra")
 
 
 def _without_shared(entries: list[_Entry], report: Report) -> Iterator[_Entry]:
