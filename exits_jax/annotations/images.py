@@ -169,23 +169,20 @@ def _without_shared(entries: list[_Entry], report: Report) -> Iterator[_Entry]:
 
 
 def _tell(entries: list[_Entry], folder: ImageFolder, report: Report) -> None:
-    """Says, once for each way, how images were found, and which were not."""
+    """Says of each way how many images were found by it, and which were not."""
     ways: dict[str, list[_Entry]] = {}
     for entry in entries:
         way = "missing" if entry.match is None else entry.match.way
         ways.setdefault(way, []).append(entry)
     missing = ways.pop("missing", [])
     ways.pop("", None)
-    for way, found in ways.items():
-        first = found[0]
-        report(
-            Problem(
-                "found_otherwise",
-                f"{counted(len(found), 'image')} found by {way}: {shown(first.names[0])} is"
-                f" {first.match.path.relative_to(folder.path)}",
-                note=True,
-            )
+    if ways:
+        found = (
+            f"{counted(len(found), 'image')} found by {way}: {shown(found[0].names[0])} is"
+            f" {found[0].match.path.relative_to(folder.path)}"
+            for way, found in ways.items()
         )
+        report(Problem("found_otherwise", "; ".join(found), note=True))
     if missing:
         name = missing[0].names[0]
         report(
