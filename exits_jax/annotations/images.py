@@ -1,5 +1,6 @@
 """The images of a COCO-style document: a record each, with its file and size."""
 
+import collections
 import dataclasses
 from collections.abc import Iterator
 from typing import Any
@@ -48,6 +49,23 @@ def image_records(
     reported are a second image of an id, and one that may be another's file. What was found
     otherwise than by its name, and what was not found, is said once.
     """
+    problems: list[Problem] = []
+    records = _records(document, folder, problems.append)
+    counts = collections.Counter(
+        entry["image_id"]
+        for entry in document["annotations"]
+        if isinstance(entry, dict) and type(entry.get("image_id")) is int
+    )
+    for problem in problems:
+        lost = 0 if problem.note or problem.image_id in records else counts[problem.image_id]
+        text = f"{problem.text}; with it go its {counted(lost, 'annotation')}"
+        report(dataclasses.replace(problem, text=text) if lost else problem)
+    return records
+
+
+def _records(
+    document: dict[str, Any], folder: ImageFolder | None, report: Report
+) -> dict[int, ImageRecord]:
     entries = [*_entries(document, report)]
     if folder is not None:
         entries = _with_files(entries, folder, report)
