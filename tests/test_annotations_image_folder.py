@@ -10,6 +10,7 @@ from annotations_samples import save
 from PIL import Image
 
 from exits_jax.annotations import check_file, read_annotations
+from exits_jax.annotations.folder_files import IMAGE_ENDINGS
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.data.images import load_image
 from exits_jax.errors import UserError
@@ -127,6 +128,23 @@ def test_the_only_file_that_is_meant_is_found(tmp_path, case):
     assert not record.file_name.startswith("/")
     assert not {"..", "C:", "http:"} & set(record.file_name.replace("\\", "/").split("/"))
     assert check_file(tmp_path / "annotations.json", root) == []
+
+
+@pytest.mark.parametrize("ending", IMAGE_ENDINGS)
+def test_every_reader_knows_the_same_endings(tmp_path, ending):
+    name = f"a{ending}"
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    save_pictures(images, name)
+    labels.mkdir()
+    (labels / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    square = {"x": 10, "y": 10, "width": 50, "height": 50, "rectanglelabels": ["ball"]}
+    result = {"type": "rectanglelabels", "value": square}
+    row = {"id": 1, "data": {"photo": name}, "annotations": [{"result": [result]}]}
+    for file in (save(tmp_path, coco("a")), labels, save(tmp_path, [row], "export.json")):
+        assert read_annotations(file, images).images[1].path == images / name
+    box = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 9, 8], "score": 0.5}
+    read = read_annotations(images, images, boxes=save(tmp_path, [box], "boxes.json"))
+    assert read.images[1].path == images / name
 
 
 WAYS = {  # what an entry that is found otherwise is said to be found by

@@ -7,7 +7,11 @@ from collections import defaultdict
 from exits_jax.annotations.records import BadItem
 from exits_jax.errors import UserError
 
-IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+# What image files end in, in lower case; any other file is found by its exact name alone.
+IMAGE_ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp"),
+    *(".avif", ".jp2", ".ppm", ".pgm", ".pbm"),
+)
 MAX_TEXT_BYTES = 64_000_000
 
 

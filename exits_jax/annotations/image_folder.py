@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from exits_jax.annotations.folder_files import IMAGE_ENDINGS
 from exits_jax.annotations.image_names import (
     ADDED,
-    ENDINGS,
     fold,
     is_plain,
     leads_out,
@@ -255,7 +255,7 @@ def _image_files(root: pathlib.Path) -> Iterator[_File]:
         folders.sort()
         above = pathlib.Path(folder).relative_to(root).parts
         for name in sorted(names):
-            if os.path.splitext(name)[1].lower() in ENDINGS:
+            if os.path.splitext(name)[1].lower() in IMAGE_ENDINGS:
                 parts = (*above, name)
                 yield _File(parts, tuple(map(fold, parts)))
                 count += 1

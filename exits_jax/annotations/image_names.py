@@ -5,17 +5,10 @@ import re
 import unicodedata
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from exits_jax.annotations.folder_files import IMAGE_ENDINGS
 from exits_jax.annotations.image_files import check_file_name
 
-# What image files end in; any other file is found by its exact name alone.
-ENDINGS = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
-        *(".webp", ".avif", ".jp2", ".ppm", ".pgm", ".pbm"),
-    )
-)
-
-_ENDING = "(?:" + "|".join(sorted(ending[1:] for ending in ENDINGS)) + ")"
+_ENDING = "(?:" + "|".join(ending[1:] for ending in IMAGE_ENDINGS) + ")"
 # What tools add to the names of files, folded: in words what is left, what to take out, what to
 # put there. Eight digits that are a date are no prefix of Label Studio's.
 ADDED = (
@@ -72,7 +65,7 @@ def fold(part: str) -> str:
 def stem(name: str) -> str:
     """A name without the ending of an image file."""
     root, ending = os.path.splitext(name)
-    return root if ending.lower() in ENDINGS else name
+    return root if ending.lower() in IMAGE_ENDINGS else name
 
 
 def originals(name: str) -> dict[str, str]:
@@ -94,5 +87,5 @@ def _address_path(name: str) -> str:
 def _path(name: str) -> str:
     """A name without the query of an address that only begins with its path."""
     path, _, query = name.partition("?")
-    ends = [os.path.splitext(end)[1].lower() in ENDINGS for end in (path, name)]
+    ends = [os.path.splitext(end)[1].lower() in IMAGE_ENDINGS for end in (path, name)]
     return path if query and ends == [True, False] else name
