@@ -9,6 +9,7 @@ from exits_jax.annotations.draft import Draft
 from exits_jax.annotations.folder_files import IMAGE_ENDINGS
 from exits_jax.annotations.numbers import shown
 
+MOST_LOOKED_AT = 100  # entries: the first may be one that nobody has labelled
 GEOMETRY = ("x", "points", "rle")  # one of them is in every shape of the JSON-MIN export
 
 
@@ -29,14 +30,20 @@ class Task:
 
 def is_label_studio(content: Any) -> bool:
     """Whether the content of a JSON file is an export of Label Studio, or one of its tasks."""
-    first = content[0] if isinstance(content, list) and content else content
+    rows = content[:MOST_LOOKED_AT] if isinstance(content, list) else [content]
+    return any(_is_task(row) for row in rows)
+
+
+def _is_task(first: Any) -> bool:
+    """Whether an entry of a list is a task, of either export."""
     if not isinstance(first, dict) or "images" in first:
         return False
     task = isinstance(first.get("data"), dict) and bool(
         {"annotations", "predictions", "completions"} & first.keys()
     )
     single = isinstance(first.get("task"), dict) and "result" in first
-    return task or single or {"annotation_id", "annotator", "lead_time"} <= first.keys()
+    flat = any(key.endswith("labels") for shape in _minimal(first) for key in shape["value"])
+    return task or single or flat or {"annotation_id", "annotator", "lead_time"} <= first.keys()
 
 
 def tasks_in(content: Any, draft: Draft) -> Iterator[Task]:
