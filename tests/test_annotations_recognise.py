@@ -346,6 +346,9 @@ def test_yolo_s_boxes_for_a_coco_file_go_by_the_categories_names(tmp_path):
     labels.mkdir()
     (labels / "b.txt").write_text("0 0.5 0.5 0.5 0.5 0.75\n")
     assert read_annotations(file, images, boxes=labels).instances[0].category == "cat"
+    (labels / "b.txt").write_text("dog 0.5 0.5 0.5 0.5 0.75\n")
+    assert read_annotations(file, images, boxes=labels).instances[0].category == "dog"
+    (labels / "b.txt").write_text("0 0.5 0.5 0.5 0.5 0.75\n")
     (labels / "classes.txt").write_text("dog\ncat\n")
     assert read_annotations(file, images, boxes=labels).instances[0].category == "dog"
     (labels / "classes.txt").write_text("bird\ncat\n")

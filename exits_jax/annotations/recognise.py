@@ -166,7 +166,9 @@ def refuse_numbers(head: bytes) -> None:
 def _numbers_of(line: str) -> str | None:
     """What a text is whose lines are numbers."""
     cells = line.strip().split(",")
-    if len(cells) in range(7, 11) and all(re.fullmatch(r"-?[\d.]+", cell) for cell in cells):
+    numbers = [re.fullmatch(r" *(-?\d+)(\.\d*)? *", cell) for cell in cells]
+    # YOLO's shares of an image are in 0 to 1, a box of MOT is in pixels.
+    if len(cells) in range(7, 11) and all(numbers) and any(int(n[1]) > 1 for n in numbers[2:]):
         return "MOT tracks (frame, id, x, y, width, height, ...)"
     if re.fullmatch(r"[A-Za-z]\w*( -?[\d.]+){14,15}", line.strip()):
         return "KITTI labels"

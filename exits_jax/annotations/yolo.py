@@ -73,7 +73,7 @@ def _add_lines(
             continue
         place = f"{where}: line {number}"
         try:
-            index, numbers = parse_line(line)
+            index, numbers = parse_line(line, layout.names)
             category = category_name(index, layout.names)
             entry = entry_of(numbers, (image["width"], image["height"]), layout.keypoints)
         except BadItem as bad:
@@ -84,17 +84,29 @@ def _add_lines(
         draft.add(image, category, entry)
 
 
-def parse_line(line: str) -> tuple[int, Numbers]:
-    """The class and the other numbers of a line.
+def parse_line(line: str, names: dict[int, str]) -> tuple[int, Numbers]:
+    """The class and the other numbers of a line, separated by spaces or by commas.
+
+    Args:
+      line: it begins with the number of a class, or with one of the names.
+      names: of the classes by number, empty where none are known.
 
     Raises:
-      BadItem: it is no line of numbers, or the class is no whole number.
+      BadItem: it is no line of numbers, or the class is no whole number and no name.
     """
-    numbers = [number_in(text) for text in line.split()]
-    if None in numbers or len(numbers) < 5 or numbers[0] % 1 or numbers[0] < 0:
+    cells = [cell.strip() for cell in line.split(",")] if "," in line else line.split()
+    first = next((k for k, cell in enumerate(cells) if number_in(cell) is not None), 0) or 1
+    numbers = [number_in(cell) for cell in cells[first:]]
+    named, index = " ".join(cells[:first]), number_in(cells[0])
+    if index is None:
+        index = next((k for k, name in names.items() if name == named), None)
+    if None in numbers or len(numbers) < 4 or (index is not None and (index % 1 or index < 0)):
         text = f"found {shown(line)}; expected a class and four or more numbers"
         raise BadItem("bad_number", text)
-    return int(numbers[0]), np.array(numbers[1:], np.float64)
+    if index is None:
+        text = f"class {shown(named)} is a name that no data.yaml or classes.txt lists"
+        raise BadItem("absent_category", text)
+    return int(index), np.array(numbers, np.float64)
 
 
 def category_name(index: int, names: dict[int, str]) -> str:
@@ -134,7 +146,7 @@ def entry_of(numbers: Numbers, size: tuple[int, int], keypoints: int) -> dict[st
     shares = np.append(numbers, more.get("score", 0.0))
     if shares.min() < -SLACK or shares.max() > 1 + SLACK:
         text = f"found {shown(numbers.tolist())}; expected shares of the image, from 0 to 1"
-        raise BadItem("bad_number", text)
+        raise BadItem("bad_number", text + _other_unit(numbers.reshape(-1, 2), size))
     pairs = numbers.reshape(-1, 2) * np.array(size, np.float64)
     if len(pairs) == 2:
         half = pairs[1] / 2
@@ -143,6 +155,16 @@ def entry_of(numbers: Numbers, size: tuple[int, int], keypoints: int) -> dict[st
         passed.append("rectangles by four corners (OBB) are read as the upright boxes around them")
         return box_entry(pairs) | more
     return outline_entry([pairs]) | more
+
+
+def _other_unit(pairs: Float[np.ndarray, "n 2"], size: tuple[int, int]) -> str:
+    """In which other units numbers fit an image, as the end of a message."""
+    fits = {
+        f"pixels of {size[0]} x {size[1]}, to be divided by these": (pairs <= size).all(),
+        "per cent, to be divided by 100": pairs.max() <= 100,
+    }
+    units = [unit for unit, fit in fits.items() if fit and pairs.min() >= 0]
+    return f" (they fit as {' or as '.join(units)})" * bool(units)
 
 
 def _is_pose(numbers: Numbers, keypoints: int) -> bool:
