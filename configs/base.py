@@ -44,7 +44,7 @@ def _data() -> ml_collections.ConfigDict:
     data.train_annotations = ""
     data.train_images = ""
     # Form of the annotation file: auto (told from its content), coco, lvis, voc, open_images, yolo,
-    # labelme, cvat, label_studio, sa1b, images (a bare folder, for data.boxes).
+    # labelme, cvat, label_studio, sa1b, tf_csv, images (a bare folder, for data.boxes).
     data.kind = "auto"
     # How extreme points are read off a mask where a file has no points: exact, extremenet.
     data.points = "exact"

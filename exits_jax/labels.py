@@ -9,6 +9,7 @@ import jax
 
 from exits_jax import from_config, networks
 from exits_jax.annotations import Instance, Problem
+from exits_jax.annotations.summary import by_image
 from exits_jax.errors import UserError
 from exits_jax.fitting import saved_thresholds
 from exits_jax.interruption import stop_between_steps
@@ -43,7 +44,7 @@ def make_labels(run: Run, data: DataSet, source: str) -> Mapping[int, Label]:
         others = [
             Problem("item_error", text, i.id, i.image.id) for i in faulty if i.id not in known
         ]
-        report_problems(run, "label", others)
+        report_problems(run, "label", by_image(others))
     return labels
 
 
@@ -73,7 +74,7 @@ def make_parts(run: Run, data: DataSet, source: str) -> tuple[pathlib.Path, set[
                 progress=progress,
                 stop=lambda: stop.requested,
             ).make(labellers)
-    report_problems(run, "label", skipped)
+    report_problems(run, "label", by_image(skipped))
     return folder, {problem.annotation_id for problem in skipped}
 
 

@@ -10,11 +10,13 @@ from annotations_samples import save
 from PIL import Image
 
 from exits_jax.annotations import check_file, read_annotations
+from exits_jax.annotations.folder_files import IMAGE_ENDINGS
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.data.images import load_image
 from exits_jax.errors import UserError
 
 SIZE = 24
+HASH = "68cb444f62494b5756c4708d119a66da"
 CAFE = "café.png"  # one code point for the accented letter
 
 
@@ -96,6 +98,18 @@ ONE_NAME = {  # name in the annotation file, files in the folder "images", the o
     "dots and no ending": ("frame.0012", ["frame.0012.png", "frame.0013.png"], "frame.0012.png"),
     "brackets": ("img (1).jpg", ["img (1).png", "img.png", "img [1].png"], "img (1).png"),
     "not only images": ("7.jpg", ["7.png", "7.txt", "7.json", "7.xml"], "7.png"),
+    "Roboflow's export": (f"a_jpg.rf.{HASH}.jpg", ["a.jpg", "b.jpg"], "a.jpg"),
+    "Roboflow's export of a PNG": (f"train/a.b_png.rf.{HASH}.jpg", ["a.b.png"], "a.b.png"),
+    "Roboflow's export of .JPG": (f"IMG_1_JPG_jpg.rf.{HASH}.jpg", ["IMG_1.JPG"], "IMG_1.JPG"),
+    "Roboflow's export on disk": ("a.jpg", [f"a_jpg.rf.{HASH}.jpg"], f"a_jpg.rf.{HASH}.jpg"),
+    "an upload": ("/data/upload/1/0a1b2c3d-a.jpg", ["a.jpg", "b.jpg"], "a.jpg"),
+    "an upload in Windows' form": ("images\\1/0a1b2c3d-a.jpg", ["a.jpg"], "a.jpg"),
+    "an upload on disk": ("a.jpg", ["0a1b2c3d-a.jpg", "0a1b2c3d-b.jpg"], "0a1b2c3d-a.jpg"),
+    "a doubled ending": ("a.jpg.jpg", ["a.jpg", "b.jpg"], "a.jpg"),
+    "a doubled ending on disk": ("a.jpg", ["a.jpg.JPG", "b.jpg"], "a.jpg.JPG"),
+    "a space behind": ("a.jpg ", ["a.jpg", "b.jpg"], "a.jpg"),
+    "a space in front": ("sub/ a.jpg", ["sub/a.jpg", "b.jpg"], "sub/a.jpg"),
+    "a space on disk": ("a.jpg", [" a.jpg", "b.jpg"], " a.jpg"),
     "a mask beside": ("images/7.jpg", ["images/7.JPG", "masks/7.png"], "images/7.JPG"),
 }
 
@@ -116,6 +130,65 @@ def test_the_only_file_that_is_meant_is_found(tmp_path, case):
     assert check_file(tmp_path / "annotations.json", root) == []
 
 
+@pytest.mark.parametrize("ending", IMAGE_ENDINGS)
+def test_every_reader_knows_the_same_endings(tmp_path, ending):
+    name = f"a{ending}"
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    save_pictures(images, name)
+    labels.mkdir()
+    (labels / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    square = {"x": 10, "y": 10, "width": 50, "height": 50, "rectanglelabels": ["ball"]}
+    result = {"type": "rectanglelabels", "value": square}
+    row = {"id": 1, "data": {"photo": name}, "annotations": [{"result": [result]}]}
+    for file in (save(tmp_path, coco("a")), labels, save(tmp_path, [row], "export.json")):
+        assert read_annotations(file, images).images[1].path == images / name
+    box = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 9, 8], "score": 0.5}
+    read = read_annotations(images, images, boxes=save(tmp_path, [box], "boxes.json"))
+    assert read.images[1].path == images / name
+
+
+WAYS = {  # what an entry that is found otherwise is said to be found by
+    "Roboflow's export": "their names without Roboflow's additions",
+    "an upload on disk": "their names without Label Studio's prefix",
+    "a doubled ending": "their names without a doubled ending",
+    "a space behind": "their names without spaces around them",
+    "percent on disk": "their decoded names",
+    "case of a folder": "their names in other letters",
+    "drive": "their last components",
+}
+
+
+@pytest.mark.parametrize("case", WAYS)
+def test_each_way_is_counted_and_said(tmp_path, case):
+    name, files, _ = ONE_NAME[case]
+    read, *_ = read_in(tmp_path, [name], files)
+    assert f"1 image found by {WAYS[case]}: " in read.notes[0].text
+
+
+def test_the_name_that_roboflow_keeps_leads_one_copy_to_its_picture(tmp_path):
+    save_pictures(tmp_path / "images", "img (1).jpg", "img (2).jpg")
+    names = [f"img-{k}-_jpg.rf.{HASH}.jpg" for k in (1, 2)]
+    content = coco(*names)
+    for k, image in enumerate(content["images"], start=1):
+        image["extra"] = {"name": f"img ({k}).jpg"}
+    read = read_annotations(save(tmp_path, content), tmp_path / "images")
+    assert [read.images[k].path.name for k in (1, 2)] == ["img (1).jpg", "img (2).jpg"]
+    assert "2 images found by the names that Roboflow keeps in extra" in read.notes[0].text
+    content["images"][1]["extra"] = content["images"][0]["extra"]  # two copies of one picture
+    problems = check_file(save(tmp_path, content), tmp_path / "images")
+    assert [problem.code for problem in problems].count("image_taken") == 2
+
+
+def test_the_most_similar_name_is_told_without_what_tools_add(tmp_path):
+    save_pictures(tmp_path / "images", "there.png", f"picture_12_jpg.rf.{HASH}.jpg")
+    problems = check_file(save(tmp_path, coco("there.png", "picture_21.jpg")), tmp_path / "images")
+    assert any("picture_21.jpg" in problem.text for problem in problems)
+    read = read_annotations(
+        save(tmp_path, coco("there.png", "picture_21.jpg")), tmp_path / "images"
+    )
+    assert f"the most similar is picture_12_jpg.rf.{HASH}.jpg" in read.notes[0].text
+
+
 NO_NAME = {  # name, files: nothing that is certain
     "another number": ("1.jpg", ["01.jpg", "11.jpg"]),
     "a longer name": ("a.jpg", ["a.b.jpg", "aa.jpg"]),
@@ -126,6 +199,11 @@ NO_NAME = {  # name, files: nothing that is certain
     "two other endings": ("7.bmp", ["7.jpg", "7.png"]),
     "two folders": ("7.jpg", ["cam1/7.jpg", "cam2/7.jpg"]),
     "two folders alike": ("x/7.jpg", ["cam1/7.jpg", "cam2/7.jpg"]),
+    "another copy of Roboflow's": ("a_jpg.rf.0a1.jpg", ["a_jpg.rf.1a0.jpg"]),
+    "two copies of Roboflow's": ("a.jpg", [f"a_jpg.rf.{h}.jpg" for h in (HASH, HASH[::-1])]),
+    "another upload": ("0a1b2c3d-a.jpg", ["d0a1b2c3-a.jpg"]),
+    "a date is no upload": ("20261103-a.jpg", ["a.jpg"]),
+    "a mask of it": ("a.jpg", ["a.jpg.png"]),
     "no image": ("notes.jpg", ["notes.txt", "notes.json", "other.jpg"]),
     "nothing like it": ("zebra.jpg", ["a.jpg", "b.jpg"]),
     "nothing at all": ("a.jpg", []),

@@ -176,6 +176,18 @@ def test_the_minimal_export(tmp_path):
     assert points.category == "dog"
 
 
+def test_the_minimal_export_of_versions_that_say_nothing_of_themselves(tmp_path):
+    shape = {**BOX["value"], "original_width": WIDTH, "original_height": HEIGHT}
+    rows = [{"image": "b.png", "id": 1}, {"image": "/data/upload/0a1b2c3d-a.png", "label": [shape]}]
+    images = pictures(tmp_path / "images", "a.png", "b.png")
+    file = save(tmp_path, rows)
+    read = read_annotations(file, images)
+    np.testing.assert_allclose(read.instances[0].box_xyxy, [10, 5, 60, 45])
+    assert read.instances[0].image.path == images / "a.png"
+    assert check_file(file, images) == []
+    assert read_annotations(save(tmp_path, rows[1:])).images[1].width == WIDTH
+
+
 def test_the_cloud_export(tmp_path):
     inner = {"id": 17, "data": {"picture": "s3://bucket/deep/a.png", "note": "none"}}
     read = read_annotations(save(tmp_path, {"id": 5, "result": [BOX], "task": inner}))

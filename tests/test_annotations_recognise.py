@@ -114,6 +114,10 @@ def npy():
     return stream.getvalue()
 
 
+MANIFEST = b'{"source-ref": "s3://b/a.jpg", "boxes": {"annotations": []}, "boxes-metadata": {}}\n'
+LABELBOX = b'{"data_row": {"id": "c"}, "media_attributes": {}, "projects": {}}\n'
+
+
 @pytest.mark.parametrize(
     ("content", "what"),
     [
@@ -136,19 +140,27 @@ def npy():
         (b"<html><body>404</body></html>", "a web page"),
         (b"<dataset><images></images></dataset>", "dlib's XML"),
         ("ImageID,XMin\n".encode("utf-16"), "text in UTF-16, .*save it as UTF-8"),
-        (b"filename,width,height,class,xmin,ymin,xmax,ymax\n", "TensorFlow's box CSV"),
         (b"#filename,file_size,file_attributes,region_count,region_id\n", "VIA's CSV"),
         (b"1,1,912,484,97,109,0,7,1\n", "MOT tracks"),
         (b"Car 0.00 0 -1.58 587 173 614 200 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59\n", "KITTI"),
         (b"path,x1,y1,x2,y2,class\n", "a table with the columns path, x1"),
         (b"MaskPath,ImageID,LabelName,BoxID\n", "Open Images' list of masks"),
+        (b"imagesource:GoogleEarth\ngsd:0.14\n", "DOTA labels"),
+        (b"2753 2408 2861 2385 2888 2468 2805 2502 large-vehicle 0\n", "DOTA labels"),
+        (b"path;x1;y1;x2;y2;class\n", "a table with the columns path, x1"),
+        (b"image_id,x,y,w,h,score\n", "a table of detections, .*data.boxes"),
+        (b"image\tx\ty\tw\th\tconfidence\n", "a table of detections, .*data.boxes"),
         (b'{"image": "a.jpg"}\n{"image": "b.jpg"}\n', "JSON Lines"),
+        (MANIFEST, "a SageMaker Ground Truth manifest"),
+        (MANIFEST + MANIFEST, "a SageMaker Ground Truth manifest"),
+        (LABELBOX + LABELBOX, "Labelbox JSON"),
     ],
 )
 def test_other_files_are_named_with_what_to_do(tmp_path, content, what):
     assert re.search(f"foreign_file: this looks like {what}", refusal(tmp_path, content, "file"))
 
 
+DATALOOP = {"type": "box", "label": "cat", "coordinates": [{"x": 1, "y": 2, "z": 0}]}
 VIA = {"a.jpg9": {"filename": "a.jpg", "size": 9, "regions": [], "file_attributes": {}}}
 PANOPTIC = {"images": [], "annotations": [{"segments_info": []}], "categories": []}
 CAPTIONS = {"images": [], "annotations": [{"id": 1, "image_id": 1, "caption": "a"}]}
@@ -173,11 +185,58 @@ CAPTIONS = {"images": [], "annotations": [{"id": 1, "image_id": 1, "caption": "a
         ([{"data_row": {}, "projects": {}}], "Labelbox JSON"),
         ({"samples": []}, "FiftyOne JSON"),
         ({"type": "FeatureCollection", "features": []}, "GeoJSON"),
+        ({"asset": {"name": "a.jpg"}, "regions": [], "version": "2.1.0"}, "VoTT.*as Pascal VOC"),
+        ({"name": "p", "assets": {}, "tags": [], "lastVisitedAssetId": "1"}, "a VoTT project"),
+        ({"classes": ["cat"], "labels": {"a": [{"label": 0}]}}, r"FiftyOne's labels\.json"),
+        ({"dataset": "d", "image": {"filename": "a.jpg"}, "annotations": []}, "V7 Darwin JSON 1"),
+        ({"item": {}, "annotations": [], "version": "2.0"}, "V7 Darwin JSON, "),
+        ({"filename": "/a.jpg", "annotations": [DATALOOP]}, "Dataloop JSON"),
+        ([{"boxes": [[1, 2, 3, 4]], "labels": [1], "image_id": 1}], "torchvision's targets"),
+        ([{"boxes": [], "labels": [], "scores": []}], "torchvision's detections.*data.boxes"),
     ],
 )
 def test_json_of_other_tools_is_named_with_what_to_do(tmp_path, content, what):
     said = refusal(tmp_path, json.dumps(content).encode())
     assert re.search(f"foreign_file: this looks like {what}", said)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"coco": document()}, [document()], {"version": 3, "data": document()}, [1, document()]],
+    ids=["coco", "list", "beside", "list beside"],
+)
+def test_the_one_coco_document_in_another_is_read_and_said(tmp_path, content):
+    file, images = tmp_path / "a.json", save_images(tmp_path / "images")
+    file.write_text(json.dumps(content))
+    read = read_annotations(file, images)
+    assert read.document == document()
+    assert [note.code for note in read.notes] == ["wrapped"]
+    assert ("1 are not read" in read.notes[0].text) == (len(content) == 2)
+    assert check_file(file, images) == []
+
+
+@pytest.mark.parametrize("content", [{"train": document(), "val": document()}, [document()] * 2])
+def test_two_coco_documents_in_one_file_are_refused(tmp_path, content):
+    said = refusal(tmp_path, json.dumps(content).encode())
+    assert "several_documents: it holds 2 COCO documents (" in said
+
+
+@pytest.mark.parametrize("name", ["café", "Straße"])
+def test_another_encoding_is_named_and_not_guessed(tmp_path, name):
+    content = document()
+    content["categories"][0]["name"] = name
+    text = json.dumps(content, ensure_ascii=False)
+    said = refusal(tmp_path, text.encode("cp1252"))
+    place = text.index("éß"["ß" in name])
+    assert f"bad_json: byte {ord(text[place]):#04x} at {place} is not UTF-8" in said
+    assert "iconv -f WINDOWS-1252 -t UTF-8" in said
+    labels = tmp_path / "labels"
+    pictures(tmp_path / "images", "a.png")
+    labels.mkdir()
+    (labels / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (labels / "classes.txt").write_bytes(name.encode("cp1252"))
+    with pytest.raises(UserError, match=r"bad_text: byte .*iconv"):
+        read_annotations(labels, tmp_path / "images")
 
 
 def test_results_are_labelled_through_data_boxes(tmp_path):
@@ -287,6 +346,9 @@ def test_yolo_s_boxes_for_a_coco_file_go_by_the_categories_names(tmp_path):
     labels.mkdir()
     (labels / "b.txt").write_text("0 0.5 0.5 0.5 0.5 0.75\n")
     assert read_annotations(file, images, boxes=labels).instances[0].category == "cat"
+    (labels / "b.txt").write_text("dog 0.5 0.5 0.5 0.5 0.75\n")
+    assert read_annotations(file, images, boxes=labels).instances[0].category == "dog"
+    (labels / "b.txt").write_text("0 0.5 0.5 0.5 0.5 0.75\n")
     (labels / "classes.txt").write_text("dog\ncat\n")
     assert read_annotations(file, images, boxes=labels).instances[0].category == "dog"
     (labels / "classes.txt").write_text("bird\ncat\n")

@@ -146,6 +146,25 @@ def test_bad_boxes_name_their_xml(voc, box, code):
     assert ([problem.code for problem in read.problems], len(read.instances)) == ([code], 5)
 
 
+@pytest.mark.parametrize(
+    ("turn", "box"),
+    [
+        (0, [10, 10, 20, 14]),
+        (np.pi / 2, [13, 7, 17, 17]),
+        (0.75 * np.pi, [10.05, 7.05, 19.95, 16.95]),
+    ],
+)
+def test_a_turned_box_of_rolabelimg_is_read_as_the_upright_one_around_it(tmp_path, turn, box):
+    given = f"<cx>15</cx><cy>12</cy><w>10</w><h>4</h><angle>{turn}</angle>"
+    turned = f"<object><type>robndbox</type><name>ship</name><robndbox>{given}</robndbox></object>"
+    path = save_xml(tmp_path, "a", turned)
+    read = read_annotations(path)
+    np.testing.assert_allclose(read.instances[0].box_xyxy, box, atol=0.01)
+    assert "turned rectangles are read as the upright boxes around them: 1" in read.notes[0].text
+    save_xml(tmp_path, "a", turned.replace("<angle>", "<turn>").replace("</angle>", "</turn>"))
+    assert findings(path) == ["bad_number", "no_annotations"]
+
+
 def test_bad_masks(voc):
     png = voc / "SegmentationObject" / "2007_000001.png"
     Image.new("P", (WIDTH, HEIGHT + 1)).save(png)

@@ -216,10 +216,61 @@ def test_text_from_windows(tmp_path, encoding):
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "1,0.4375,0.5,0.625,0.8",
+        "1, 0.4375, 0.5, 0.625, 0.8",
+        "guide dog 0.4375 0.5 0.625 0.8",
+        "guide dog,0.4375,0.5,0.625,0.8",
+    ],
+)
+def test_commas_and_names_of_classes(tmp_path, line):
+    images = pictures(tmp_path / "images", "a.png")
+    label = write(tmp_path / "labels/a.txt", line)
+    write(tmp_path / "data.yaml", "names: [cat, guide dog]")
+    for file in (label, tmp_path / "labels", tmp_path / "data.yaml"):
+        (instance,) = read_annotations(file, images).instances
+        assert instance.category == "guide dog"
+        np.testing.assert_allclose(instance.box_xyxy, [10, 5, 60, 45])
+    assert check_file(label, images) == []
+
+
+def test_a_polygon_with_commas_is_no_track(tmp_path):
+    images = pictures(tmp_path / "images", "a.png")
+    label = write(tmp_path / "labels/a.txt", POLYGON.replace(" ", ","))
+    assert read_annotations(tmp_path / "labels", images).instances[0].points_source == "mask"
+    assert read_annotations(label, images).instances[0].points_source == "mask"
+
+
+def test_a_name_that_is_nowhere_listed(tmp_path):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "labels/a.txt", "dog 0.4375 0.5 0.625 0.8")
+    with pytest.raises(UserError, match=r"line 1: class 'dog' is a name that no data\.yaml or"):
+        read_annotations(tmp_path / "labels", images)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "unit"),
+    [
+        ("35 25 50 40 9 9", r"\(they fit as pixels of 80 x 50.* or as per cent, .*100\)"),
+        ("35 80 50 40 9 9", r"\(they fit as per cent, to be divided by 100\)"),
+        ("35 250 50 40 9 9", "from 0 to 1$"),
+    ],
+)
+def test_other_units_of_polygons_are_named(tmp_path, numbers, unit):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "labels/a.txt", f"0 {numbers}")
+    with pytest.raises(UserError, match=f"bad_number: .*{unit}"):
+        read_annotations(tmp_path / "labels", images)
+
+
+@pytest.mark.parametrize(
     ("line", "code"),
     [
         ("1 0.4 0.5 0.6", "bad_number"),
-        ("cat 0.4 0.5 0.6 0.8", "bad_number"),
+        ("zebra 0.4 0.5 0.6 0.8", "absent_category"),
+        ("cat 0.4 0.5 x 0.8", "bad_number"),
+        ("0 0,4 0,5 0,6 0,8", "bad_number"),
         ("1.5 0.4 0.5 0.6 0.8", "bad_number"),
         ("-1 0.4 0.5 0.6 0.8", "bad_number"),
         ("1 0.4 nan 0.6 0.8", "bad_number"),

@@ -6,19 +6,21 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from exits_jax.annotations import cvat, label_studio, labelme, lvis, open_images, sa1b, voc
+from exits_jax.annotations import cvat, label_studio, labelme, lvis, open_images, sa1b, tf_csv, voc
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.contents import read_content
 from exits_jax.annotations.folder_files import files_in
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.image_list import images_document
 from exits_jax.annotations.kinds import JSON_KINDS, detect_kind, json_kind
+from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.plain import without_nan
 from exits_jax.annotations.recognise import bad_json, refuse_json
 from exits_jax.annotations.records import BadItem, Problem
 from exits_jax.annotations.yolo import yolo_document
 
 OWN_FORM = ("voc", "yolo")  # kinds whose reader knows the form of their boxes
+FEW = 100  # entries of a list that may be documents
 HUGE = re.compile(rb"[eE]\+?\d{3}")
 
 
@@ -46,6 +48,8 @@ def read_document(
         return cvat.cvat_document(read_content(inner[0]), images, report)
     if kind == "open_images":
         return open_images.open_images_document(file, images, report)
+    if kind == "tf_csv":
+        return tf_csv.tf_csv_document(file, images, report)
     if kind == "yolo":
         return yolo_document(file, images, report, box_form)
     if kind == "images":
@@ -57,7 +61,7 @@ def _json_document(
     file: pathlib.Path, images: ImageFolder | None, kind: str, report: Report
 ) -> Any:
     """The document in a JSON file, or in a folder of them; `kind` "json" to tell by the content."""
-    document = None if file.is_dir() else load_json(file, report)
+    document = None if file.is_dir() else _unwrapped(load_json(file, report), report)
     if kind not in JSON_KINDS:
         kind = json_kind(document)
     elif kind == "coco":
@@ -72,6 +76,32 @@ def _json_document(
     if kind == "lvis" and isinstance(document, dict) and not lvis.is_lvis(document):
         raise BadItem("bad_document", "its images have no neg_category_ids: this is not LVIS")
     return document
+
+
+def _unwrapped(content: Any, report: Report) -> Any:
+    """The one COCO document that a list or an object holds; anything else as it is.
+
+    Raises:
+      BadItem: there are several.
+    """
+    if isinstance(content, list):
+        inner = dict(enumerate(content)) if len(content) < FEW else {}
+    else:
+        inner = content if isinstance(content, dict) and "images" not in content else {}
+    keys = [key for key, value in inner.items() if _is_coco(value)]
+    if len(keys) > 1:
+        text = f"it holds {len(keys)} COCO documents ({', '.join(map(shown, keys[:5]))})"
+        raise BadItem("several_documents", f"{text}; save the one that is meant as a file")
+    if not keys:
+        return content
+    text = f"the COCO document is that in {shown(keys[0])}"
+    rest = f", the other {len(inner) - 1} are not read" if len(inner) > 1 else ""
+    report(Problem("wrapped", text + rest, note=True))
+    return inner[keys[0]]
+
+
+def _is_coco(value: Any) -> bool:
+    return isinstance(value, dict) and {"images", "annotations"} <= value.keys()
 
 
 def _loaded(files: list[pathlib.Path], report: Report) -> Iterator[tuple[pathlib.Path, Any]]:

@@ -4,10 +4,15 @@ import os
 import pathlib
 from collections import defaultdict
 
+from exits_jax.annotations.recognise import not_utf8
 from exits_jax.annotations.records import BadItem
 from exits_jax.errors import UserError
 
-IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+# What image files end in, in lower case; any other file is found by its exact name alone.
+IMAGE_ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp"),
+    *(".avif", ".jp2", ".ppm", ".pgm", ".pbm"),
+)
 MAX_TEXT_BYTES = 64_000_000
 
 
@@ -60,6 +65,6 @@ def read_text(path: pathlib.Path) -> str:
         wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
         return content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadItem("bad_text", "it is no text in UTF-8") from error
+        raise BadItem("bad_text", not_utf8(error)) from error
     except OSError as error:
         raise BadItem("unreadable_file", f"cannot be read: {error.strerror or error}") from error

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from exits_jax.annotations.folder_files import IMAGE_ENDINGS
 from exits_jax.annotations.image_names import (
-    ENDINGS,
+    ADDED,
     fold,
     is_plain,
     leads_out,
     name_parts,
+    originals,
     stem,
 )
 from exits_jax.annotations.numbers import shown
@@ -66,6 +68,7 @@ class ImageFolder:
         self._by_name: dict[str, list[_File]] = {}
         self._by_tail: dict[tuple[str, str], list[_File]] = {}  # folder and name
         self._by_stem: dict[str, list[_File]] = {}
+        self._by_original: dict[tuple[str, str], list[_File]] = {}  # way, and what is left
         self.exif = exif
 
     def find(self, names: list[str]) -> pathlib.Path:
@@ -127,29 +130,40 @@ class ImageFolder:
     def alike(self, name: str) -> str:
         """What to say of a name that is not there: the most similar one, and how many there are."""
         files = self._look()
-        wanted = name_parts(name)[-1:] or (name,)
-        known = {file.folded[-1]: file for file in files[:MOST_COMPARED]}
-        close = difflib.get_close_matches(fold(wanted[0]), known, 1)
+        wanted = fold((name_parts(name)[-1:] or (name,))[0])
+        known = {
+            spelled: file
+            for file in files[:MOST_COMPARED]
+            for spelled in (file.folded[-1], *originals(file.folded[-1]).values())
+        }
+        spellings = (wanted, *originals(wanted).values())
+        close = [one for text in spellings for one in difflib.get_close_matches(text, known, 1)]
         hint = f", the most similar is {'/'.join(known[close[0]].parts)}" if close else ""
         return f"in {self.path} ({counted(len(files), 'image')}){hint}"
 
     def _nearest_file(self, parts: tuple[str, ...], same_folder: bool) -> Match | None:
         if not parts:
             return None
-        name, decoded = fold(parts[-1]), fold(unquote(parts[-1]))
-        # An image of another ending may be another picture, the mask of this one say: it has to
-        # lie where the name says.
-        for files, anywhere in (
-            (self._by_name.get(name, []), True),
-            (self._by_name.get(decoded, []), True),
-            (self._by_stem.get(stem(decoded), []), False),
-        ):
+        for way, files, anywhere in self._likely(parts[-1]):
             if same_folder or not anywhere:
                 files = [file for file in files if self._in_folder(file, parts)]
             if files:
                 file = self._only(self._in_tail(files, parts), parts)
-                return Match(self.path.joinpath(*file.parts), _way(file.parts[-1], parts[-1]))
+                return Match(self.path.joinpath(*file.parts), _way(file, parts[-1], way))
         return None
+
+    def _likely(self, wanted: str) -> Iterator[tuple[str, list[_File], bool]]:
+        """Files that a name may mean, likeliest first: by what, which, and if they lie anywhere."""
+        name, decoded = fold(wanted), fold(unquote(wanted))
+        yield "their decoded names", self._by_name.get(name, []), True
+        yield "their decoded names", self._by_name.get(decoded, []), True
+        before = originals(name)
+        for way, *_ in ADDED:
+            added = self._by_original.get((way, name), [])
+            yield way, [*self._by_name.get(before.get(way, ""), []), *added], True
+        # An image of another ending may be another picture, the mask of this one say: it has to
+        # lie where the name says.
+        yield "their names with another ending", self._by_stem.get(stem(decoded), []), False
 
     def _in_tail(self, files: list[_File], parts: tuple[str, ...]) -> list[_File]:
         """Of the files of one name those whose folder is called as the name says, if there are any.
@@ -207,6 +221,8 @@ class ImageFolder:
                     self._by_name.setdefault(key, []).append(file)
                 self._by_tail.setdefault((folder, name), []).append(file)
                 self._by_stem.setdefault(stem(file.folded[-1]), []).append(file)
+                for added in originals(file.folded[-1]).items():
+                    self._by_original.setdefault(added, []).append(file)
         return self._files
 
 
@@ -219,15 +235,11 @@ def image_folder(images: str | os.PathLike | None, exif: str = "auto") -> ImageF
     return ImageFolder(images, exif) if images is not None and os.fspath(images) else None
 
 
-def _way(found: str, wanted: str) -> str:
-    """How a file's name differs from the one it was found by."""
-    if found == wanted:
+def _way(file: _File, wanted: str, way: str) -> str:
+    """What a file is found by: less than `way` where its name is the wanted one."""
+    if file.parts[-1] == wanted:
         return "their last components"
-    if fold(found) == fold(wanted):
-        return "their names in other letters"
-    if fold(unquote(found)) == fold(unquote(wanted)):
-        return "their decoded names"
-    return "their names with another ending"
+    return "their names in other letters" if file.folded[-1] == fold(wanted) else way
 
 
 def _image_files(root: pathlib.Path) -> Iterator[_File]:
@@ -243,7 +255,7 @@ def _image_files(root: pathlib.Path) -> Iterator[_File]:
         folders.sort()
         above = pathlib.Path(folder).relative_to(root).parts
         for name in sorted(names):
-            if os.path.splitext(name)[1].lower() in ENDINGS:
+            if os.path.splitext(name)[1].lower() in IMAGE_ENDINGS:
                 parts = (*above, name)
                 yield _File(parts, tuple(map(fold, parts)))
                 count += 1

@@ -5,14 +5,25 @@ import re
 import unicodedata
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from exits_jax.annotations.folder_files import IMAGE_ENDINGS
 from exits_jax.annotations.image_files import check_file_name
 
-# What image files end in; any other file is found by its exact name alone.
-ENDINGS = frozenset(
+_ENDING = "(?:" + "|".join(ending[1:] for ending in IMAGE_ENDINGS) + ")"
+# What tools add to the names of files, folded: in words what is left, what to take out, what to
+# put there. Eight digits that are a date are no prefix of Label Studio's.
+ADDED = (
+    ("their names without spaces around them", re.compile(r"^\s+|\s+$"), ""),
     (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
-        *(".webp", ".avif", ".jp2", ".ppm", ".pgm", ".pbm"),
-    )
+        "their names without Label Studio's prefix",
+        re.compile(r"^(?!(?:19|20)\d\d[01]\d[0-3]\d-)[0-9a-f]{8}-(?=.)"),
+        "",
+    ),
+    (
+        "their names without Roboflow's additions",
+        re.compile(rf"_({_ENDING})(?:_jpg)?\.rf\.[0-9a-z]+\.{_ENDING}$"),
+        r".\1",
+    ),
+    ("their names without a doubled ending", re.compile(rf"(\.{_ENDING})\1$"), r"\1"),
 )
 
 
@@ -54,7 +65,13 @@ def fold(part: str) -> str:
 def stem(name: str) -> str:
     """A name without the ending of an image file."""
     root, ending = os.path.splitext(name)
-    return root if ending.lower() in ENDINGS else name
+    return root if ending.lower() in IMAGE_ENDINGS else name
+
+
+def originals(name: str) -> dict[str, str]:
+    """What a folded name may have been before a tool added to it, by the way in words."""
+    found = {way: added.sub(instead, name) for way, added, instead in ADDED}
+    return {way: original for way, original in found.items() if original not in ("", name)}
 
 
 def _address_path(name: str) -> str:
@@ -70,5 +87,5 @@ def _address_path(name: str) -> str:
 def _path(name: str) -> str:
     """A name without the query of an address that only begins with its path."""
     path, _, query = name.partition("?")
-    ends = [os.path.splitext(end)[1].lower() in ENDINGS for end in (path, name)]
+    ends = [os.path.splitext(end)[1].lower() in IMAGE_ENDINGS for end in (path, name)]
     return path if query and ends == [True, False] else name

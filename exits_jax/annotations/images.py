@@ -1,5 +1,6 @@
 """The images of a COCO-style document: a record each, with its file and size."""
 
+import collections
 import dataclasses
 from collections.abc import Iterator
 from typing import Any
@@ -56,6 +57,23 @@ def image_records(
     reported are a second image of an id, and one that may be another's file. What was found
     otherwise than by its name, and what was not found, is said once.
     """
+    problems: list[Problem] = []
+    records = _records(document, folder, problems.append)
+    counts = collections.Counter(
+        entry["image_id"]
+        for entry in document["annotations"]
+        if isinstance(entry, dict) and type(entry.get("image_id")) is int
+    )
+    for problem in problems:
+        lost = 0 if problem.note or problem.image_id in records else counts[problem.image_id]
+        text = f"{problem.text}; with it go its {counted(lost, 'annotation')}"
+        report(dataclasses.replace(problem, text=text) if lost else problem)
+    return records
+
+
+def _records(
+    document: dict[str, Any], folder: ImageFolder | None, report: Report
+) -> dict[int, ImageRecord]:
     entries = [*_entries(document, report)]
     if folder is not None:
         entries = _with_files(entries, folder, report)
@@ -121,7 +139,7 @@ def _with_files(entries: list[_Entry], folder: ImageFolder, report: Report) -> l
         try:
             if entry.match is None:
                 here = placed and not leads_out(entry.names[0])
-                entry.match = folder.near(entry.names, same_folder=here)
+                entry.match = _near(entry, folder, here)
                 entry.near = entry.match is not None
             if entry.match is None:
                 folder.absent(entry.names[0])  # refuses what leads out of the folder
@@ -132,6 +150,20 @@ def _with_files(entries: list[_Entry], folder: ImageFolder, report: Report) -> l
     kept = [*_without_shared(kept, report)]
     _tell(kept, folder, report)
     return kept
+
+
+def _near(entry: _Entry, folder: ImageFolder, same_folder: bool) -> Match | None:
+    """The only file that an entry can mean, last by the name that Roboflow keeps in `extra`.
+
+    Of several copies of a picture that is the name of each: it is never exact.
+    """
+    match = folder.near(entry.names, same_folder)
+    extra = entry.image.get("extra")
+    former = extra.get("name") if isinstance(extra, dict) else None
+    if match or not isinstance(former, str) or not former:
+        return match
+    match = folder.near([former], same_folder)
+    return match and match._replace(way="the names that Roboflow keeps in extra")
 
 
 def _without_shared(entries: list[_Entry], report: Report) -> Iterator[_Entry]:
@@ -165,23 +197,20 @@ def _without_shared(entries: list[_Entry], report: Report) -> Iterator[_Entry]:
 
 
 def _tell(entries: list[_Entry], folder: ImageFolder, report: Report) -> None:
-    """Says, once for each way, how images were found, and which were not."""
+    """Says of each way how many images were found by it, and which were not."""
     ways: dict[str, list[_Entry]] = {}
     for entry in entries:
         way = "missing" if entry.match is None else entry.match.way
         ways.setdefault(way, []).append(entry)
     missing = ways.pop("missing", [])
     ways.pop("", None)
-    for way, found in ways.items():
-        first = found[0]
-        report(
-            Problem(
-                "found_otherwise",
-                f"{counted(len(found), 'image')} found by {way}: {shown(first.names[0])} is"
-                f" {first.match.path.relative_to(folder.path)}",
-                note=True,
-            )
+    if ways:
+        found = (
+            f"{counted(len(found), 'image')} found by {way}: {shown(found[0].names[0])} is"
+            f" {found[0].match.path.relative_to(folder.path)}"
+            for way, found in ways.items()
         )
+        report(Problem("found_otherwise", "; ".join(found), note=True))
     if missing:
         name = missing[0].names[0]
         report(

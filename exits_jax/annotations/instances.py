@@ -22,6 +22,7 @@ from exits_jax.annotations.locate import Located, known_box, locate
 from exits_jax.annotations.masks import run_lengths
 from exits_jax.annotations.numbers import finite_numbers, shown
 from exits_jax.annotations.records import BadItem, ImageRecord, Instance, Problem
+from exits_jax.annotations.summary import by_image
 
 ID_ZERO = (
     "pycocotools' COCOeval takes a ground-truth id of 0 for no match, so its AP comes out too low;"
@@ -72,11 +73,15 @@ def read_instances(
       BadItem: the boxes of the whole file are meant in another form.
     """
     reader = _Reader(images, categories, rule, report, box_form)
+    # Why an image was left out was said, and how many annotations go with it.
+    reader.refused = {e["id"] for e in document.get("images", ()) if _has_id(e)} - images.keys()
     instances = [
         instance
         for index, annotation in identified_annotations(document, report)
         if (instance := reader.instance(index, annotation)) is not None
     ]
+    for problem in by_image(reader.absent):
+        report(problem)
     if box_form == "auto":
         _refuse_other_form(reader.boxes, instances)
     instances = _without_solid(document, instances, reader.solid, report)
@@ -137,11 +142,19 @@ class _Reader:
         self._images, self._categories, self._rule = images, categories, rule
         self._report, self._box_form = report, box_form
         self.boxes = BoxTable()
+        self.refused: set[int] = set()  # images
+        self.absent: list[Problem] = []  # annotations of images that are not there
         self.solid: dict[int, bool] = {}  # of masks: by annotation id, if they fill their box
 
     def instance(self, index: int, annotation: dict[str, Any]) -> Instance | None:
         """The annotation as an instance; None for a crowd, or one that was reported."""
         if is_crowd(annotation):
+            return None
+        image_id = annotation.get("image_id")
+        if type(image_id) is int and image_id not in self._images:
+            if image_id not in self.refused:
+                text = f"image_id {image_id} is not among the usable images"
+                self.absent.append(Problem("absent_image", text, annotation["id"], image_id))
             return None
         try:
             image = image_of(annotation, self._images)
@@ -228,6 +241,10 @@ class _Reader:
             if doubt.severe:
                 raise bad
             self._report(annotation_problem(bad, annotation, self._images, note=True))
+
+
+def _has_id(entry: Any) -> bool:
+    return isinstance(entry, dict) and type(entry.get("id")) is int
 
 
 def _around(points_xy: Float[np.ndarray, "4 2"]) -> Float[np.ndarray, "4"]:

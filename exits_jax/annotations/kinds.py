@@ -6,20 +6,23 @@ import re
 from typing import Any
 
 from exits_jax.annotations.contents import is_packed, read_content
+from exits_jax.annotations.csv_files import column_names
 from exits_jax.annotations.folder_files import IMAGE_ENDINGS, files_in
 from exits_jax.annotations.label_studio_tasks import is_label_studio
 from exits_jax.annotations.labelme import is_labelme
 from exits_jax.annotations.recognise import refuse_json, refuse_numbers, refuse_xml, unknown_file
 from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.sa1b import is_sa1b
+from exits_jax.annotations.tf_csv import COLUMNS
 from exits_jax.annotations.yolo_layout import YAML_ENDINGS
 from exits_jax.annotations.yolo_yaml import YAML_NAMES
 
 JSON_KINDS = ("coco", "lvis", "labelme", "label_studio", "sa1b")
-KINDS = ("auto", *JSON_KINDS, "voc", "cvat", "open_images", "yolo", "images")
+KINDS = ("auto", *JSON_KINDS, "voc", "cvat", "open_images", "tf_csv", "yolo", "images")
+TABLES = (("open_images", ("ImageID", "XMin")), ("tf_csv", COLUMNS))  # by their columns
 HEAD_BYTES = 4096
 ROOT = re.compile(rb"<([A-Za-z_][^\s/>]*)")  # the first tag that is no <?...> and no <!...>
-YOLO_LINE = re.compile(rb"\s*\d+(\s+-?[\d.]+(e-?\d+)?){4,}\s*(\n|$)")
+YOLO_LINE = re.compile(rb"[^\n,]*[^\s,]([\s,]+-?[\d.]+(e-?\d+)?){4,}\s*(\n|$)")
 
 
 def detect_kind(file: pathlib.Path) -> str:
@@ -47,11 +50,14 @@ def _kind_of(head: bytes, file: pathlib.Path) -> str:
         return "json"
     if text[:1] == b"<":
         return _xml_kind(text)
-    columns = head.split(b"\n")[0]
-    if b"ImageID" in columns and b"XMin" in columns:
-        return "open_images"
-    if file.suffix.lower() == ".txt" and YOLO_LINE.match(text):
-        return "yolo"
+    columns = set(column_names(head.split(b"\n")[0].decode("utf-8-sig", "replace")))
+    for kind, needed in TABLES:
+        if columns >= set(needed):
+            return kind
+    if file.suffix.lower() == ".txt":
+        refuse_numbers(head)
+        if YOLO_LINE.match(text):
+            return "yolo"
     raise unknown_file(head, file.name)
 
 

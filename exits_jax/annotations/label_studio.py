@@ -45,7 +45,7 @@ def label_studio_document(
       report: takes the mistakes; what is wrong is left out.
     """
     draft = Draft(report)
-    for task in tasks_in(content, draft, images):
+    for task in tasks_in(content, draft):
         regions = _regions(task.results, draft, task.where)
         try:
             image = draft.add_image(task.file_name, _size(task, regions, images), task.where)

@@ -1,7 +1,5 @@
 """The tasks of a Label Studio export: the image of each, and which results are read."""
 
-import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +7,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from exits_jax.annotations.draft import Draft
 from exits_jax.annotations.folder_files import IMAGE_ENDINGS
-from exits_jax.annotations.image_folder import ImageFolder
-from exits_jax.annotations.image_names import name_parts
 from exits_jax.annotations.numbers import shown
-from exits_jax.annotations.records import BadItem
 
+MOST_LOOKED_AT = 100  # entries: the first may be one that nobody has labelled
 GEOMETRY = ("x", "points", "rle")  # one of them is in every shape of the JSON-MIN export
-UPLOADED = re.compile(r"^[0-9a-f]{4,8}-(?=.)")  # put before the name of every uploaded file
 
 
 @dataclass(frozen=True)
@@ -23,7 +18,7 @@ class Task:
     """One image.
 
     Attributes:
-      file_name: relative to the image folder.
+      file_name: as the server has it, below its root; of an upload with a prefix.
       results: of the annotation that is read.
       where: what messages call it.
     """
@@ -35,17 +30,23 @@ class Task:
 
 def is_label_studio(content: Any) -> bool:
     """Whether the content of a JSON file is an export of Label Studio, or one of its tasks."""
-    first = content[0] if isinstance(content, list) and content else content
+    rows = content[:MOST_LOOKED_AT] if isinstance(content, list) else [content]
+    return any(_is_task(row) for row in rows)
+
+
+def _is_task(first: Any) -> bool:
+    """Whether an entry of a list is a task, of either export."""
     if not isinstance(first, dict) or "images" in first:
         return False
     task = isinstance(first.get("data"), dict) and bool(
         {"annotations", "predictions", "completions"} & first.keys()
     )
     single = isinstance(first.get("task"), dict) and "result" in first
-    return task or single or {"annotation_id", "annotator", "lead_time"} <= first.keys()
+    flat = any(key.endswith("labels") for shape in _minimal(first) for key in shape["value"])
+    return task or single or flat or {"annotation_id", "annotator", "lead_time"} <= first.keys()
 
 
-def tasks_in(content: Any, draft: Draft, images: ImageFolder | None) -> Iterator[Task]:
+def tasks_in(content: Any, draft: Draft) -> Iterator[Task]:
     """The tasks of an export; those without an image are counted."""
     for number, row in enumerate(content if isinstance(content, list) else [content], start=1):
         if not isinstance(row, dict):
@@ -60,7 +61,7 @@ def tasks_in(content: Any, draft: Draft, images: ImageFolder | None) -> Iterator
             draft.passed.add("tasks have no image", where)
             continue
         results = _results(row, draft, where) if full else _minimal(row)
-        yield Task(_file_name(stated, images), results, where)
+        yield Task(_plain(stated).lstrip("/"), results, where)
 
 
 def _image(data: dict[str, Any]) -> str | None:
@@ -77,22 +78,6 @@ def _plain(name: str) -> str:
         parts = urlsplit(name)
         return parse_qs(parts.query)["d"][0] if "local-files" in parts.path else name
     except (ValueError, KeyError, IndexError):
-        return name
-
-
-def _file_name(stated: str, images: ImageFolder | None) -> str:
-    """The image's name; uploaded files may be in the folder under their own names."""
-    name = _plain(stated)
-    folder, base = os.path.split(name)
-    original = os.path.join(folder, UPLOADED.sub("", base))
-    if images is None or original == name:
-        return name
-    try:
-        if images.exact([name]) or images.near([name]):
-            return name
-        there = images.exact([original]) or images.near([original])
-        return original if there else "/".join(name_parts(name))
-    except BadItem:  # said of this image alone, when its file is looked for
         return name
 
 

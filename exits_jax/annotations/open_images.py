@@ -7,13 +7,13 @@ a box was not made by extreme clicks.
 
 import csv
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from exits_jax.annotations.coco import Report
+from exits_jax.annotations.csv_files import csv_rows
 from exits_jax.annotations.draft import PassedOver
 from exits_jax.annotations.image_files import measured
 from exits_jax.annotations.image_folder import ImageFolder
@@ -47,7 +47,7 @@ def open_images_document(
     sizes: dict[str, dict[str, Any] | None] = {}
     categories: dict[str, int] = {}
     annotations = []
-    for line, row in _rows(file):
+    for line, row in csv_rows(file, ("ImageID", "LabelName", *BOX_COLUMNS)):
         name = row["ImageID"]
         if name not in sizes:
             sizes[name] = _image_entry(name, len(sizes) + 1, images, report)
@@ -75,25 +75,6 @@ def open_images_document(
             for label, category_id in categories.items()
         ],
     }
-
-
-def _rows(file: pathlib.Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """The lines of the CSV that are complete, with their numbers."""
-    needed = ("ImageID", "LabelName", *BOX_COLUMNS)
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            lacking = [name for name in needed if name not in (reader.fieldnames or ())]
-            if lacking:
-                raise BadItem("bad_csv", f"the first line lacks the columns {', '.join(lacking)}")
-            for row in reader:
-                if any(row[name] is None for name in needed):
-                    raise BadItem("bad_csv", f"line {reader.line_num} is cut short")
-                yield reader.line_num, row
-    except OSError as error:
-        raise BadItem("unreadable_file", f"cannot be read: {error.strerror or error}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise BadItem("bad_csv", f"not valid CSV: {error}") from error
 
 
 def _image_entry(

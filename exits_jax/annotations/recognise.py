@@ -9,10 +9,11 @@ from exits_jax.annotations.records import BadItem
 from exits_jax.errors import one_line
 
 READ = (
-    "COCO or LVIS JSON, PASCAL VOC XML, Open Images CSV, YOLO text files, labelme JSON, CVAT XML or"
-    " Label Studio JSON"
+    "COCO or LVIS JSON, PASCAL VOC XML, Open Images or TensorFlow CSV, YOLO text files, labelme"
+    " JSON, CVAT XML or Label Studio JSON"
 )
 COCO_INSTEAD = "export the data as COCO JSON"
+RESULTS_INSTEAD = "save the detections as COCO results (JSON) and give them as data.boxes"
 UNPACK = "unpack it and give the file or folder that was in it"
 IMAGE = "give it as part of the image folder (data.images), and the annotations here"
 
@@ -46,6 +47,9 @@ SIGNATURES = {
     b"\xfe\xff": ("text in UTF-16", "save it as UTF-8"),
 }
 
+FIFTYONE = "export it with fiftyone.types.COCODetectionDataset"
+VOTT = "in VoTT export as Pascal VOC, which is read"
+
 # keys of a JSON object -> what it is, what to do; the first whose keys are all there
 OBJECTS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("videos", "annotations"), "YouTube-VIS JSON", "export single images as COCO JSON"),
@@ -54,21 +58,38 @@ OBJECTS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("tags", "objects", "size"), "Supervisely JSON", "in Supervisely export as COCO"),
     (("imgHeight", "objects"), "Cityscapes JSON", COCO_INSTEAD),
     (("categories", "items", "info"), "Datumaro JSON", "run 'datum convert -f coco'"),
-    (("samples",), "FiftyOne JSON", "export it with fiftyone.types.COCODetectionDataset"),
-    (("predictions", "image"), "Roboflow's inference JSON", "save the detections as COCO results"),
+    (("samples",), "FiftyOne JSON", FIFTYONE),
+    (("classes", "labels"), "FiftyOne's labels.json", FIFTYONE),
+    (("assets", "lastVisitedAssetId"), "a VoTT project", VOTT),
+    (("asset", "regions"), "VoTT's JSON of an image", VOTT),
+    (("predictions", "image"), "Roboflow's inference JSON", RESULTS_INSTEAD),
+    (("dataset", "image", "annotations"), "V7 Darwin JSON 1.0", "in V7 export as COCO"),
     (("item", "annotations"), "V7 Darwin JSON", "in V7 export as COCO"),
     (("data_row", "projects"), "Labelbox JSON", "convert it to COCO JSON"),
     (("task_id", "response"), "Scale AI JSON", "convert it to COCO JSON"),
+    (("source-ref",), "a SageMaker Ground Truth manifest", "convert it to COCO JSON"),
+    (("boxes", "labels", "scores"), "torchvision's detections", RESULTS_INSTEAD),
+    (("boxes", "labels"), "torchvision's targets", COCO_INSTEAD),
     (("type", "features"), "GeoJSON", COCO_INSTEAD),
 )
+# the same for the first object of a list, or of a file with an object on each line
 ROWS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("image", "annotations"), "createML JSON", COCO_INSTEAD),
-    (("data_row", "projects"), "Labelbox JSON", "convert it to COCO JSON"),
-    (("task_id", "response"), "Scale AI JSON", "convert it to COCO JSON"),
     (("name", "labels"), "BDD100K (Scalabel) JSON", COCO_INSTEAD),
     (("Label", "External ID"), "Labelbox's old JSON", "convert it to COCO JSON"),
     (("file_name", "annotations"), "detectron2's list of records", COCO_INSTEAD),
     (("file_name", "objects"), "a list of Hugging Face records", COCO_INSTEAD),
+    *OBJECTS,
+)
+# the same for the first of the annotations of an object that lists no boxes
+ENTRIES: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (
+        ("segments_info",),
+        "panoptic COCO JSON",
+        "give the instances file (instances_*.json), or convert the panoptic PNGs to instances",
+    ),
+    (("caption",), "COCO's captions", "give the instances file (instances_*.json)"),
+    (("type", "label", "coordinates"), "Dataloop JSON", "in Dataloop export as COCO"),
 )
 XML_ROOTS = {
     "html": ("a web page", "it may be a login page: download the file again"),
@@ -79,11 +100,12 @@ XML_ROOTS = {
     "project": ("a project file", COCO_INSTEAD),
 }
 CSV_COLUMNS = (
-    (("filename", "width", "height", "class", "xmin"), "TensorFlow's box CSV"),
     (("filename", "file_size", "region_count"), "VIA's CSV"),
     (("image_id", "width", "height", "bbox"), "a table of boxes"),
     (("ImageId", "EncodedPixels"), "Kaggle's run length CSV"),
     (("MaskPath", "ImageID"), "Open Images' list of masks (its box CSV is read)"),
+    (("score",), "a table of detections"),
+    (("confidence",), "a table of detections"),
 )
 
 
@@ -108,15 +130,21 @@ def unknown_file(head: bytes, name: str) -> BadItem:
     refuse_numbers(head)
     found = _table(head.decode("utf-8-sig", "replace"))
     if found:
-        return _foreign(found, COCO_INSTEAD)
+        detected = "detections" in found
+        return _foreign(found, RESULTS_INSTEAD if detected else COCO_INSTEAD)
     return BadItem("unknown_kind", f"the file begins with {head[:20]!r}; expected {READ}")
+
+
+def delimiter_of(line: str) -> str:
+    """What separates the columns in the first line of a table."""
+    return max(",;\t", key=line.count)
 
 
 def _table(text: str) -> str | None:
     """What a text of columns is, by its first line."""
     line = (text.splitlines() or [""])[0]
     try:
-        cells = next(csv.reader([line.lstrip("#")]))
+        cells = next(csv.reader([line.lstrip("#")], delimiter=delimiter_of(line)))
     except (csv.Error, StopIteration):
         return None
     for columns, what in CSV_COLUMNS:
@@ -138,10 +166,15 @@ def refuse_numbers(head: bytes) -> None:
 def _numbers_of(line: str) -> str | None:
     """What a text is whose lines are numbers."""
     cells = line.strip().split(",")
-    if len(cells) in range(7, 11) and all(re.fullmatch(r"-?[\d.]+", cell) for cell in cells):
+    numbers = [re.fullmatch(r" *(-?\d+)(\.\d*)? *", cell) for cell in cells]
+    # YOLO's shares of an image are in 0 to 1, a box of MOT is in pixels.
+    if len(cells) in range(7, 11) and all(numbers) and any(int(n[1]) > 1 for n in numbers[2:]):
         return "MOT tracks (frame, id, x, y, width, height, ...)"
     if re.fullmatch(r"[A-Za-z]\w*( -?[\d.]+){14,15}", line.strip()):
         return "KITTI labels"
+    corners = re.fullmatch(r"(-?[\d.]+\s+){8}[A-Za-z][\w-]*(\s+\d)?", line.strip())
+    if corners or line.startswith(("imagesource:", "gsd:")):
+        return "DOTA labels (turned boxes)"
     return None
 
 
@@ -156,32 +189,26 @@ def refuse_xml(root: str) -> None:
 
 def refuse_json(content: Any) -> None:
     """Raises BadItem where the content of a JSON file is another tool's that is known."""
-    other = isinstance(content, dict) and not {"images", "annotations"} <= content.keys()
-    for keys, what, advice in OBJECTS if other else ():
-        if content.keys() >= set(keys):
-            raise _foreign(what, advice)
-    first = content[0] if isinstance(content, list) and content else None
-    for keys, what, advice in ROWS if isinstance(first, dict) else ():
-        if first.keys() >= set(keys):
-            raise _foreign(what, advice)
+    if isinstance(content, dict) and not {"images", "annotations"} <= content.keys():
+        _refuse_row(content, OBJECTS)
+    if isinstance(content, list) and content:
+        _refuse_row(content[0], ROWS)
     if isinstance(content, dict):
-        _refuse_coco_kinds(content)
+        rows = content.get("annotations")
+        first = rows[0] if isinstance(rows, list) and rows else None
+        if isinstance(first, dict) and "bbox" not in first:
+            _refuse_row(first, ENTRIES)
+        value = next(iter(content.values()), None)
+        if isinstance(value, dict) and {"filename", "regions"} <= value.keys():
+            advice = "in VIA choose Annotation > Export Annotations (COCO format)"
+            raise _foreign("VIA's JSON", advice)
 
 
-def _refuse_coco_kinds(content: dict[str, Any]) -> None:
-    """COCO's other files, and VIA's export, which is known by what its values are."""
-    rows = content.get("annotations")
-    first = rows[0] if isinstance(rows, list) and rows else None
-    if isinstance(first, dict) and "segments_info" in first:
-        raise _foreign(
-            "panoptic COCO JSON",
-            "give the instances file (instances_*.json), or convert the panoptic PNGs to instances",
-        )
-    if isinstance(first, dict) and "caption" in first and "bbox" not in first:
-        raise _foreign("COCO's captions", "give the instances file (instances_*.json)")
-    value = next(iter(content.values()), None)
-    if isinstance(value, dict) and {"filename", "regions"} <= value.keys():
-        raise _foreign("VIA's JSON", "in VIA choose Annotation > Export Annotations (COCO format)")
+def _refuse_row(row: Any, table: tuple[tuple[tuple[str, ...], str, str], ...]) -> None:
+    """Raises BadItem for an object that has the keys of a line of the table."""
+    for keys, what, advice in table if isinstance(row, dict) else ():
+        if row.keys() >= set(keys):
+            raise _foreign(what, advice)
 
 
 def refuse_results(content: Any) -> None:
@@ -196,8 +223,16 @@ def refuse_results(content: Any) -> None:
 
 def bad_json(text: bytes, error: Exception) -> BadItem:
     """Why a text that begins like JSON is none."""
+    if isinstance(error, UnicodeDecodeError):
+        return BadItem("bad_json", not_utf8(error))
+    if text.lstrip()[:1] not in (b"{", b"["):
+        return unknown_file(text[:4096], "")
     first, _, rest = text.strip().partition(b"\n")
     if rest.lstrip().startswith(b"{") and _is_json(first):
+        try:
+            _refuse_row(json.loads(first), ROWS)
+        except BadItem as bad:
+            return bad
         return _foreign("JSON Lines (one object a line)", f"{COCO_INSTEAD}, one object in all")
     if re.match(rb"[\[{]\s*'", text):
         return BadItem(
@@ -207,6 +242,15 @@ def bad_json(text: bytes, error: Exception) -> BadItem:
         "bad_json",
         f"not valid JSON ({error}; {len(text)} bytes in all); if the file was cut short, copy it"
         " again",
+    )
+
+
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """What to say of a text that cannot be decoded: guessing could change names without a word."""
+    return (
+        f"byte {error.object[error.start]:#04x} at {error.start} is not UTF-8: the text is in"
+        " another encoding; if that is Windows-1252, convert it with"
+        " 'iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW'"
     )
 
 

@@ -18,7 +18,8 @@ def is_sa1b(content: Any) -> bool:
     return (
         isinstance(content, dict)
         and isinstance(content.get("image"), dict)
-        and (isinstance(content.get("annotations"), list) and "images" not in content)
+        and isinstance(content.get("annotations"), list)
+        and not {"images", "dataset"} & content.keys()  # COCO's, and Darwin's
     )
 
 

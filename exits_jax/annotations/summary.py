@@ -38,6 +38,23 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def by_image(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems, those that say the same of several annotations of an image as one of it."""
+    alike: dict[tuple[str, str, int | None], list[Problem]] = {}
+    for problem in problems:
+        alike.setdefault((problem.code, problem.text, problem.image_id), []).append(problem)
+    return [
+        first
+        if not more
+        else dataclasses.replace(
+            first,
+            text=f"{first.text}; so for its {len(more) + 1:,} annotations",
+            annotation_id=None,
+        )
+        for first, *more in alike.values()
+    ]
+
+
 def sum_by_code(problems: Iterable[Problem]) -> str:
     """ "12 bad_box, 3 absent_image": the most frequent first."""
     counts = collections.Counter(problem.code for problem in problems)

@@ -6,6 +6,7 @@ belongs to nobody. Polygons of an object (`voc_polygons`) come after the PNG.
 """
 
 import collections
+import math
 import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from exits_jax.annotations.image_names import name_parts
 from exits_jax.annotations.masks import encode_rle
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
+from exits_jax.annotations.shapes import box_entry, coordinates, turned_box
 from exits_jax.annotations.voc_polygons import counted_from_one, object_polygons, polygon_entry
 from exits_jax.annotations.xml_files import number_in, parse_xml
 
@@ -234,8 +236,12 @@ def _object_entry(
     if not element.findtext("name", "").strip():
         raise BadItem("absent_category", "it has no <name>")
     boxed = element.find("bndbox") is not None
-    read_box = boxed or element.find("polygon") is None
-    entry = _box(element, image, reading, where) if read_box else {}
+    entry = {}
+    if not boxed and element.find("robndbox") is not None:
+        reading.passed.add("turned rectangles are read as the upright boxes around them", where)
+        entry = _turned_box(element)
+    elif boxed or element.find("polygon") is None:
+        entry = _box(element, image, reading, where)
     try:
         parts = object_polygons(element)
         if parts:
@@ -277,6 +283,15 @@ def _box(
     if min(box[2:]) <= 0:
         raise BadItem("empty_box", f"bndbox {shown(texts)}: a maximum is below its minimum")
     return {"bbox": box, "area": box[2] * box[3]}
+
+
+def _turned_box(element: ElementTree.Element) -> dict[str, Any]:
+    """The upright box around a <robndbox> of roLabelImg, whose angle is in radians."""
+    names = ("cx", "cy", "w", "h", "angle")
+    texts = [element.findtext(f"robndbox/{name}") for name in names]
+    *box, angle = coordinates([number_in(text) for text in texts], "robndbox", len(names))
+    centre, size = np.array(box).reshape(2, 2)
+    return box_entry(turned_box(np.append(centre - size / 2, size), math.degrees(angle), centre))
 
 
 def _object_masks(path: pathlib.Path, image: dict[str, Any]) -> Num[np.ndarray, "h w"] | None:

@@ -94,7 +94,7 @@ def _boxes_of(rows: list[_Row], layout: Layout) -> BoxTable:
     table = BoxTable()
     for image, line, _ in rows:
         with contextlib.suppress(BadItem):
-            _, numbers = parse_line(line)
+            _, numbers = parse_line(line, layout.names)
             if _is_box(numbers, layout.keypoints):
                 table.add(numbers[:4], (image["width"], image["height"]), None)
     return table
@@ -104,7 +104,7 @@ def _add_line(draft: Draft, row: _Row, layout: Layout, form: str) -> None:
     """The object of a line."""
     image, line, place = row
     try:
-        index, numbers = parse_line(line)
+        index, numbers = parse_line(line, layout.names)
         category = category_name(index, layout.names)
         size = image["width"], image["height"]
         entry = entry_of(numbers, size, layout.keypoints, form)
@@ -116,17 +116,29 @@ def _add_line(draft: Draft, row: _Row, layout: Layout, form: str) -> None:
     draft.add(image, category, entry)
 
 
-def parse_line(line: str) -> tuple[int, Numbers]:
-    """The class and the other numbers of a line.
+def parse_line(line: str, names: dict[int, str]) -> tuple[int, Numbers]:
+    """The class and the other numbers of a line, separated by spaces or by commas.
+
+    Args:
+      line: it begins with the number of a class, or with one of the names.
+      names: of the classes by number, empty where none are known.
 
     Raises:
-      BadItem: it is no line of numbers, or the class is no whole number.
+      BadItem: it is no line of numbers, or the class is no whole number and no name.
     """
-    numbers = [number_in(text) for text in line.split()]
-    if None in numbers or len(numbers) < 5 or numbers[0] % 1 or numbers[0] < 0:
+    cells = [cell.strip() for cell in line.split(",")] if "," in line else line.split()
+    first = next((k for k, cell in enumerate(cells) if number_in(cell) is not None), 0) or 1
+    numbers = [number_in(cell) for cell in cells[first:]]
+    named, index = " ".join(cells[:first]), number_in(cells[0])
+    if index is None:
+        index = next((k for k, name in names.items() if name == named), None)
+    if None in numbers or len(numbers) < 4 or (index is not None and (index % 1 or index < 0)):
         text = f"found {shown(line)}; expected a class and four or more numbers"
         raise BadItem("bad_number", text)
-    return int(numbers[0]), np.array(numbers[1:], np.float64)
+    if index is None:
+        text = f"class {shown(named)} is a name that no data.yaml or classes.txt lists"
+        raise BadItem("absent_category", text)
+    return int(index), np.array(numbers, np.float64)
 
 
 def category_name(index: int, names: dict[int, str]) -> str:
@@ -172,7 +184,7 @@ def entry_of(
     shares = np.append(numbers, more.get("score", 0.0))
     if shares.min() < -SLACK or shares.max() > 1 + SLACK:
         text = f"found {shown(numbers.tolist())}; expected shares of the image, from 0 to 1"
-        raise BadItem("bad_number", text)
+        raise BadItem("bad_number", text + _other_unit(numbers.reshape(-1, 2), size))
     pairs = numbers.reshape(-1, 2) * np.array(size, np.float64)
     if len(pairs) == 2:
         half = pairs[1] / 2
@@ -186,6 +198,16 @@ def entry_of(
 def _is_box(numbers: Numbers, keypoints: int) -> bool:
     """Whether what follows the class begins with a box: polygons have three corners or more."""
     return len(numbers) < 6 or _is_pose(numbers, keypoints)
+
+
+def _other_unit(pairs: Float[np.ndarray, "n 2"], size: tuple[int, int]) -> str:
+    """In which other units numbers fit an image, as the end of a message."""
+    fits = {
+        f"pixels of {size[0]} x {size[1]}, to be divided by these": (pairs <= size).all(),
+        "per cent, to be divided by 100": pairs.max() <= 100,
+    }
+    units = [unit for unit, fit in fits.items() if fit and pairs.min() >= 0]
+    return f" (they fit as {' or as '.join(units)})" * bool(units)
 
 
 def _is_pose(numbers: Numbers, keypoints: int) -> bool:

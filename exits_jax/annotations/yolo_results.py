@@ -64,7 +64,7 @@ def _result(
     ids: dict[str, int],
 ) -> dict[str, Any]:
     """One line as a result; without a confidence it is certain."""
-    index, numbers = parse_line(line)
+    index, numbers = parse_line(line, names or dict(enumerate(sorted(ids, key=ids.get))))
     name = category_name(index, names)
     if names and ids and name not in ids:
         raise BadItem("absent_category", f"class {shown(name)} is no category of the file")
