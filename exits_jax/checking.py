@@ -1,15 +1,23 @@
 """The mode `check`: what is wrong with annotation or label files, told in few lines."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from exits_jax.annotations import problem_line
 from exits_jax.annotations.check import checked_files, inspect_file
 from exits_jax.annotations.summary import SHORT, counted, problem_lines, sum_by_code
 from exits_jax.errors import UserError
 
+SETTINGS = ("kind", "boxes", "boxes_by", "box_form", "crowds", "exif")  # of data, as labelling's
 
-def check(files: Sequence[str], images: str | None, everything: bool = False) -> int:
+
+def check(
+    files: Sequence[str],
+    images: str | None,
+    everything: bool = False,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> int:
     """Lints annotation or label files.
 
     Findings and notes go to standard output, a line each, of many the first of each code and a
@@ -19,26 +27,27 @@ def check(files: Sequence[str], images: str | None, everything: bool = False) ->
       files: files, or folders of them.
       images: the image folder, for the looks at images.
       everything: print every line.
+      settings: of `SETTINGS`, by name.
 
     Returns:
       1 if there is any finding, else 0.
     """
-    found = [_check_any(file, images, everything) for file in checked_files(files)]
+    found = [_check_any(file, images, everything, settings) for file in checked_files(files)]
     return max(found)
 
 
-def _check_any(file: str, images: str | None, everything: bool) -> int:
+def _check_any(file: str, images: str | None, everything: bool, settings: Mapping[str, str]) -> int:
     """Lints one of several files; one that cannot be read does not keep the others from it."""
     try:
-        return check_one(file, images, everything)
+        return check_one(file, images, everything, settings)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def check_one(file: str, images: str | None, everything: bool) -> int:
+def check_one(file: str, images: str | None, everything: bool, settings: Mapping[str, str]) -> int:
     """Lints one file, as `check`."""
-    result = inspect_file(file, images)
+    result = inspect_file(file, images, **settings)
     for line in problem_lines(file, result.problems, everything=everything):
         print(line)
     for note in result.notes:

@@ -19,7 +19,7 @@ exits_jax: extreme points in, instance masks out.
 
   python main.py --config=configs/X.py[:variant] --workdir=DIR [--mode=M] [--config.a.b=value ...]
   python main.py --workdir=DIR [--mode=M] [--config.a.b=value ...]     with the config DIR has
-  python main.py --mode=check FILE ... [--images=DIR] [--all]
+  python main.py --mode=check FILE ... [--images=DIR] [--all] [--config.data.X=value ...]
 
 Modes
   run       every phase below that is not done yet, in order (default)
@@ -29,7 +29,9 @@ Modes
   evaluate  compare with ground truth, draw, report -> evaluation.json, report.html, figures/
   prepare   write the data as ArrayRecord -> prepared/ (for --config.data.source=tfds)
   check     lint annotation or label files, or a folder of them; exit status 0 clean, 1 findings;
-            of many findings the first of each kind, --all lists every one; no config needed
+            of many findings the first of each kind, --all lists every one; no config needed.
+            What labelling is told of the file it takes, too: --config.data.X=... with X boxes,
+            boxes_by, box_form, crowds, exif or kind
 
   --dry_run says what would be done (counts, time, disk) and does nothing.
 
@@ -101,15 +103,22 @@ def _run(argv: Sequence[str]) -> int:
     return _dispatch(*parse(argv, MODES))
 
 
-def _dispatch(values: flags.FlagValues, config: ConfigDict | None, rest: list[str]) -> int:
+def _dispatch(
+    values: flags.FlagValues, config: ConfigDict | None, rest: list[str], changed: set[str]
+) -> int:
     if values.mode == "check":
         if not rest:
             raise UserError(
                 "--mode=check needs a file: python main.py --mode=check FILE; see --help"
             )
-        from exits_jax.checking import check  # here, so that --help does not wait for it
+        from exits_jax.checking import SETTINGS, check  # here: --help does not wait for it
 
-        return check(rest, values.images, values.all)
+        names = {f"config.data.{name}": name for name in SETTINGS}
+        if unused := sorted(changed - names.keys()):
+            text = f"--mode=check does not use --{unused[0]}; it takes --config.data.X with X"
+            raise UserError(f"{text} {', '.join(SETTINGS)}")
+        settings = {names[name]: config.data[names[name]] for name in changed}
+        return check(rest, values.images, values.all, settings)
     if rest:
         raise UserError(f"not understood: {' '.join(rest)}; see --help")
     if config is None:

@@ -7,11 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from exits_jax import from_config
-from exits_jax.annotations.box_forms import FORMS
-from exits_jax.annotations.detection_images import IMAGES_BY
-from exits_jax.annotations.frames import EXIF
-from exits_jax.annotations.kinds import KINDS
-from exits_jax.annotations.read import CROWDS
+from exits_jax.annotations.read import ALLOWED
 from exits_jax.errors import UserError
 from exits_jax.labelling.formats import FORMATS
 from exits_jax.models import SIZES
@@ -35,14 +31,8 @@ POSITIVE = (lambda value: value > 0), "more than 0"
 # key -> (whether a value is right, what is expected); what `RetrievalSettings` checks is not here
 CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": at_least(0),
-    "data.kind": one_of(*KINDS),
-    "data.points": one_of("exact", "extremenet"),
-    "data.box_form": one_of("auto", *FORMS),
-    "data.boxes_by": one_of(*IMAGES_BY),
-    "data.crowds": one_of(*CROWDS),
-    "data.exif": one_of(*EXIF),
+    **{f"data.{name}": one_of(*values) for name, values in ALLOWED.items()},
     "data.source": one_of("files", "tfds"),
-    "data.on_error": one_of("stop", "skip"),
     "data.workers": at_least(0),
     "data.click_noise": at_least(0),
     "crop.size": at_least(1),

@@ -31,11 +31,12 @@ PATHS = (
 
 
 class Given(NamedTuple):
-    """Flags, the config (None without one), and what is neither."""
+    """Flags, the config (None without one), what is neither, and what of the config they change."""
 
     flags: flags.FlagValues
     config: ConfigDict | None
     rest: list[str]
+    changed: set[str]
 
 
 def parse(argv: Sequence[str], modes: Sequence[str]) -> Given:
@@ -59,10 +60,11 @@ def parse(argv: Sequence[str], modes: Sequence[str]) -> Given:
         has_config = _define_config(values, argv)
         rest = values(argv)[1:]
         config = values.config if has_config else None
+        changed = {name for name in values if name.startswith("config.")}
         if config is not None:
             config.to_dict()  # a config that could not be loaded says so only when it is used
             _expand_paths(config)
-        return Given(values, config, rest)
+        return Given(values, config, rest, changed)
     except UserError:
         raise
     except KeyError as error:
@@ -108,6 +110,11 @@ def _define_config(values: flags.FlagValues, argv: list[str]) -> bool:
     workdir = _value_of("workdir", argv)
     saved = pathlib.Path(workdir or "", "config.json")
     if not workdir or not saved.is_file():
+        if changed and _value_of("mode", argv) == "check":
+            from configs.base import get_config  # every setting there is; a check needs no more
+
+            config_flags.DEFINE_config_dict("config", get_config(), "the config", **options)
+            return True
         if changed:
             where = f", and {workdir} has no config.json to take it from" if workdir else ""
             raise UserError(

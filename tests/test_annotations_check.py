@@ -7,14 +7,15 @@ import pytest
 from annotations_samples import HEIGHT, WIDTH, disc, document, save, save_images
 from PIL import Image
 
-from exits_jax.annotations import check_file, encode_rle, problem_line
+from exits_jax.annotations import check_file, encode_rle, problem_line, read_annotations
 from exits_jax.annotations.check import inspect_file
+from exits_jax.errors import UserError
 
 POINTS = [[20, 4], [10, 10], [22, 20], [30, 12]]  # top, left, bottom, right
 
 
-def codes(file, images=None) -> list[str]:
-    return [problem.code for problem in check_file(file, images)]
+def codes(file, images=None, **settings) -> list[str]:
+    return [problem.code for problem in check_file(file, images, **settings)]
 
 
 MISFITS = {11: ["misses_left", "misses_right"], 12: ["misses_point_right"], 13: []}
@@ -233,6 +234,49 @@ def test_broken_results(tmp_path, change, code):
     content[0].update(change)
     problems = check_file(save(tmp_path, content))
     assert [(problem.code, problem.annotation_id) for problem in problems] == [(code, 1)]
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_detector_s_results_by_file_names_are_told_how_to_be_used(tmp_path, wrapped):
+    rows = [
+        {"image_id": name, "category_id": 0, "bbox": [1, 2, 3, 4], "score": 0.5}
+        for name in ("a", "b", 5)
+    ]
+    file = save(tmp_path, {"predictions": rows} if wrapped else rows)
+    checked = inspect_file(file)
+    assert (checked.problems, checked.read) == ([], "3 results")
+    (note,) = checked.notes
+    assert (
+        "a detector's 3 boxes; image_id is the name of a file for 2 of them, like 'a'" in note.text
+    )
+    assert "--config.data.boxes=FILE" in note.text
+    with pytest.raises(UserError, match=r"a list of detections.*data\.boxes"):
+        read_annotations(file)
+    rows[1]["image_id"] = " "
+    assert codes(save(tmp_path, rows)) == ["bad_id"]
+
+
+def test_the_check_is_told_what_labelling_is_told(tmp_path):
+    content = document()
+    for entry in content["annotations"]:
+        x, y, width, height = entry["bbox"]
+        entry["bbox"] = [x, y, x + width, y + height]
+    file = save(tmp_path, content)
+    assert codes(file)
+    assert check_file(file, box_form="xyxy") == []
+    content = document()
+    content["annotations"][0]["iscrowd"] = 1
+    file = save(tmp_path, content)
+    for crowds, annotations in (("pass", 2), ("label", 3)):
+        assert len(read_annotations(file, crowds=crowds).instances) == annotations
+        assert inspect_file(file, crowds=crowds).notes[0].code == "crowds"
+    with pytest.raises(UserError, match="exif is 'turned'; expected one of"):
+        check_file(file, exif="turned")
+    rows = [{"image_id": "b", "category_id": 3, "bbox": [1, 2, 8, 9], "score": 0.5}]
+    boxes = save(tmp_path, rows, "boxes.json")
+    assert check_file(file, boxes=boxes) == []
+    rows[0]["image_id"] = "c"
+    assert codes(file, boxes=save(tmp_path, rows, "boxes.json"))[0] == "absent_image"
 
 
 def test_results_that_are_none(tmp_path):

@@ -46,6 +46,29 @@ def test_of_many_findings_the_first_of_each_code_and_a_sum(tmp_path, capsys):
     assert (status, len(out)) == (1, len(problems))
 
 
+def test_settings_are_given_as_to_labelling(tmp_path, capsys):
+    content = document()
+    content["annotations"][0]["iscrowd"] = 1
+    file = save(tmp_path, content)
+    _, out, _ = check(capsys, file)
+    assert "1 of 3 annotations with iscrowd 1 passed through" in out[0]
+    status, out, _ = check(capsys, file, "--config.data.crowds=label")
+    assert (status, len(out)) == (0, 1)
+    assert "1 of 3 annotations with iscrowd 1 read as objects" in out[0]
+    rows = [{"image_id": "b", "category_id": 3, "bbox": [1, 2, 8, 9], "score": 0.5}]
+    boxes = save(tmp_path, rows, "boxes.json")
+    status, out, err = check(capsys, file, f"--config.data.boxes={boxes}")
+    assert (status, "1 annotation," in err[0]) == (0, True)
+    for argument, said in (
+        ("crowds=lable", "crowds is 'lable'; expected one of pass, label"),
+        ("points=exact", "does not use --config.data.points; it takes --config.data.X with X kind"),
+        ("crowd=label", "there is no key 'crowd'; did you mean 'crowds'?"),
+    ):
+        status, _, err = check(capsys, file, f"--config.data.{argument}")
+        assert status == 2
+        assert said in err[0]
+
+
 def test_a_few_findings_are_all_shown(tmp_path, capsys):
     content = flooded(7)
     file = save(tmp_path, content)

@@ -13,9 +13,17 @@ from exits_jax.annotations.image_files import decoded_problems
 from exits_jax.annotations.image_folder import image_folder
 from exits_jax.annotations.instances import PointRule, annotation_problem, read_instances
 from exits_jax.annotations.kinds import detect_kind
-from exits_jax.annotations.read import Opened, nothing_left, open_document
+from exits_jax.annotations.read import (
+    Opened,
+    check_options,
+    in_file,
+    nothing_left,
+    open_document,
+    with_boxes,
+)
+from exits_jax.annotations.recognise import refuse_results
 from exits_jax.annotations.records import BadItem, ImageRecord, Instance, Problem
-from exits_jax.annotations.results import result_problems
+from exits_jax.annotations.results import result_problems, results_in
 from exits_jax.annotations.summary import Notes, counted
 from exits_jax.errors import UserError
 
@@ -64,15 +72,29 @@ def _is_data_set(folder: pathlib.Path) -> bool:
     return True
 
 
-def check_file(file: str | os.PathLike, images: str | os.PathLike | None = None) -> list[Problem]:
+def check_file(
+    file: str | os.PathLike,
+    images: str | os.PathLike | None = None,
+    **settings: str | os.PathLike | None,
+) -> list[Problem]:
     """Everything wrong with an annotation file or label file; notes at most for a clean one.
 
     The `problems` of `inspect_file`.
     """
-    return inspect_file(file, images).problems
+    return inspect_file(file, images, **settings).problems
 
 
-def inspect_file(file: str | os.PathLike, images: str | os.PathLike | None = None) -> Checked:
+def inspect_file(
+    file: str | os.PathLike,
+    images: str | os.PathLike | None = None,
+    *,
+    kind: str = "auto",
+    boxes: str | os.PathLike | None = None,
+    boxes_by: str = "auto",
+    box_form: str = "auto",
+    crowds: str = "pass",
+    exif: str = "auto",
+) -> Checked:
     """Reads a file as labelling does, and looks at it more closely.
 
     Whatever `read_annotations` refuses or leaves out is a problem, as is whatever looks wrong about
@@ -83,10 +105,12 @@ def inspect_file(file: str | os.PathLike, images: str | os.PathLike | None = Non
     Args:
       file: of any kind that `read_annotations` takes, or a COCO results list.
       images: the image folder; without it nothing is said about image files.
+      kind, boxes, boxes_by, box_form, crowds, exif: as labelling is told, see `read_annotations`.
 
     Raises:
       UserError: the file or the image folder cannot be read at all.
     """
+    check_options(kind=kind, boxes_by=boxes_by, box_form=box_form, crowds=crowds, exif=exif)
     file = pathlib.Path(file)
     problems: list[Problem] = []
     notes = Notes()
@@ -96,16 +120,27 @@ def inspect_file(file: str | os.PathLike, images: str | os.PathLike | None = Non
         (notes.add if said else problems.append)(problem)
 
     try:
-        folder = image_folder(images)
-        document = read_document(file, folder, "auto", report)
-        if isinstance(document, list):
-            return Checked(list(result_problems(document)), [], counted(len(document), "result"))
+        folder = image_folder(images, exif)
+        document = read_document(file, folder, kind, report)
+        results = results_in(document)
+        if boxes:
+            refuse_results(results)
+        elif results is not None:
+            for problem in result_problems(results):
+                report(problem)
+            return Checked(problems, notes.said(), counted(len(results), "result"))
+        judge = report
+        if boxes:
+            judge = in_file(boxes, report)
+            document = with_boxes(document, pathlib.Path(boxes), folder, judge, boxes_by)
         absent = list(_absent_ids(document))
-        opened = open_document(document, folder, report)
+        opened = open_document(document, folder, report, crowds)
     except BadItem as bad:
         return Checked([*problems, Problem(bad.code, bad.text)], notes.said(), "")
     problems.extend(absent)
-    _judge(opened, problems, report)
+    _judge(opened, problems, judge, box_form)
+    for problem in image_problems(opened.images):
+        report(problem)
     return Checked(problems, notes.said(), _counts(opened))
 
 
@@ -120,13 +155,15 @@ def _counts(opened: Opened) -> str:
     )
 
 
-def _judge(opened: Opened, problems: list[Problem], report: Report) -> None:
-    """Finds what is wrong with the annotations and the images of a document."""
+def _judge(opened: Opened, problems: list[Problem], report: Report, box_form: str) -> None:
+    """Finds what is wrong with the annotations of a document."""
     document, records, categories = opened
     crowded = _mostly_crowds(document["annotations"])
     found: list[Instance] = []
     try:
-        found = read_instances(document, records, categories, PointRule(), report)
+        found = read_instances(
+            document, records, categories, PointRule(), report, box_form=box_form
+        )
     except BadItem as bad:  # the boxes as a whole: more than any one of them
         problems.insert(0, Problem(bad.code, bad.text))
     known = {(problem.annotation_id, problem.code) for problem in problems}
@@ -139,8 +176,6 @@ def _judge(opened: Opened, problems: list[Problem], report: Report) -> None:
     if not found and not problems:  # labelling refuses it, so it is not clean
         problems.append(Problem("only_crowds", nothing_left(len(document["annotations"]))))
     _in_file_order(problems, document["annotations"])
-    for problem in image_problems(records):
-        report(problem)
 
 
 def image_problems(records: dict[int, ImageRecord]) -> Iterator[Problem]:

@@ -15,7 +15,8 @@ from exits_jax.annotations.numbers import plain_number, shown, whole_number
 from exits_jax.annotations.records import BadItem, Detection, Problem
 from exits_jax.annotations.summary import counted
 
-LISTS = ("annotations", "predictions", "detections", "results")  # that boxes are wrapped in
+WRAPPERS = ("predictions", "detections", "results")  # that results are in
+LISTS = ("annotations", *WRAPPERS)  # that boxes are in
 NAMES = ("category_name", "class_name", "category", "class", "label", "name")
 ROUNDING = 1e-4  # a softmax in half precision may end so much above 1
 
@@ -93,8 +94,8 @@ def _detections(rows: list[Any], content: Any) -> Iterator[Detection]:
     categories = _names(content, "categories", "name")
     for number, row in enumerate(rows, start=1):
         if isinstance(row, dict):
-            file_name = _text(row, ("file_name",)) or files.get(whole_number(row.get("image_id")))
-            named = _text(row, NAMES) or categories.get(whole_number(row.get("category_id")))
+            file_name = text_of(row, ("file_name",)) or files.get(whole_number(row.get("image_id")))
+            named = text_of(row, NAMES) or categories.get(whole_number(row.get("category_id")))
             yield Detection(number, row, file_name, named)
 
 
@@ -109,7 +110,7 @@ def _names(content: Any, key: str, name: str) -> dict[int | None, str]:
     }
 
 
-def _text(row: dict[str, Any], keys: tuple[str, ...]) -> str | None:
+def text_of(row: dict[str, Any], keys: tuple[str, ...]) -> str | None:
     """The first of the keys that holds text."""
     texts = (row[key] for key in keys if isinstance(row.get(key), str) and row[key].strip())
     return next(texts, None)

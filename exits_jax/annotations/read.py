@@ -28,11 +28,20 @@ from exits_jax.annotations.records import (
     Problem,
     problem_line,
 )
+from exits_jax.annotations.results import results_in
 from exits_jax.annotations.summary import Notes, counted, sum_by_code
 from exits_jax.annotations.yolo_results import yolo_results
 from exits_jax.errors import UserError
 
-CROWDS = ("pass", "label")
+ALLOWED = {
+    "kind": KINDS,
+    "points": ("exact", "extremenet"),
+    "on_error": ("stop", "skip"),
+    "box_form": ("auto", *FORMS),
+    "crowds": ("pass", "label"),
+    "boxes_by": IMAGES_BY,
+    "exif": EXIF,
+}
 
 
 def read_annotations(
@@ -82,7 +91,10 @@ def read_annotations(
       UserError: the file, or with on_error="stop" an item in it, cannot be used; one line that
         names the file, the annotation, what was found and what was expected.
     """
-    _check_options(kind, points, on_error, click_noise, box_form, crowds, boxes_by, exif)
+    check_options(kind=kind, points=points, on_error=on_error, box_form=box_form, crowds=crowds)
+    check_options(boxes_by=boxes_by, exif=exif)
+    if not (math.isfinite(click_noise) and click_noise >= 0):
+        raise UserError(f"click_noise is {click_noise}; expected pixels, 0 or more")
     file = pathlib.Path(file)
     problems: list[Problem] = []
     notes = Notes()
@@ -97,11 +109,11 @@ def read_annotations(
         document = read_document(file, folder, kind, report, box_form if own else "auto")
         judge = report
         if boxes:
-            judge = _in_file(boxes, report)
-            document = _with_boxes(document, pathlib.Path(boxes), folder, judge, boxes_by)
+            judge = in_file(boxes, report)
+            document = with_boxes(document, pathlib.Path(boxes), folder, judge, boxes_by)
             if problems and isinstance(document, dict) and not document["annotations"]:
                 raise UserError(_nothing_left(file, len(problems), problems))
-        refuse_results(document)
+        refuse_results(results_in(document))
         opened = open_document(document, folder, report, crowds)
     except BadItem as bad:
         # With no object left, what went wrong before is why, or all was passed over.
@@ -149,12 +161,12 @@ def open_document(
     return Opened(document, image_records(document, folder, report), categories)
 
 
-def _in_file(file: str | os.PathLike, report: coco.Report) -> coco.Report:
+def in_file(file: str | os.PathLike, report: coco.Report) -> coco.Report:
     """Problems of another file say so: they are listed with the annotation file's own."""
     return lambda problem: report(dataclasses.replace(problem, text=f"in {file}: {problem.text}"))
 
 
-def _with_boxes(
+def with_boxes(
     document: Any,
     boxes: pathlib.Path,
     folder: ImageFolder | None,
@@ -198,29 +210,11 @@ def _judge_crowds(annotations: list[Any], crowds: str, report: coco.Report) -> N
     report(Problem("crowds", text, note=True))
 
 
-def _check_options(
-    kind: str,
-    points: str,
-    on_error: str,
-    click_noise: float,
-    box_form: str,
-    crowds: str,
-    boxes_by: str,
-    exif: str,
-) -> None:
-    for name, value, allowed in (
-        ("kind", kind, KINDS),
-        ("points", points, ("exact", "extremenet")),
-        ("on_error", on_error, ("stop", "skip")),
-        ("box_form", box_form, ("auto", *FORMS)),
-        ("crowds", crowds, CROWDS),
-        ("boxes_by", boxes_by, IMAGES_BY),
-        ("exif", exif, EXIF),
-    ):
-        if value not in allowed:
-            raise UserError(f"{name} is {value!r}; expected one of {', '.join(allowed)}")
-    if not (math.isfinite(click_noise) and click_noise >= 0):
-        raise UserError(f"click_noise is {click_noise}; expected pixels, 0 or more")
+def check_options(**given: str) -> None:
+    """Raises UserError where a setting is none of its `ALLOWED` values."""
+    for name, value in given.items():
+        if value not in ALLOWED[name]:
+            raise UserError(f"{name} is {value!r}; expected one of {', '.join(ALLOWED[name])}")
 
 
 def _stopped(file: pathlib.Path, count: int, problems: list[Problem]) -> str:

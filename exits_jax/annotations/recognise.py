@@ -211,9 +211,9 @@ def _refuse_row(row: Any, table: tuple[tuple[tuple[str, ...], str, str], ...]) -
             raise _foreign(what, advice)
 
 
-def refuse_results(content: Any) -> None:
+def refuse_results(rows: list[Any] | None) -> None:
     """Raises BadItem for a list of detections that is given where annotations are expected."""
-    first = content[0] if isinstance(content, list) and content else None
+    first = rows[0] if rows else None
     if isinstance(first, dict) and "image_id" in first and "score" in first:
         raise _foreign(
             "a list of detections (COCO results)",
