@@ -538,3 +538,44 @@ def test_without_size_and_without_its_file_an_image_is_refused(tmp_path):
     save_pictures(root, "b.png")
     with pytest.raises(UserError, match="image 1: "):
         read_annotations(save(tmp_path, document), root)
+
+
+@pytest.mark.parametrize(
+    ("fields", "meant"),
+    [
+        ({"file_name": 7, "path": "C:\\data\\b.png"}, "b.png"),
+        ({"file_name": None, "image": "b.png", "name": "a street"}, "b.png"),
+        ({"file_name": None, "path": "x/b.png", "name": "b.png"}, "b.png"),
+        ({"file_name": None, "coco_url": "http://images/val/b.png"}, "b.png"),
+        ({"file_name": 12, "id": 2}, "12.png"),
+        ({"file_name": None, "path": "b.png", "url": "http://images/a.png"}, None),
+        ({"file_name": 12, "path": "b.png"}, None),
+        ({"file_name": 3, "path": "q.png", "name": "u.png"}, None),
+        ({"file_name": None, "path": "nowhere.png"}, None),
+        ({"file_name": None}, None),
+    ],
+    ids=str,
+)
+def test_a_picture_by_other_keys_where_file_name_is_none(tmp_path, fields, meant):
+    save_pictures(tmp_path, "a.png", "b.png", "12.png")
+    content = coco("a.png", None)
+    content["images"][1].update(fields)
+    file = save(tmp_path, content)
+    if meant is None:
+        with pytest.raises(UserError, match="image 2: no_file_name: ") as caught:
+            read_annotations(file, tmp_path)
+        assert all(str(v) in str(caught.value) for v in fields.values() if v is not None)
+        return
+    found = read_annotations(file, tmp_path)
+    assert found.images[2].path == tmp_path / meant
+    assert "other_file_name" in [note.code for note in found.notes]
+    assert isinstance(found.document["images"][1]["file_name"], str)
+    assert check_file(file, tmp_path) == []
+
+
+def test_a_likeness_by_another_key_does_not_take_anothers_picture(tmp_path):
+    save_pictures(tmp_path, "a.png")
+    content = coco("a.png", None)
+    content["images"][1]["path"] = "other/a.png"
+    with pytest.raises(UserError, match="image_taken"):
+        read_annotations(save(tmp_path, content), tmp_path)

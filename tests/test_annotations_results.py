@@ -213,6 +213,8 @@ def test_categories_by_name(tmp_path, key):
         ([0.25, 1], [0.25, 1], []),
         ([25, 99.5], [0.25, 0.995], ["score_percent"]),
         (["0.25", "1e-1"], [0.25, 0.1], ["score_text"]),
+        (["93 %", "7%"], [0.93, 0.07], ["score_text"]),
+        (["93 %", 0.5], [0.93, 0.5], ["score_text"]),
         ([1.00001, 0.5], [1, 0.5], []),
         ([None, None], [1, 1], ["no_scores"]),
     ],
@@ -224,12 +226,140 @@ def test_scores(tmp_path, given, meant, said):
     assert codes(found) == said
 
 
-@pytest.mark.parametrize("score", [None, "high", -0.1, 2, True, float("nan"), [0.5]])
+@pytest.mark.parametrize("score", [None, "high", -0.1, 2, True, "130 %", [0.5]])
 def test_a_bad_score_among_good_ones(tmp_path, score):
     results = [result(1), result(1, score=score), result(1)]
     assert "annotation 2: bad_score: " in refused(tmp_path, listed(["s.jpg"]), results)
     found = read(tmp_path, listed(["s.jpg"]), results, on_error="skip")
     assert [i.id for i in found.instances] == [1, 3]
+
+
+@pytest.mark.parametrize("score", [float("nan"), "NaN", ""])
+def test_a_box_with_nan_for_a_score_is_left_out_and_said(tmp_path, score):
+    results = [result(1), result(1, score=score), result(1)]
+    found = read(tmp_path, listed(["s.jpg"]), results)
+    assert [i.id for i in found.instances] == [1, 3]
+    (note,) = found.notes
+    assert note.code == "passed_over"
+    assert "1 box with NaN for a score left out, the first is number 2" in note.text
+    assert "1 box with NaN" in refused(tmp_path, listed(["s.jpg"]), results[1:2])
+
+
+@pytest.mark.parametrize(("first", "given"), [(1, [0, 1, 2]), (0, [1, 2, 3]), (1, ["0", 1.0])])
+def test_images_counted_from_another_number_are_refused_as_a_whole(tmp_path, first, given):
+    content = listed(["a.jpg", "b.jpg", "c.jpg"], first_id=first)
+    for on_error in ("stop", "skip"):
+        line = refused(tmp_path, content, [result(n) for n in given], on_error=on_error)
+        assert "absent_image: image_id " in line
+        assert f"and the file's from {first}; give each box a file_name" in line
+    # Said to be ids, or with names: no doubt is left.
+    results = [result(n) for n in given]
+    found = read(tmp_path, content, results, boxes_by="id", on_error="skip")
+    assert [i.image.id for i in found.instances] == [
+        int(n) for n in given if 0 <= int(n) - first < 3
+    ]
+    named = [result(n, file_name=name) for n, name in zip(given, ("a.jpg", "b", "c"), strict=False)]
+    found = read(tmp_path, content, named)
+    assert [i.image.file_name for i in found.instances] == ["a.jpg", "b.jpg", "c.jpg"][: len(given)]
+
+
+def with_text_ids(content):
+    for name in ("images", "categories"):
+        for entry in content[name]:
+            entry["id"] = f"{name}-{entry['id']}"
+    return content
+
+
+def test_text_ids_of_images_and_categories(tmp_path):
+    content = with_text_ids(listed(["s.jpg", "t.jpg"], categories=(1, 2)))
+    results = [result("images-2", "categories-2"), result("s", "c1"), result("images-1", " C2")]
+    found = read(tmp_path, content, results[:1])
+    assert [(i.image.file_name, i.category) for i in found.instances] == [("t.jpg", "c2")]
+    assert codes(found) == ["ids_numbered"]
+    found = read(tmp_path, content, results[1:])
+    assert [(i.image.file_name, i.category) for i in found.instances] == [
+        ("s.jpg", "c1"),
+        ("s.jpg", "c2"),
+    ]
+    # The new numbers are nobody's ids, and positions among text mean nothing.
+    assert "absent_image: " in refused(tmp_path, content, [result(1, "c1")])
+    assert "absent_category: " in refused(tmp_path, content, [result("s", 0)])
+
+
+@pytest.mark.parametrize("key", ["category_id", "category"])
+def test_a_name_in_place_of_a_category_id(tmp_path, key):
+    content = listed(["s.jpg"], categories=(1, 2, 5))
+    rows = [{"image_id": 1, key: name, "score": 0.5} for name in ("C5", "c1")]
+    found = read(tmp_path, content, rows)
+    assert [i.category_id for i in found.instances] == [5, 1]
+    assert codes(found) == ["category_by_name"]
+    found = read(tmp_path, {"images": content["images"]}, rows)
+    assert [i.category for i in found.instances] == ["C5", "c1"]
+
+
+CORNERS = [[x, y, x + w, y + h] for x, y, w, h in BOXES]
+TORCHVISION = {"boxes": CORNERS[:2], "labels": [2, 1], "scores": [0.5, 0.25]}
+ULTRALYTICS = {"name": "c2", "class": 0, "confidence": 0.5}
+ULTRALYTICS["box"] = dict(zip(("x1", "y1", "x2", "y2"), CORNERS[0], strict=True))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        [TORCHVISION | {"image_id": 2}],
+        [TORCHVISION | {"file_name": "t.jpg"}],
+        {"t.jpg": TORCHVISION},
+        {"s.jpg": {"boxes": [], "labels": [], "scores": []}, "t.jpg": TORCHVISION},
+        {"t.jpg": [ULTRALYTICS, ULTRALYTICS | {"name": "c1"}]},
+        [ULTRALYTICS | {"image": "t"}, ULTRALYTICS | {"path": "/x/t.jpg", "name": "c1"}],
+        {"t.jpg": [result(None, n, bbox=BOXES[0]) for n in (2, 1)]},
+        {"t.jpg": {"detections": [result(None, n, bbox=BOXES[0]) for n in (2, 1)]}},
+    ],
+    ids=lambda value: json.dumps(value)[:30],
+)
+def test_what_detectors_write_where_the_image_is_certain(tmp_path, written):
+    boxes = save(tmp_path, written, "predictions.json")
+    content = listed(["s.jpg", "t.jpg"], categories=(1, 2))
+    found = read_annotations(save(tmp_path, content), boxes=boxes)
+    assert [(i.image.id, i.category) for i in found.instances] == [(2, "c2"), (2, "c1")]
+    assert found.instances[0].box_xyxy.tolist() == CORNERS[0]
+    assert found.document["annotations"][0]["score"] == 0.5
+    assert found.document["annotations"][0]["bbox"] == BOXES[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ({f"{k}.jpg": [[1.25, 2.5, 8, 9, 0.5, 1]] * 20 for k in range(99)}, "boxes by file name"),
+        ({"t.jpg": [[1, 2, 8, 9, 0.5, 1]]}, "does not say its form"),
+        ({f"k{k}": [[1.25, 2.5, 8, 9, 0.5, 1]] * 20 for k in range(99)}, "found {'k0': "),
+        ([TORCHVISION], "looks like torchvision's outputs"),
+        (TORCHVISION, "looks like torchvision's outputs"),
+        ([TORCHVISION | {"image_id": 1, "labels": [1]}], "no lists of one length"),
+        ([ULTRALYTICS], "looks like Ultralytics' to_json"),
+        ([{"label": "c1", "bounding_box": [0.1, 0.1, 0.2, 0.2]}], "looks like FiftyOne's"),
+        ({"t.jpg": [{"label": "c1", "bounding_box": [0.1, 0.1, 0.2, 0.2]}]}, "like FiftyOne's"),
+    ],
+    ids=lambda value: json.dumps(value)[:30],
+)
+def test_what_detectors_write_is_named_in_a_short_line(tmp_path, written, said):
+    boxes = save(tmp_path, written, "predictions.json")
+    file = save(tmp_path, listed(["s.jpg", "t.jpg"], categories=(1, 2)))
+    with pytest.raises(UserError) as caught:
+        read_annotations(file, boxes=boxes)
+    line = str(caught.value)
+    assert said in line
+    assert "expected COCO results: [{image_id or file_name, category_id, bbox, score}" in line
+    assert len(line) < 300 + len(str(boxes))
+
+
+def test_a_class_number_does_not_count_where_its_name_is_nobodys(tmp_path):
+    """Ultralytics counts classes from 0: its 1 is not the file's."""
+    content = listed(["s.jpg"], categories=(1, 2))
+    rows = [ULTRALYTICS | {"file_name": "s.jpg", "name": "elk", "class": n} for n in (1, 2)]
+    boxes = save(tmp_path, rows, "predictions.json")
+    with pytest.raises(UserError, match="absent_category"):
+        read_annotations(save(tmp_path, content), boxes=boxes)
 
 
 def test_scores_partly_above_one_are_refused_as_a_whole(tmp_path):

@@ -15,7 +15,8 @@ from exits_jax.annotations.numbers import id_key, shown
 from exits_jax.annotations.records import BadItem, Detection, Problem
 from exits_jax.annotations.summary import counted
 
-Reading = Callable[[Detection], int]  # raises BadItem
+CategoryId = int | str  # text ids are numbered later, by `identities`
+Reading = Callable[[Detection], CategoryId]  # raises BadItem
 
 
 def read_categories(categories: Any, found: list[Detection], report: Report) -> Reading:
@@ -111,7 +112,7 @@ def _numbered(found: list[Detection]) -> dict[int, str]:
     return {number: names.get(number, f"category {number}") for number in numbers}
 
 
-def _known(categories: Any) -> dict[int | str, Any]:
+def _known(categories: Any) -> dict[CategoryId, Any]:
     """Name by category id of the entries that have an id."""
     entries = categories if isinstance(categories, list) else []
     return {
@@ -121,7 +122,7 @@ def _known(categories: Any) -> dict[int | str, Any]:
     }
 
 
-def _by_name(known: dict[int | str, Any], found: list[Detection]) -> dict[str, int] | None:
+def _by_name(known: dict[CategoryId, Any], found: list[Detection]) -> dict[str, CategoryId] | None:
     """Category id by name, where every box has a name and some are the document's."""
     table = ids_by_name(known)
     names = {_name(d, known) for d in found}
@@ -129,26 +130,28 @@ def _by_name(known: dict[int | str, Any], found: list[Detection]) -> dict[str, i
     return table if usable else None
 
 
-def _number(detection: Detection, known: Container[int | str] = ()) -> int | str | None:
+def _number(detection: Detection, known: Container[CategoryId] = ()) -> CategoryId | None:
     """The id that a box states: a number, or text that is an id of the file."""
     key = id_key(detection.row.get("category_id"))
     return None if isinstance(key, str) and key not in known else key
 
 
-def _name(detection: Detection, known: Container[int | str] = ()) -> str | None:
+def _name(detection: Detection, known: Container[CategoryId] = ()) -> str | None:
     """The name that a box states, be it in place of an id."""
     key = id_key(detection.row.get("category_id"))
     in_place = key if isinstance(key, str) and key not in known else None
     return detection.category or in_place
 
 
-def _differs(detection: Detection, known: Container[int | str], named: dict[str, int]) -> bool:
+def _differs(
+    detection: Detection, known: Container[CategoryId], named: dict[str, CategoryId]
+) -> bool:
     """Whether a box's name is that of another category than its id."""
     number = named.get(folded(_name(detection, known)))
     return number is not None and number != _number(detection, known)
 
 
-def _looked_up(detection: Detection, category_id: int | None) -> int:
+def _looked_up(detection: Detection, category_id: CategoryId | None) -> CategoryId:
     if category_id is None:
         value = shown(detection.row.get("category_id"))
         name = f" ({shown(detection.category)})" if detection.category else ""
@@ -156,23 +159,28 @@ def _looked_up(detection: Detection, category_id: int | None) -> int:
     return category_id
 
 
-def _absent(numbers: Counter[int], known: dict[int, Any]) -> str:
+def _absent(numbers: Counter[CategoryId], known: dict[CategoryId, Any]) -> str:
     odd = sorted(numbers.keys() - known.keys())
     boxes = sum(numbers[number] for number in odd)
     return (
         f"category_id {_list(odd)} ({counted(boxes, 'box', 'boxes')}) is not among the file's"
-        f" ({_list(sorted(known))}), and not certain to be a position in that list: write the"
-        " file's ids, or a category_name with each box"
+        f" ({_list(sorted(known, key=_order))}), and not certain to be a position in that list:"
+        " write the file's ids, or a category_name with each box"
     )
 
 
-def _list(numbers: list[int]) -> str:
+def _order(key: CategoryId) -> tuple[bool, CategoryId]:
+    """Numbers before text."""
+    return isinstance(key, str), key
+
+
+def _list(numbers: list[CategoryId]) -> str:
     if len(numbers) <= 6:
         return ", ".join(map(shown, numbers))
     return f"{', '.join(map(shown, numbers[:4]))}, ..., {shown(numbers[-1])}"
 
 
-def _note_position(table: dict[int, int], known: dict[int, Any], report: Report) -> None:
+def _note_position(table: dict[int, int], known: dict[CategoryId, Any], report: Report) -> None:
     ends = dict.fromkeys((min(table), max(table)))
     examples = ", ".join(f"{n} is {shown(known[table[n]])} (id {table[n]})" for n in ends)
     text = f"category ids are positions among the file's {len(known)} categories: {examples}"
@@ -180,14 +188,15 @@ def _note_position(table: dict[int, int], known: dict[int, Any], report: Report)
 
 
 def _note_names(
-    found: list[Detection], known: Container[int | str], named: dict[str, int], report: Report
+    found: list[Detection],
+    known: Container[CategoryId],
+    named: dict[str, CategoryId],
+    report: Report,
 ) -> None:
     first = next((d for d in found if _differs(d, known, named)), None)
     if first is None:
         return
-    text = (
-        "categories are found by their names, as the ids are not the file's:"
-        f" category_id {shown(first.row.get('category_id'))} {shown(_name(first, known))} is id"
-        f" {named[folded(_name(first, known))]}"
-    )
+    name, given = _name(first, known), first.row.get("category_id")
+    stated = f" (category_id {shown(given)})" if given not in (None, name) else ""
+    text = f"categories are found by their names: {shown(name)}{stated} is id {named[folded(name)]}"
     report(Problem("category_by_name", text, note=True))

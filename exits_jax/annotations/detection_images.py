@@ -15,6 +15,7 @@ from exits_jax.annotations.lvis import image_file_names
 from exits_jax.annotations.numbers import LONGEST, id_key, is_nan, shown, whole_number
 from exits_jax.annotations.records import BadItem, Detection, Problem
 
+ImageId = int | str  # text ids are numbered later, by `identities`
 IMAGES_BY = ("auto", "id", "name")
 DEEPEST = 8  # folders of a file name that are looked at
 BOTH = "; give each box a file_name, or say which with --config.data.boxes_by=id or name"
@@ -38,7 +39,7 @@ def key_of(detection: Detection) -> Key:
 
 def read_image_ids(
     images: Any, found: list[Detection], report: Report, images_by: str = "auto"
-) -> Callable[[Detection], int]:
+) -> Callable[[Detection], ImageId]:
     """How the images of a file's boxes are found; a note says where it is by name.
 
     Args:
@@ -62,6 +63,8 @@ def read_image_ids(
     if images_by != "id":
         names = known.named([*counts])
         chosen = names if images_by == "name" else _chosen(known, chosen, names)
+    if images_by == "auto":
+        _refuse_shift(known, [k for k in counts if chosen.get(k, []) in ([], [ids[k]])])
     for key, meant in chosen.items():
         if len(meant) > 1:
             first, second = (f"{known.names[image]} (image {image})" for image in meant[:2])
@@ -69,7 +72,7 @@ def read_image_ids(
     reading = {key: meant[0] for key, meant in chosen.items() if meant}
     _note_names(known, reading, ids, counts, report)
 
-    def image_id(detection: Detection) -> int:
+    def image_id(detection: Detection) -> ImageId:
         key = key_of(detection)
         if key not in reading:
             raise BadItem("absent_image", f"{_said(key)} is neither an id nor a name of an image")
@@ -79,8 +82,8 @@ def read_image_ids(
 
 
 def _chosen(
-    known: "KnownImages", ids: dict[Key, list[int]], names: dict[Key, list[int]]
-) -> dict[Key, list[int]]:
+    known: "KnownImages", ids: dict[Key, list[ImageId]], names: dict[Key, list[ImageId]]
+) -> dict[Key, list[ImageId]]:
     """The images meant by each key, ids or names.
 
     Raises:
@@ -100,10 +103,27 @@ def _chosen(
     return names | ids
 
 
+def _refuse_shift(known: "KnownImages", by_id: list[Key]) -> None:
+    """Refuses ids that are counted from 0 where the file's are from 1, or the other way round.
+
+    Only the ends are no ids then: all other boxes would be on a neighbouring image.
+
+    Raises:
+      BadItem: they are.
+    """
+    used = {number for key in by_id if (number := whole_number(key.image_id)) is not None}
+    count = {number for number in known.names if isinstance(number, int)}
+    for step, end in ((1, 0), (-1, max(count, default=0) + 1)):
+        if end in used - count and {number + step for number in used} <= count:
+            first, other = (0, 1) if step == 1 else (1, 0)
+            text = f"image_id {end} is none of the file's: are the boxes' counted from {first}, and"
+            raise BadItem("absent_image", f"{text} the file's from {other}{BOTH}")
+
+
 def _note_names(
     known: "KnownImages",
-    reading: dict[Key, int],
-    ids: dict[Key, int | None],
+    reading: dict[Key, ImageId],
+    ids: dict[Key, ImageId | None],
     counts: Counter[Key],
     report: Report,
 ) -> None:
@@ -132,14 +152,14 @@ class KnownImages:
     """
 
     def __init__(self, images: list[Any]) -> None:
-        self._all: dict[int | str, list[str]] = {}
+        self._all: dict[ImageId, list[str]] = {}
         for image in images:
             number = id_key(image.get("id")) if isinstance(image, dict) else None
             if number is not None:
                 self._all.setdefault(number, [_plain(name) for name in image_file_names(image)])
         self.names = {number: (names or ["?"])[0] for number, names in self._all.items()}
 
-    def with_id(self, value: int | float | str | None) -> int | None:
+    def with_id(self, value: int | float | str | None) -> ImageId | None:
         """The id that a value means, also in other clothes; None where no image has it."""
         number = id_key(value)
         if number not in self._all:
@@ -148,7 +168,7 @@ class KnownImages:
         name = self._named(value) if padded else []  # "000123" is a name
         return None if name and name != [number] else number
 
-    def named(self, keys: list[Key]) -> dict[Key, list[int]]:
+    def named(self, keys: list[Key]) -> dict[Key, list[ImageId]]:
         """The ids of the images that each key may name, by its file name if it has one."""
         values = {key: key.image_id if key.file_name is None else key.file_name for key in keys}
         texts = [_plain(value) for value in values.values() if isinstance(value, str)]
@@ -158,7 +178,7 @@ class KnownImages:
                 return whole
         return {key: self._named(value) for key, value in values.items()}
 
-    def _named(self, value: int | float | str | None) -> list[int]:
+    def _named(self, value: int | float | str | None) -> list[ImageId]:
         number = whole_number(value)
         if not isinstance(value, str):
             return [] if number is None else self._numbers.get(number, [])
@@ -168,37 +188,39 @@ class KnownImages:
         return exact or (self._numbers.get(int(text), []) if _is_number(text) else [])
 
     @functools.cached_property
-    def _whole(self) -> dict[str, list[int]]:
+    def _whole(self) -> dict[str, list[ImageId]]:
         """By the name, with and without its ending."""
         return self._by(_endings)
 
     @functools.cached_property
-    def _suffixes(self) -> dict[str, list[int]]:
+    def _suffixes(self) -> dict[str, list[ImageId]]:
         """By the name without some or all of its folders, with and without its ending."""
         return self._by(lambda name: (end for part in _shorter(name) for end in _endings(part)))
 
     @functools.cached_property
-    def _folded_whole(self) -> dict[str, list[int]]:
+    def _folded_whole(self) -> dict[str, list[ImageId]]:
         return _folded(self._whole)
 
     @functools.cached_property
-    def _folded_suffixes(self) -> dict[str, list[int]]:
+    def _folded_suffixes(self) -> dict[str, list[ImageId]]:
         return _folded(self._suffixes)
 
     @functools.cached_property
-    def _numbers(self) -> dict[int, list[int]]:
+    def _numbers(self) -> dict[int, list[ImageId]]:
         """By the number that the stem is."""
         return self._by(_stem_numbers)
 
-    def _by(self, spellings: Callable[[str], Iterator[Any]]) -> dict[Any, list[int]]:
-        table: dict[Any, list[int]] = {}
+    def _by(self, spellings: Callable[[str], Iterator[Any]]) -> dict[Any, list[ImageId]]:
+        table: dict[Any, list[ImageId]] = {}
         for image, names in self._all.items():
             for spelling in dict.fromkeys(s for name in names for s in spellings(name)):
                 table.setdefault(spelling, []).append(image)
         return table
 
 
-def _both(suffixes: dict[str, list[int]], whole: dict[str, list[int]], text: str) -> list[int]:
+def _both(
+    suffixes: dict[str, list[ImageId]], whole: dict[str, list[ImageId]], text: str
+) -> list[ImageId]:
     """Images whose names end with the text, or with whose whole names the text ends."""
     hits = [*suffixes.get(text, [])]
     for shorter in [*_shorter(text)][1:]:
@@ -238,8 +260,8 @@ def _is_number(text: str) -> bool:
     return text.isdecimal() and text.isascii() and len(text) <= LONGEST
 
 
-def _folded(table: dict[str, list[int]]) -> dict[str, list[int]]:
-    folded: dict[str, list[int]] = {}
+def _folded(table: dict[str, list[ImageId]]) -> dict[str, list[ImageId]]:
+    folded: dict[str, list[ImageId]] = {}
     for spelling, images in table.items():
         folded.setdefault(spelling.casefold(), []).extend(images)
     return {spelling: [*dict.fromkeys(images)] for spelling, images in folded.items()}

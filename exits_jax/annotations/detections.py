@@ -10,13 +10,12 @@ from typing import Any
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.detection_categories import categories_of_boxes, read_categories
 from exits_jax.annotations.detection_images import read_image_ids
+from exits_jax.annotations.detection_rows import box_rows
 from exits_jax.annotations.fields import is_marked
-from exits_jax.annotations.numbers import plain_number, shown, whole_number
+from exits_jax.annotations.numbers import id_key, is_missing, plain_number, shown
 from exits_jax.annotations.records import BadItem, Detection, Problem
 from exits_jax.annotations.summary import counted
 
-WRAPPERS = ("predictions", "detections", "results")  # that results are in
-LISTS = ("annotations", *WRAPPERS)  # that boxes are in
 NAMES = ("category_name", "class_name", "category", "class", "label", "name")
 ROUNDING = 1e-4  # a softmax in half precision may end so much above 1
 
@@ -32,8 +31,8 @@ def boxes_document(
     Args:
       document: images and categories are taken from it; one that has neither
         categories nor annotations gets the categories of the boxes.
-      content: what the file of boxes holds: a list, or an object with one of the lists `LISTS`. A
-        whole COCO document's own images and categories are told by their names.
+      content: what the file of boxes holds, see `detection_rows.box_rows`. A whole COCO document's
+        own images and categories are told by their names.
       report: told of each box that cannot be used, which is left out, and what was read otherwise
         than it stands there.
       images_by: "id", "name" or "auto", see `read_image_ids`.
@@ -42,7 +41,7 @@ def boxes_document(
       BadItem: it holds no list of boxes, or it cannot be told which image, category or score is
         meant.
     """
-    rows = _rows(content)
+    rows = box_rows(content)
     found = [*_detections(rows, content)]
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
@@ -55,6 +54,11 @@ def boxes_document(
         document["categories"], category_id = categories_of_boxes(found, report)
     score = _read_scores(found, report)
     _note_masks(found, report)
+    lost = [detection.number for detection in found if _no_score(detection)]
+    if lost:
+        text = f"{counted(len(lost), 'box', 'boxes')} with NaN for a score left out"
+        report(Problem("passed_over", f"{text}, the first is number {lost[0]}", note=True))
+        found = [detection for detection in found if not _no_score(detection)]
     annotations = []
     for detection in found:
         row = detection.row
@@ -71,42 +75,25 @@ def boxes_document(
     return document | {"annotations": annotations}
 
 
-def _rows(content: Any) -> list[Any]:
-    """The list of boxes in a file.
-
-    Raises:
-      BadItem: there is none, or nothing in it.
-    """
-    rows = content
-    if isinstance(content, dict):
-        lists = [content[key] for key in LISTS if isinstance(content.get(key), list)]
-        rows = lists[0] if lists else content
-    if not isinstance(rows, list):
-        raise BadItem("bad_document", f"found {shown(content)}; expected a list of COCO results")
-    if not rows:
-        raise BadItem("no_annotations", "the list of boxes is empty: nothing to label")
-    return rows
-
-
 def _detections(rows: list[Any], content: Any) -> Iterator[Detection]:
     """The entries that are objects, with the names that they or the file's own lists give them."""
     files = _names(content, "images", "file_name")
     categories = _names(content, "categories", "name")
     for number, row in enumerate(rows, start=1):
         if isinstance(row, dict):
-            file_name = text_of(row, ("file_name",)) or files.get(whole_number(row.get("image_id")))
-            named = text_of(row, NAMES) or categories.get(whole_number(row.get("category_id")))
+            file_name = text_of(row, ("file_name",)) or files.get(id_key(row.get("image_id")))
+            named = text_of(row, NAMES) or categories.get(id_key(row.get("category_id")))
             yield Detection(number, row, file_name, named)
 
 
-def _names(content: Any, key: str, name: str) -> dict[int | None, str]:
+def _names(content: Any, key: str, name: str) -> dict[int | str | None, str]:
     """Names by id in one of the other lists of a file of boxes."""
     entries = content.get(key) if isinstance(content, dict) else None
     return {
         number: entry[name]
         for entry in (entries if isinstance(entries, list) else [])
         if isinstance(entry, dict) and isinstance(entry.get(name), str)
-        if (number := whole_number(entry.get("id"))) is not None
+        if (number := id_key(entry.get("id"))) is not None
     }
 
 
@@ -124,12 +111,12 @@ def _read_scores(found: list[Detection], report: Report) -> Callable[[Detection]
     Raises:
       BadItem: most of them, but not all, are above 1.
     """
-    given = [detection.row.get("score") for detection in found]
-    if all(value is None for value in given):
+    given = [detection.row.get("score") for detection in found if not _no_score(detection)]
+    if given and all(value is None for value in given):
         text = "no box has a score: each is taken as 1, so average precision cannot rank them"
         report(Problem("no_scores", text, note=True))
         return lambda detection: 1.0
-    numbers = [number for value in given if (number := plain_number(value)) is not None]
+    numbers = [number for value in given if (number := _plain_score(value)) is not None]
     large = sum(number > 1 + ROUNDING for number in numbers)
     percent = large > 0 and large == len(numbers) and max(numbers) <= 100
     if percent:
@@ -148,10 +135,26 @@ def _read_scores(found: list[Detection], report: Report) -> Callable[[Detection]
 
 def _score(detection: Detection, whole: int) -> float:
     value = detection.row.get("score")
-    number = plain_number(value)
+    number = _plain_score(value)
+    if isinstance(value, str) and value.strip().endswith("%"):
+        whole = 1  # says itself what it is of
     if number is None or not 0 <= number <= whole * (1 + ROUNDING):
         raise BadItem("bad_score", f"score is {shown(value)}; expected 0 to {whole}")
     return min(number / whole, 1.0)
+
+
+def _plain_score(value: Any) -> int | float | None:
+    """A number, a share of 1 where it is text with a per cent sign."""
+    if isinstance(value, str) and (text := value.strip()).endswith("%"):
+        number = plain_number(text[:-1])
+        return None if number is None else number / 100
+    return plain_number(value)
+
+
+def _no_score(detection: Detection) -> bool:
+    """Whether the score is NaN: a network that went wrong, and nothing to rank by."""
+    value = detection.row.get("score")
+    return value is not None and is_missing(value)
 
 
 def _note_masks(found: list[Detection], report: Report) -> None:

@@ -22,6 +22,12 @@ from exits_jax.annotations.numbers import (
 from exits_jax.annotations.records import BadItem, ImageRecord, Problem
 from exits_jax.annotations.summary import counted
 
+# What names the picture where `file_name` is no text.
+NAME_KEYS = (
+    *("path", "image", "image_path", "img_path", "filename", "fileName", "image_name", "name"),
+    *("file", "coco_url", "url", "flickr_url"),
+)
+
 
 @dataclasses.dataclass
 class _Entry:
@@ -74,7 +80,7 @@ def image_records(
 def _records(
     document: dict[str, Any], folder: ImageFolder | None, report: Report
 ) -> dict[int, ImageRecord]:
-    entries = [*_entries(document, report)]
+    entries = [*_entries(document, folder, report)]
     if folder is not None:
         entries = _with_files(entries, folder, report)
     exif = folder.exif if folder else "auto"
@@ -104,7 +110,9 @@ def _records(
     return records
 
 
-def _entries(document: dict[str, Any], report: Report) -> Iterator[_Entry]:
+def _entries(
+    document: dict[str, Any], folder: ImageFolder | None, report: Report
+) -> Iterator[_Entry]:
     """The entries of `images` that have an id of their own and a name."""
     seen: set[int] = set()
     for position, image in enumerate(document["images"]):
@@ -117,6 +125,8 @@ def _entries(document: dict[str, Any], report: Report) -> Iterator[_Entry]:
                 raise BadItem("duplicate_id", f"image id {image_id} appears twice")
             seen.add(image_id)
             names = image_file_names(image)
+            if "file_name" in image and not isinstance(image["file_name"], str):
+                names = _by_other_keys(image, names, folder, report)
             if not names:
                 raise BadItem("no_file_name", f"file_name is {shown(image.get('file_name'))}")
             for name in names:
@@ -125,6 +135,37 @@ def _entries(document: dict[str, Any], report: Report) -> Iterator[_Entry]:
             report(Problem(bad.code, bad.text, image_id=image_id))
         else:
             yield _Entry(image, names)
+
+
+def _by_other_keys(
+    image: dict[str, Any], names: list[str], folder: ImageFolder | None, report: Report
+) -> list[str]:
+    """The name of an image whose `file_name` is none, by another key, which is said.
+
+    Without a folder, where no picture is opened, the first of them.
+
+    Raises:
+      BadItem: the keys lead to several pictures, or to none.
+    """
+    found = {key: image[key] for key in NAME_KEYS if isinstance(image.get(key), str) and image[key]}
+    if folder is None:
+        meant = {name: name for name in names or [*found.values()][:1]}
+    else:
+        number = [str(image["file_name"])] if type(image["file_name"]) is int else []
+        meant = {}  # name by picture
+        for name in [*found.values(), *number]:
+            if match := folder.exact([name]) or folder.near([name]):
+                meant.setdefault(match.path, name)
+    if len(meant) > 1 or (found and not meant and not names):
+        texts = ", ".join(f"{key} {shown(name)}" for key, name in found.items())
+        said = f"several pictures in {folder.path}" if meant else f"no picture in {folder.path}"
+        text = f"file_name is {shown(image['file_name'])}, and beside it {texts}: {said}"
+        raise BadItem("no_file_name", text)
+    for name in meant.values():
+        text = f"file_name is {shown(image['file_name'])}: {shown(name)} beside it is taken for it"
+        report(Problem("other_file_name", text, image_id=image["id"], note=True))
+        image["file_name"] = name
+    return [*meant.values()] or names
 
 
 def _with_files(entries: list[_Entry], folder: ImageFolder, report: Report) -> list[_Entry]:

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from exits_jax.annotations.records import BadItem
 
 INT32_MAX = 2**31 - 1
+LONGEST_SHOWN = 120  # letters of a value in a message
 LONGEST = 40  # letters of a number; what is longer is none that anybody meant
 MISSING = ("", "nan", "null", "none")  # text in place of a value
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -22,7 +23,8 @@ DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 def shown(value: Any) -> str:
     """A value from a file as it appears in a message: one line and short."""
-    return reprlib.repr(value)
+    text = reprlib.repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def whole_number(value: Any) -> int | None:

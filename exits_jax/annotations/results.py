@@ -5,7 +5,8 @@ from typing import Any
 
 from pycocotools import mask as coco_masks
 
-from exits_jax.annotations.detections import NAMES, WRAPPERS, text_of
+from exits_jax.annotations.detection_rows import WRAPPERS
+from exits_jax.annotations.detections import NAMES, text_of
 from exits_jax.annotations.image_files import stated_size
 from exits_jax.annotations.masks import run_lengths
 from exits_jax.annotations.numbers import finite_number, finite_numbers, shown, whole_id
