@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from annotations_samples import HEIGHT, WIDTH, disc, document, save, save_images
 
-from exits_jax.annotations import encode_rle, extreme_points, read_annotations, tight_box
+from exits_jax.annotations import (
+    check_file,
+    encode_rle,
+    extreme_points,
+    read_annotations,
+    tight_box,
+)
 from exits_jax.errors import UserError
 
 POINTS = [[20.0, 4.0], [10.0, 10.0], [22.0, 20.0], [30.0, 12.0]]  # top, left, bottom, right
@@ -17,6 +23,48 @@ def read_one(folder, annotation, **options):
     content = document()
     content["annotations"] = [{"id": 5, "image_id": 1, "category_id": 3, **annotation}]
     return read_annotations(save(folder, content), **options).instances[0]
+
+
+@pytest.mark.parametrize(
+    ("categories", "read"),
+    [
+        ({"3": "cat", "7": "dog"}, {3: "cat", 7: "dog"}),
+        ({"cat": 3, "dog": 7}, {3: "cat", 7: "dog"}),
+        ({"cat": "3", "dog": 7.0}, {3: "cat", 7: "dog"}),
+        (["cat", "dog"], {0: "cat", 1: "dog"}),
+    ],
+)
+def test_categories_in_other_forms(tmp_path, categories, read):
+    content = document()
+    for entry in content["annotations"] if isinstance(categories, list) else ():
+        entry["category_id"] = int(entry["category_id"] == 7)
+    file = save(tmp_path, content | {"categories": categories})
+    found = read_annotations(file)
+    assert found.categories == read
+    assert [instance.category for instance in found.instances] == ["cat", "dog", "dog"]
+    assert [note.code for note in found.notes] == ["category_form"]
+    assert check_file(file) == []
+
+
+@pytest.mark.parametrize(
+    ("categories", "ids"),
+    [
+        (["cat", "dog"], [1, 2, 2]),  # counted from 1, or from 0 and the third name is not there
+        (["cat", "dog", "bird"], [1, 2, 2]),
+        (["cat", "dog"], [0, 2, 2]),
+        ({"1": "2"}, [1, 1, 1]),
+        ({"1": 2}, [1, 1, 1]),
+        ({"cat": "dog"}, [1, 1, 1]),
+    ],
+)
+def test_categories_whose_ids_are_not_certain(tmp_path, categories, ids):
+    content = document()
+    for entry, number in zip(content["annotations"], ids, strict=True):
+        entry["category_id"] = number
+    file = save(tmp_path, content | {"categories": categories})
+    with pytest.raises(UserError, match=r"bad_category: categories (is a list of|has )"):
+        read_annotations(file)
+    assert [problem.code for problem in check_file(file)] == ["bad_category"]
 
 
 def test_the_sample(tmp_path):

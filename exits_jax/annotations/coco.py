@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from exits_jax.annotations.fields import is_crowd
-from exits_jax.annotations.numbers import shown, whole_id
+from exits_jax.annotations.numbers import shown, whole_id, whole_number
 from exits_jax.annotations.records import BadItem, Problem
 from exits_jax.progress import track
 
@@ -41,6 +41,49 @@ def check_structure(document: Any) -> None:
             )
     if not document["annotations"]:
         raise BadItem("no_annotations", "the list of annotations is empty: nothing to label")
+
+
+def list_categories(document: dict[str, Any], report: Report) -> None:
+    """Puts categories in another form into COCO's: names by id, ids by name, or names alone.
+
+    Raises:
+      BadItem: their ids are not certain.
+    """
+    given = document.get("categories")
+    if isinstance(given, dict) and given:
+        rows = [_id_and_name(key, value) for key, value in given.items()]
+        form = "an object of names and ids"
+    elif isinstance(given, list) and given and all(isinstance(name, str) for name in given):
+        rows = [*enumerate(given)]
+        form = "a list of names, numbered from 0 as the annotations are"
+        annotations = document.get("annotations")
+        entries = annotations if isinstance(annotations, list) else []
+        used = {whole_number(e.get("category_id")) for e in entries if isinstance(e, dict)} - {None}
+        if 0 not in used or max(used) >= len(given):
+            raise BadItem(
+                "bad_category",
+                f"categories is a list of {len(given)} names, which may be counted from 0 or 1;"
+                ' write each as {"id": 1, "name": "..."}',
+            )
+    else:
+        return
+    document["categories"] = [{"id": number, "name": name} for number, name in rows]
+    report(Problem("category_form", f"categories is {form}: read as such", note=True))
+
+
+def _id_and_name(key: str, value: Any) -> tuple[int, str]:
+    """Id and name of an entry of an object, of which one is a number and the other is not.
+
+    Raises:
+      BadItem: it cannot be told which is which.
+    """
+    first, second = whole_number(key), whole_number(value)
+    if first is not None and second is None and isinstance(value, str):
+        return first, value
+    if first is None and second is not None:
+        return second, key
+    text = f"categories has {shown(key)}: {shown(value)}; expected a list of ids and names"
+    raise BadItem("bad_category", text)
 
 
 def category_names(document: dict[str, Any], report: Report) -> dict[int, str]:

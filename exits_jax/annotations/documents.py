@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from exits_jax.annotations import cvat, label_studio, labelme, lvis, open_images, sa1b, tf_csv, voc
-from exits_jax.annotations.coco import Report
+from exits_jax.annotations.coco import Report, list_categories
 from exits_jax.annotations.contents import read_content
 from exits_jax.annotations.folder_files import files_in
 from exits_jax.annotations.image_folder import ImageFolder
@@ -75,6 +75,8 @@ def _json_document(
         return sa1b.sa1b_document(several, report)
     if kind == "lvis" and isinstance(document, dict) and not lvis.is_lvis(document):
         raise BadItem("bad_document", "its images have no neg_category_ids: this is not LVIS")
+    if isinstance(document, dict):
+        list_categories(document, report)
     return document
 
 
