@@ -60,6 +60,10 @@ def test_a_reference_to_nothing_does_not_come_to_mean_a_new_number(tmp_path, ref
     content["annotations"][2]["image_id"] = reference
     with pytest.raises(UserError, match="absent_image"):
         read_annotations(save(tmp_path, content))
+    with pytest.raises(UserError, match=r"absent_image|nothing to label"):
+        read_annotations(
+            save(tmp_path, content | {"annotations": content["annotations"][2:]}), on_error="skip"
+        )
     content = dressed(category="c{}".format)
     content["annotations"][2]["category_id"] = reference
     with pytest.raises(UserError, match="absent_category"):
@@ -75,6 +79,13 @@ def test_crowds_keep_large_ids_unless_they_are_labelled(tmp_path):
     assert found.document["annotations"][2]["id"] == 900_100_000_001
     found = read_annotations(file, crowds="label")
     assert [i.id for i in found.instances] == [11, 12, 1]
+
+
+def test_new_numbers_are_not_those_of_crowds(tmp_path):
+    content = dressed(annotation=lambda n: n - 10 if n == 11 else n + 2**40)
+    content["annotations"][0]["iscrowd"] = 1
+    found = read_annotations(save(tmp_path, content))
+    assert [a["id"] for a in found.document["annotations"]] == [1, 2, 3]
 
 
 def test_a_crowds_text_id_is_numbered_with_the_others(tmp_path):

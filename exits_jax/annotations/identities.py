@@ -5,7 +5,7 @@ and larger numbers are numbered anew, and whatever refers to them along with the
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from exits_jax.annotations.fields import is_marked
@@ -32,22 +32,29 @@ def plain_references(document: Row, crowds: bool = False) -> Iterator[Problem]:
       notes of what was another id, or a name.
 
     Raises:
-      BadItem: text is the id of one category and the name of another.
+      BadItem: text is the id of one category and the name of another, or a number that is no id
+        would come to mean one that is numbered anew.
     """
     rows = {name: [r for r in document[name] if isinstance(r, dict)] for name in REFERENCES}
     yield from _category_ids(rows["categories"], rows["annotations"])
     said = []
     for name, reference in REFERENCES.items():
         judged = [r for r in rows[name] if crowds or type(r.get("id")) is str or not is_marked(r)]
-        table = _new_numbers(judged, [row.get(reference) for row in rows["annotations"]])
+        table = _new_numbers(judged, rows[name])
         if not table:
             continue
         for row in rows[name]:
             if (key := id_key(row.get("id"))) in table:
                 row.setdefault(ORIGINAL, row["id"])
                 row["id"] = table[key]
+        numbers = {*table.values()}
         for row in rows["annotations"] if reference else ():
-            if (key := id_key(row.get(reference))) in table:
+            key = id_key(row.get(reference))
+            if key in numbers:
+                text = f"{reference} {shown(row[reference])} is none of the ids of the {name}"
+                text += f", which are like {shown(next(iter(table)))}"
+                raise BadItem(f"absent_{NOUNS[name]}", text)
+            if key in table:
                 row[reference] = table[key]
         key, number = next(iter(table.items()))
         said.append(f"{len(table):,} x {NOUNS[name]} ({shown(key)} is {number})")
@@ -93,17 +100,17 @@ def folded(name: str) -> str:
     return name.strip().casefold()
 
 
-def _new_numbers(rows: Iterable[Row], references: Iterable[Any]) -> dict[int | str, int]:
-    """Numbers for the ids that are too large, or text where all of the list are text.
+def _new_numbers(judged: list[Row], rows: list[Row]) -> dict[int | str, int]:
+    """Numbers for the ids that are too large, or text where all of them are text; none of `rows`.
 
-    None of them is what anything refers to: a reference to nothing must not come to mean a row.
+    They depend on these ids alone: a file read once more, for its truth, has the same.
     """
-    ids = [row.get("id") for row in rows]
+    ids = [row.get("id") for row in judged]
     if all(type(value) is int and abs(value) <= INT32_MAX for value in ids):
         return {}
     texts = all(isinstance(value, str) for value in ids if value is not None)
     keys = dict.fromkeys(map(id_key, ids))
-    taken = {*keys, *map(id_key, references)}
+    taken = {id_key(row.get("id")) for row in rows}
     free = (number for number in itertools.count(1) if number not in taken)
     return {
         key: next(free)

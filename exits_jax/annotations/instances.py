@@ -198,7 +198,7 @@ class _Reader:
             points = found.place.points_xy
             known = found.place.mask_xyxy if points is None else _around(points)
             self.boxes.add(bbox, size, known)
-            if finite_numbers(given) is None:
+            if annotation["bbox"] is not given and finite_numbers(given) is None:
                 text = f"bbox {shown(given)} is read as [x, y, width, height] {bbox.tolist()}"
                 found.lost.append(BadItem("other_box_form", text))
         self._doubt(annotation, found)
@@ -217,10 +217,10 @@ class _Reader:
         if bbox is None or bbox.size != 4 or not bbox.any():
             return None
         if form != "xywh":
-            annotation["bbox"] = to_xywh(form, bbox, size_wh)
-        elif written:
+            bbox = np.array(to_xywh(form, bbox, size_wh))
+        if written or form != "xywh":
             annotation["bbox"] = bbox.tolist()
-        return np.array(annotation["bbox"], np.float64)
+        return bbox
 
     def _doubt(self, annotation: dict[str, Any], found: Located) -> None:
         """Says what is odd about an annotation.
