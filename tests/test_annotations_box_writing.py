@@ -6,7 +6,7 @@ import pytest
 from annotations_samples import document, save
 
 from exits_jax.annotations import read_annotations
-from exits_jax.annotations.box_forms import written_box
+from exits_jax.annotations.box_writing import written_box
 from exits_jax.annotations.check import inspect_file
 from exits_jax.errors import UserError
 

@@ -7,13 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from pycocotools import mask as coco_masks
 
-from exits_jax.annotations.box_forms import (
-    BoxTable,
-    combined_form,
-    refuse_mixup,
-    to_xywh,
-    written_box,
-)
+from exits_jax.annotations.box_forms import BoxTable, refuse_mixup, to_xywh
+from exits_jax.annotations.box_writing import combined_form, written_box
 from exits_jax.annotations.coco import Report, identified_annotations
 from exits_jax.annotations.extreme import jitter_points
 from exits_jax.annotations.fields import is_crowd, stated_area

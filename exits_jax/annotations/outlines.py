@@ -74,7 +74,7 @@ def simplified(corners: Corners, tolerance: float) -> Corners:
       tolerance: pixels that the outline through the middles may be left by.
     """
     middles = _edge_middles(corners)
-    tolerance = min(tolerance, _area(corners) / len(middles) / 2)
+    tolerance = min(tolerance, polygon_area(corners) / len(middles) / 2)
     for _ in range(4):
         fewer = middles[_kept(middles, tolerance)]
         if 2 < len(fewer) < len(corners) and not crosses_itself(fewer):
@@ -101,8 +101,8 @@ def _side(starts: Corners, ends: Corners, points: Corners) -> Float[np.ndarray, 
     return along[..., 0] * off[..., 1] - along[..., 1] * off[..., 0]
 
 
-def _area(corners: Corners) -> float:
-    """Of a polygon, by the shoelace formula."""
+def polygon_area(corners: Corners) -> float:
+    """The area of a polygon by the shoelace formula; corners [n, 2]."""
     x, y = corners.T
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
