@@ -14,6 +14,7 @@ from exits_jax.annotations.instances import image_of
 from exits_jax.annotations.locate import mask_box
 from exits_jax.annotations.masks import decode_segmentation, run_lengths
 from exits_jax.annotations.numbers import finite_number, finite_numbers, shown
+from exits_jax.annotations.outlines import polygon_area
 from exits_jax.annotations.records import BadItem, ImageRecord
 
 # A polygon's area and the pixels it covers differ along its outline. Over 4,534 official COCO
@@ -185,11 +186,7 @@ def _misfits(
 
 def _outlined(polygons: list[list[float | int]]) -> float:
     """The area inside polygons by their corners, which is what COCO's own files state."""
-    total = 0.0
-    for polygon in polygons:
-        x, y = np.array(polygon).reshape(-1, 2).T
-        total += abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
-    return float(total)
+    return sum(polygon_area(np.array(polygon).reshape(-1, 2)) for polygon in polygons)
 
 
 def _role_names(annotation: dict[str, Any]) -> None:
