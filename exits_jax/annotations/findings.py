@@ -186,7 +186,8 @@ def _misfits(
 
 def _outlined(polygons: list[list[float | int]]) -> float:
     """The area inside polygons by their corners, which is what COCO's own files state."""
-    return sum(polygon_area(np.array(p, np.float64).reshape(-1, 2)) for p in polygons)
+    areas = (polygon_area(np.array(p, np.float64).reshape(-1, 2)) for p in polygons)
+    return float(sum(areas))
 
 
 def _role_names(annotation: dict[str, Any]) -> None:
