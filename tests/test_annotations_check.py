@@ -282,3 +282,19 @@ def test_the_check_is_told_what_labelling_is_told(tmp_path):
 def test_results_that_are_none(tmp_path):
     assert codes(save(tmp_path, [])) == ["no_annotations"]
     assert codes(save(tmp_path, ["text", *results()])) == ["bad_annotation"]
+
+
+def test_a_form_of_boxes_is_told_to_the_reader_that_needs_it(tmp_path):
+    """VOC's own form counts from 1: the check and labelling read another form in the same way."""
+    Image.new("RGB", (90, 60)).save(tmp_path / "a.png")
+    sides = zip(("xmin", "ymin", "xmax", "ymax"), (50, 30, 30, 20), strict=True)
+    box = "".join(f"<{side}>{value}</{side}>" for side, value in sides)
+    size = "<size><width>90</width><height>60</height></size>"
+    (tmp_path / "a.xml").write_text(
+        f"<annotation><filename>a.png</filename>{size}"
+        f"<object><name>cat</name><bndbox>{box}</bndbox></object></annotation>"
+    )
+    checked = inspect_file(tmp_path / "a.xml", tmp_path, box_form="xywh")
+    assert checked.problems == []
+    (instance,) = read_annotations(tmp_path / "a.xml", tmp_path, box_form="xywh").instances
+    assert instance.box_xyxy.tolist() == [50, 30, 80, 50]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.documents import read_document
+from exits_jax.annotations.documents import forms_told, read_document
 from exits_jax.annotations.findings import NOTED, annotation_findings
 from exits_jax.annotations.image_files import decoded_problems
 from exits_jax.annotations.image_folder import image_folder
@@ -121,7 +121,9 @@ def inspect_file(
 
     try:
         folder = image_folder(images, exif)
-        document = read_document(file, folder, kind, report)
+        kind = detect_kind(file) if kind == "auto" else kind
+        own_form, box_form = forms_told(kind, bool(boxes), box_form)
+        document = read_document(file, folder, kind, report, own_form)
         results = results_in(document)
         if boxes:
             refuse_results(results)

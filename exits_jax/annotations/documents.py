@@ -24,6 +24,19 @@ FEW = 100  # entries of a list that may be documents
 HUGE = re.compile(rb"[eE]\+?\d{3}")
 
 
+def forms_told(kind: str, boxes: bool, box_form: str) -> tuple[str, str]:
+    """What `box_form` means for the reader of a kind of file, and for the document that it makes.
+
+    Args:
+      kind: of the file, not "auto".
+      boxes: whether a detector's boxes take the place of the file's; the form is theirs then.
+      box_form: as it was asked for.
+    """
+    if box_form != "auto" and kind in OWN_FORM and not boxes:
+        return box_form, "xywh"
+    return "auto", box_form
+
+
 def read_document(
     file: pathlib.Path,
     images: ImageFolder | None,

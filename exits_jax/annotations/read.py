@@ -10,7 +10,7 @@ from exits_jax.annotations import coco
 from exits_jax.annotations.box_forms import FORMS
 from exits_jax.annotations.detection_images import IMAGES_BY
 from exits_jax.annotations.detections import boxes_document
-from exits_jax.annotations.documents import OWN_FORM, load_json, read_document
+from exits_jax.annotations.documents import forms_told, load_json, read_document
 from exits_jax.annotations.fields import is_marked
 from exits_jax.annotations.frames import EXIF
 from exits_jax.annotations.image_files import ambiguous_frames
@@ -105,8 +105,8 @@ def read_annotations(
     try:
         folder = image_folder(images, exif)
         kind = detect_kind(file) if kind == "auto" else kind
-        own = kind in OWN_FORM and not boxes and box_form != "auto"
-        document = read_document(file, folder, kind, report, box_form if own else "auto")
+        own_form, box_form = forms_told(kind, bool(boxes), box_form)
+        document = read_document(file, folder, kind, report, own_form)
         judge = report
         if boxes:
             judge = in_file(boxes, report)
@@ -123,7 +123,7 @@ def read_annotations(
         raise refusal(problem_line(file, first)) from bad
     try:
         rule = PointRule(points, click_noise, seed)
-        instances = read_instances(*opened, rule, judge, box_form="xywh" if own else box_form)
+        instances = read_instances(*opened, rule, judge, box_form=box_form)
     except BadItem as bad:
         raise UserError(problem_line(file, Problem(bad.code, bad.text))) from bad
     total = len(opened.document["annotations"])
