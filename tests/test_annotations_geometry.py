@@ -157,6 +157,19 @@ def test_boxes_alone_are_judged_by_their_images(tmp_path, form):
     assert len(read_annotations(file, box_form=form).instances) == 24
 
 
+def test_exchanged_sizes_of_images_look_like_exchanged_boxes(tmp_path):
+    content = content_of(forms(WIDE)["yxhw"])
+    assert "or the widths and heights of the images are exchanged: compare them" in read_refused(
+        save(tmp_path, content)
+    )
+    for image in content["images"]:
+        image["width"], image["height"] = image["height"], image["width"]
+    content["annotations"] = content_of(WIDE)["annotations"]
+    assert "or the widths and heights of the images are exchanged: compare them" in read_refused(
+        save(tmp_path, content)
+    )
+
+
 @pytest.mark.parametrize("scale", [0.25, 0.5, 2.0, 4.0])
 def test_boxes_of_a_resized_image_are_refused(tmp_path, scale):
     file = save(tmp_path, content_of(BOXES / scale, segmentation=lambda box: [star(box)]))

@@ -131,6 +131,8 @@ def corners(x0, y0, x1, y1):
         [*corners(5, 3, 25, 15), 5, 3],  # closed
         [5, 3, 5, 15, 25, 15, 25, 3],  # the other way round
         corners(4.5, 2.25, 25.125, 15.5),
+        [5, 3, 15, 3, 25, 3, 25, 9, 25, 15, 15, 15, 5, 15, 5, 9],  # the middle of each side, too
+        [5, 3, 5, 9, 5, 15, 15, 15, 25, 15, 25, 9, 25, 3, 15, 3, 5, 3],
     ],
     ids=str,
 )
@@ -153,6 +155,8 @@ def test_a_box_written_as_a_polygon_is_a_box(tmp_path, polygon, with_box):
         [15, 3, 25, 9, 15, 15, 5, 9],  # a rhombus
         [5, 3, 25, 3.5, 25, 15, 5, 15],  # a screen, drawn by hand
         [5, 3, 25, 15, 25, 3, 5, 15],  # across: a bow tie
+        [5, 3, 25, 3, 25, 12, 22, 15, 5, 15],  # a corner is cut off
+        [5, 3, 25, 3, 25, 15, 15, 13, 5, 15],  # bent inwards
     ],
     ids=str,
 )

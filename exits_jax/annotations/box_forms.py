@@ -210,7 +210,11 @@ def _by_the_image(boxes: Boxes, sizes: Sizes, stand: str) -> Mixup | None:
     for unit in (own, *others):
         names, most = _best(unit, boxes, sizes)
         if stand not in names and _better(most, fit) and (unit == own or other):
-            return _mixup(names, stand, (most, fit), count, "their images")
+            mixup = _mixup(names, stand, (most, fit), count, "their images")
+            if _fitting(FORMS[stand], boxes, sizes[:, ::-1]) >= most - AS_MANY:
+                text = f"{mixup.text}; or the widths and heights of the images are exchanged"
+                return mixup._replace(text=f"{text}: compare them with the files")
+            return mixup
     return None
 
 

@@ -9,12 +9,11 @@ from pycocotools import mask as coco_masks
 
 from exits_jax.annotations import fields
 from exits_jax.annotations.certificate import fit_flags
-from exits_jax.annotations.geometry import ROLES, Geometry, doubts
+from exits_jax.annotations.geometry import ROLES, Geometry, doubts, polygon_area
 from exits_jax.annotations.instances import image_of
 from exits_jax.annotations.locate import mask_box
 from exits_jax.annotations.masks import decode_segmentation, run_lengths
 from exits_jax.annotations.numbers import finite_number, finite_numbers, shown
-from exits_jax.annotations.outlines import polygon_area
 from exits_jax.annotations.records import BadItem, ImageRecord
 
 # A polygon's area and the pixels it covers differ along its outline. Over 4,534 official COCO

@@ -208,3 +208,9 @@ def _tolerance(box_xyxy: Float[np.ndarray, "4"], px: float, share: float) -> Flo
 
 def _rounded(box_xyxy: Float[np.ndarray, "4"]) -> list[float]:
     return [round(side, 2) for side in box_xyxy.tolist()]
+
+
+def polygon_area(corners: Float[np.ndarray, "n 2"]) -> float:
+    """The area of a polygon, by the shoelace formula."""
+    x, y = corners.T
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
 from exits_jax.annotations.extreme import tight_box
+from exits_jax.annotations.geometry import polygon_area
 from exits_jax.annotations.masks import EIGHT_CONNECTED, decode_segmentation, hole_areas
 
 Corners = Float[np.ndarray, "_ 2"]  # xy
@@ -99,12 +100,6 @@ def _side(starts: Corners, ends: Corners, points: Corners) -> Float[np.ndarray, 
     """On which side of each edge each point lies: the sign of twice the triangle's area."""
     along, off = (ends - starts)[:, None], points[None] - starts[:, None]
     return along[..., 0] * off[..., 1] - along[..., 1] * off[..., 0]
-
-
-def polygon_area(corners: Corners) -> float:
-    """The area of a polygon by the shoelace formula; corners [n, 2]."""
-    x, y = corners.T
-    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
 def _edge_middles(corners: Corners) -> Corners:
