@@ -30,7 +30,7 @@ def document() -> dict[str, Any]:
                 "id": 11,
                 "image_id": 1,
                 "category_id": 3,
-                "segmentation": [[5, 5, 15, 5, 25, 5, 25, 15, 5, 15]],
+                "segmentation": [[5, 5, 15, 5.2, 25, 5, 25, 15, 5, 15]],
                 "bbox": [5, 5, 20, 10],
                 "area": 200,
                 "iscrowd": 0,

@@ -152,3 +152,38 @@ def test_the_number_of_notes_does_not_grow_with_the_file(tmp_path):
     assert len(found.instances) == 199
     assert [note.code for note in found.notes] == ["plain_numbers", "near_duplicate"]
     assert found.notes[1].text.endswith("196 more")
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        {"image_id": "imageId", "category_id": "categoryId", "iscrowd": "isCrowd"},
+        {"image_id": "IMAGE_ID", "bbox": "Bbox", "file_name": "filename", "name": "Name"},
+        {"bbox": "box", "id": "ID", "file_name": "file-name", "iscrowd": "is_crowd"},
+    ],
+    ids=str,
+)
+def test_keys_spelled_otherwise_are_the_keys(tmp_path, spelling):
+    def spelled(entry):
+        return {spelling.get(key, key): value for key, value in entry.items()}
+
+    content = document()
+    content["annotations"][-1]["iscrowd"] = 1
+    expected = read_annotations(save(tmp_path, content))
+    for name in ("images", "categories", "annotations"):
+        content[name] = [spelled(entry) for entry in content[name]]
+    found = read_annotations(save(tmp_path, content))
+    assert "other_keys" in {note.code for note in found.notes}
+    assert found.images == expected.images
+    assert len(found.instances) == len(expected.instances)
+    for one, other in zip(found.instances, expected.instances, strict=True):
+        assert (one.id, one.category, one.image) == (other.id, other.category, other.image)
+        assert one.box_xyxy.tolist() == other.box_xyxy.tolist()
+
+
+def test_keys_that_may_mean_one_of_two_are_left(tmp_path):
+    content = document()
+    content["annotations"][0] |= {"Bbox": [0, 0, 1, 1], "isCrowd": 1, "is_crowd": 0}
+    found = read_annotations(save(tmp_path, content))
+    assert "other_keys" not in {note.code for note in found.notes}
+    assert found.document["annotations"][0]["Bbox"] == [0, 0, 1, 1]

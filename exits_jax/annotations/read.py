@@ -17,6 +17,7 @@ from exits_jax.annotations.image_files import ambiguous_frames
 from exits_jax.annotations.image_folder import ImageFolder, image_folder
 from exits_jax.annotations.images import image_records
 from exits_jax.annotations.instances import PointRule, read_instances
+from exits_jax.annotations.key_names import plain_keys
 from exits_jax.annotations.kinds import KINDS, detect_kind
 from exits_jax.annotations.plain import plain_document
 from exits_jax.annotations.recognise import refuse_results
@@ -153,7 +154,7 @@ def open_document(
       UserError: the file as a whole cannot be used.
     """
     coco.check_structure(document)
-    for note in plain_document(document, crowds == "label"):
+    for note in (*plain_keys(document), *plain_document(document, crowds == "label")):
         report(note)
     coco.number_annotations(document["annotations"])
     _judge_crowds(document["annotations"], crowds, report)
