@@ -194,6 +194,14 @@ def test_a_few_bright_objects_on_black_stay_as_they_are():
     assert (flat == 128).all()
 
 
+def test_small_bright_objects_in_noise_are_the_picture():
+    values = np.random.default_rng(0).integers(100, 130, (1000, 1000)).astype(np.uint16)
+    values[500:520, 500:540] = np.linspace(20_000, 60_000, 40)
+    found = images.decode_image(encode(Image.fromarray(values), "TIFF"))
+    assert found[0, 0, 0] <= 1
+    assert found[510, 505, 0] < found[510, 535, 0]
+
+
 def looked_at(folder, content):
     """What the check says of the images of these contents, all of the ramp's size."""
     rows = []

@@ -18,6 +18,7 @@ Boxes = Float[np.ndarray, "n 4"]
 Sizes = Float[np.ndarray, "n 2"]
 
 FITS_IOU = 0.7  # with the mask or the points: a box that is of the same object
+KNOWN = 0.1  # of the boxes, which masks or points tell of: they speak for all
 MOST = 0.75  # of a file's boxes: those that fit in the form they are meant in ...
 MORE = 0.15  # ... and how many more than fit as they stand
 AS_MANY = 0.05  # a form that fits for so many fewer may be the one that is meant just as well
@@ -144,7 +145,7 @@ def find_mixup(table: BoxTable, stand: str = "xywh") -> Mixup | None:
     has = np.isfinite(known).all(axis=1)
     # A file may hold 1e308: what overflows fits nothing.
     with np.errstate(over="ignore", invalid="ignore"):
-        if has.any():
+        if has.mean() >= KNOWN:  # one odd mask does not speak for a whole file
             return _against_known(boxes[has], sizes[has], known[has], stand)
         return _by_the_image(boxes, sizes, stand)
 

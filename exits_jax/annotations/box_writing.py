@@ -29,8 +29,7 @@ LONGEST_TEXT = 300  # letters of a box
 
 def combined_form(named: str | None, setting: str) -> str:
     """The form that names of sides say, in the unit that a setting says."""
-    unit = setting.partition("_")[2]
-    return setting if named is None else f"{named}_{unit}" if f"{named}_{unit}" in FORMS else named
+    return setting if named is None else named + FORMS[setting].unit
 
 
 class WrittenBox(NamedTuple):

@@ -43,8 +43,8 @@ def box_rows(content: Any) -> list[Any]:
         raise BadItem("bad_document", f"found {shown(content)}; {EXPECTED}")
     if not rows:
         raise BadItem("no_annotations", "the list of boxes is empty: nothing to label")
-    first = rows[0]
-    if not isinstance(first, dict) or {"image_id", "bbox"} <= first.keys():
+    coco = {"image_id", "bbox", "score"}
+    if not isinstance(rows[0], dict) or all(isinstance(r, dict) and coco <= r.keys() for r in rows):
         return rows
     return [box for row in rows for box in _boxes(row)]
 

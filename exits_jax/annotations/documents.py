@@ -6,7 +6,17 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from exits_jax.annotations import cvat, label_studio, labelme, lvis, open_images, sa1b, tf_csv, voc
+from exits_jax.annotations import (
+    cvat,
+    label_studio,
+    labelme,
+    lvis,
+    open_images,
+    sa1b,
+    tf_csv,
+    voc,
+    yolo,
+)
 from exits_jax.annotations.coco import Report, list_categories
 from exits_jax.annotations.contents import read_content
 from exits_jax.annotations.folder_files import files_in
@@ -17,10 +27,12 @@ from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.plain import without_nan
 from exits_jax.annotations.recognise import bad_json, refuse_json
 from exits_jax.annotations.records import BadItem, Problem
-from exits_jax.annotations.yolo import yolo_document
 
-OWN_FORM = ("voc", "yolo")  # kinds whose reader knows the form of their boxes
-FEW = 100  # entries of a list that may be documents
+# Kinds whose boxes have a form of their own and are often written in another; JSON's is COCO's. All
+# other kinds name what they hold.
+KINDS_OF_FORM = {"voc": voc.OWN_FORM, "yolo": yolo.OWN_FORM}
+KINDS_OF_COCO = ("json", "coco", "lvis", "sa1b", "images")
+MOST_ENTRIES = 100  # of a list that may be documents
 HUGE = re.compile(rb"[eE]\+?\d{3}")
 
 
@@ -31,9 +43,16 @@ def forms_told(kind: str, boxes: bool, box_form: str) -> tuple[str, str]:
       kind: of the file, not "auto".
       boxes: whether a detector's boxes take the place of the file's; the form is theirs then.
       box_form: as it was asked for.
+
+    Raises:
+      BadItem: it was asked for, and the kind has none to choose.
     """
-    if box_form != "auto" and kind in OWN_FORM and not boxes:
-        return box_form, "xywh"
+    if kind in KINDS_OF_FORM:
+        # Boxes that others take the place of are not judged.
+        return (KINDS_OF_FORM[kind], box_form) if boxes else (box_form, "xywh")
+    if box_form != "auto" and not boxes and kind not in KINDS_OF_COCO:
+        text = f"data.box_form is {box_form}, but files of kind {kind} say themselves what it is"
+        raise BadItem("box_form", text)
     return "auto", box_form
 
 
@@ -47,7 +66,7 @@ def read_document(
     """The COCO-style document in a file, converted where the file is of another kind.
 
     What a JSON file holds is returned as it is, still unchecked. `box_form` is that of kinds whose
-    boxes have a form of their own (`OWN_FORM`).
+    boxes have a form of their own (`KINDS_OF_FORM`).
 
     Raises:
       UserError: the file is missing or is not what its kind says.
@@ -64,7 +83,7 @@ def read_document(
     if kind == "tf_csv":
         return tf_csv.tf_csv_document(file, images, report)
     if kind == "yolo":
-        return yolo_document(file, images, report, box_form)
+        return yolo.yolo_document(file, images, report, box_form)
     if kind == "images":
         return images_document(images or ImageFolder(file), report)
     return _json_document(file, images, kind, report)
@@ -100,7 +119,7 @@ def _unwrapped(content: Any, report: Report) -> Any:
       BadItem: there are several.
     """
     if isinstance(content, list):
-        inner = dict(enumerate(content)) if len(content) < FEW else {}
+        inner = dict(enumerate(content)) if len(content) < MOST_ENTRIES else {}
     else:
         inner = content if isinstance(content, dict) and "images" not in content else {}
     keys = [key for key, value in inner.items() if _is_coco(value)]

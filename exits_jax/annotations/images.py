@@ -1,6 +1,7 @@
 """The images of a COCO-style document: a record each, with its file and size."""
 
 import collections
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from typing import Any
@@ -154,8 +155,9 @@ def _by_other_keys(
         number = [str(image["file_name"])] if type(image["file_name"]) is int else []
         meant = {}  # name by picture
         for name in [*found.values(), *number]:
-            if match := folder.exact([name]) or folder.near([name]):
-                meant.setdefault(match.path, name)
+            with contextlib.suppress(BadItem):  # it is no name, or one of several pictures
+                if match := folder.exact([name]) or folder.near([name]):
+                    meant.setdefault(match.path, name)
     if len(meant) > 1 or (found and not meant and not names):
         texts = ", ".join(f"{key} {shown(name)}" for key, name in found.items())
         said = f"several pictures in {folder.path}" if meant else f"no picture in {folder.path}"

@@ -209,6 +209,8 @@ class _Reader:
         written = written_box(given) if bbox is None and given else None
         if written:
             bbox, form = written.numbers, combined_form(written.form, form)
+        if written and not bbox.any():
+            annotation["bbox"] = NO_BOX
         if bbox is None or bbox.size != 4 or not bbox.any():
             return None
         if form != "xywh":

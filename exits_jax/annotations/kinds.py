@@ -22,7 +22,7 @@ KINDS = ("auto", *JSON_KINDS, "voc", "cvat", "open_images", "tf_csv", "yolo", "i
 TABLES = (("open_images", ("ImageID", "XMin")), ("tf_csv", COLUMNS))  # by their columns
 HEAD_BYTES = 4096
 ROOT = re.compile(rb"<([A-Za-z_][^\s/>]*)")  # the first tag that is no <?...> and no <!...>
-YOLO_LINE = re.compile(rb"[^\n,]*[^\s,]([\s,]+-?[\d.]+(e-?\d+)?){4,}\s*(\n|$)")
+YOLO_LINE = re.compile(rb"[^\n,/\\]*[^\s,/\\]([\s,]+-?[\d.]+(e-?\d+)?){4,},?\s*(\n|$)")
 
 
 def detect_kind(file: pathlib.Path) -> str:

@@ -171,7 +171,9 @@ def _lost_fields(annotation: dict[str, Any]) -> Iterator[BadItem]:
 
 
 def _touch(points_xy: Float[np.ndarray, "4 2"], outline: Any, width: int, height: int) -> bool:
-    """Whether points lie on a mask or beside it; yes without one that can be drawn."""
+    """Whether points are in the image, and on its mask or beside it where one can be drawn."""
+    if points_xy.min() < 0 or (points_xy > (width, height)).any():
+        return False
     try:
         mask = decode_segmentation(outline, height, width)
     except BadItem:

@@ -13,6 +13,7 @@ from exits_jax.annotations.frames import comes_turned, orientation_of
 # What 8, 10, 12, 14 and 16 bits hold: sensors deliver these, in files of 16 bits.
 FULL_VALUES = (255, 1_023, 4_095, 16_383, 65_535)
 NARROW = 16  # of 255 grey levels: fewer show nothing
+DEAD = 2e-5  # of the pixels of a camera, at most
 ENDS, LOOKED_AT = 0.1, 1_000_000  # per cent of the pixels at either end, of so many
 # Raw modes of 16-bit colour, and those that read the same bytes in the other order. "N", the
 # machine's own order, is little-endian wherever JAX runs.
@@ -72,15 +73,17 @@ def black_and_white(values: Values) -> tuple[float, float]:
 
     A thermal camera's 7,000 to 7,510 are 8 of 255 grey levels: nothing to see, and masks of nothing
     with good scores. Where so few are used, those used are black to white, as the cameras' own
-    programs show them. All but a thousandth of the pixels count at either end: a dead pixel hides
-    no picture, and a few bright objects on black stay as they are.
+    programs show them. A thousandth of the pixels at either end does not count: a dead pixel hides
+    no picture. Where more than a few are far brighter, they are what is to be seen.
     """
     full = full_value(values)
-    some = values.reshape(-1)[:: values.size // LOOKED_AT + 1]
+    pixels = values.reshape(-1, values.shape[2] if values.ndim == 3 else 1)
+    some = pixels[:: len(pixels) // LOOKED_AT + 1]
     some = some[np.isfinite(some)]
     if some.size:
         low, high = np.percentile(some, (ENDS, 100 - ENDS)).tolist()
-        if 0 < (high - low) * 255 < NARROW * full:
+        bright = np.count_nonzero(pixels > high + (high - low))
+        if 0 < (high - low) * 255 < NARROW * full and bright <= 1 + DEAD * pixels.size:
             return low, high
     return 0.0, full
 

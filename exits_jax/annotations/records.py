@@ -105,8 +105,8 @@ class Annotations:
 
     Attributes:
       file: where it was read from.
-      document: the COCO-style dict as read (VOC and Open Images: converted to one); the only
-        change is that absent annotation ids are filled in.
+      document: the COCO-style dict as read (of other kinds: converted to one), with absent ids
+        filled in and what was written otherwise in COCO's form, as the notes say.
       images: by image id.
       categories: name by category id.
       instances: the non-crowd annotations in document order.

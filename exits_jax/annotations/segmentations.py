@@ -145,8 +145,9 @@ def _is_runs(value: Any) -> bool:
 def _from_repr(text: str) -> str | None:
     """The text in Python's print of bytes; None where it is none."""
     try:
-        return ast.literal_eval(text).decode("ascii") if len(text) <= LONGEST_TEXT else None
-    except (ValueError, SyntaxError):
+        value = ast.literal_eval(text) if len(text) <= LONGEST_TEXT else None
+        return value.decode("ascii") if isinstance(value, bytes) else None
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
 
 
