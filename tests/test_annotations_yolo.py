@@ -1,5 +1,6 @@
 """YOLO text files: boxes, polygons, predictions, layouts, names, what is passed over."""
 
+import json
 import re
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from foreign_exports import HEIGHT, SQUARE, TRIANGLE, WIDTH, flat, pictures
 
 from exits_jax.annotations import check_file, read_annotations
+from exits_jax.annotations.yolo_columns import columns_of
 from exits_jax.errors import UserError
 
 BOX = "1 0.4375 0.5 0.625 0.8"  # [10, 5, 60, 45]
@@ -382,3 +384,129 @@ def test_right_boxes_are_right(tmp_path):
     write(tmp_path / "labels/a.txt", *lines)
     assert len(read_annotations(tmp_path / "labels", images).instances) == 24
     assert {p.code for p in check_file(tmp_path / "labels", images)} <= {"near_duplicate"}
+
+
+RNG = np.random.default_rng(5)
+
+
+def spread(boxes: np.ndarray, count: int) -> np.ndarray:
+    """`count` points in each of some boxes [n, 4] as centre and size."""
+    inside = RNG.uniform(-0.5, 0.5, (len(boxes), count, 2))
+    return boxes[:, None, :2] + boxes[:, None, 2:] * inside
+
+
+def texts(*columns: np.ndarray) -> list[str]:
+    """Lines of class 0 of arrays side by side."""
+    rows = np.concatenate([column.reshape(len(column), -1) for column in columns], axis=1)
+    return [f"0 {' '.join(f'{number:.6g}' for number in row)}" for row in rows]
+
+
+@pytest.mark.parametrize(("count", "what"), [(2, "xy"), (4, "xy"), (17, "xy"), (17, "xy conf")])
+@pytest.mark.parametrize("end", ["", "conf"])
+def test_key_points_without_visibility_are_told_over_the_whole_set(tmp_path, count, what, end):
+    images = pictures(tmp_path / "images", "a.png")
+    boxes = written("cxcywh_shares") * [1, 1, 0.4, 0.4]
+    points = spread(boxes, count)
+    if what == "xy conf":
+        points = np.concatenate([points, RNG.uniform(0, 1, (len(boxes), count, 1))], axis=2)
+    columns = [boxes, points] + [np.full((len(boxes), 1), 0.9)] * bool(end)
+    write(tmp_path / "labels/a.txt", *texts(*columns))
+    read = read_annotations(tmp_path / "labels", images)
+    assert {instance.points_source for instance in read.instances} == {"box"}
+    x, y, width, height = (boxes * ([WIDTH, HEIGHT] * 2)).T
+    found = np.array([instance.box_xyxy for instance in read.instances])
+    np.testing.assert_allclose(found[:, ::2].T, [x - width / 2, x + width / 2], atol=0.01)
+    np.testing.assert_allclose(found[:, 1::2].T, [y - height / 2, y + height / 2], atol=0.01)
+    assert "objects have key points, which are not read; their boxes are: 24" in said(read)
+    assert {row.get("score") for row in read.document["annotations"]} == {0.9 if end else None}
+
+
+def said(read) -> str:
+    """All notes of what was read."""
+    return "; ".join(note.text for note in read.notes)
+
+
+def test_one_visibility_of_2_speaks_for_all_lines_of_its_length(tmp_path):
+    """Two key points with visibility are as many numbers as a polygon of five corners."""
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "labels/a.txt", f"{BOX} 0.4 0.4 1 0.3 0.5 0", f"{BOX} 0.4 0.4 2 0.3 0.5 1")
+    read = read_annotations(tmp_path / "labels", images)
+    assert [instance.points_source for instance in read.instances] == ["box", "box"]
+
+
+def test_few_lines_that_may_be_key_points_are_said(tmp_path):
+    images = pictures(tmp_path / "images", "a.png")
+    boxes = written("cxcywh_shares")[:2]
+    write(tmp_path / "labels/a.txt", *texts(boxes, spread(boxes, 17)))
+    read = read_annotations(tmp_path / "labels", images)
+    assert "polygons may be key points (kpt_shape in a data.yaml says so): 2" in said(read)
+
+
+@pytest.mark.parametrize("corners", [3, 4, 5, 8, 17])
+@pytest.mark.parametrize("size", [1, 4, 30, None])
+def test_polygons_of_one_length_are_no_key_points(coco_mini, corners, size):
+    """Real outlines, thinned to so many corners: whole and in small sets."""
+    document = json.loads((coco_mini / "annotations/instances_val2017.json").read_text())
+    sizes = {image["id"]: (image["width"], image["height"]) for image in document["images"]}
+    lines = []
+    for row in document["annotations"]:
+        if isinstance(row["segmentation"], list):
+            outline = np.reshape(max(row["segmentation"], key=len), (-1, 2))
+            outline = outline / sizes[row["image_id"]]
+            chosen = np.linspace(0, len(outline), corners, endpoint=False).astype(int)
+            lines.append(outline[chosen].ravel())
+    sets = [lines[k : k + size] for k in range(0, 900, size)] if size else [lines]
+    found = [columns_of(one) for one in sets]
+    assert not any(columns.keypoints or columns.tracks for columns in found)
+    assert np.mean([bool(columns.doubt) for columns in found]) < (0.06 if size == 1 else 0.01)
+
+
+@pytest.mark.parametrize("ids", [[1, 2, 31], [1, 1, 1]])
+def test_tracks_behind_confidences(tmp_path, ids):
+    images = pictures(tmp_path / "images", "a.png")
+    boxes = written("cxcywh_shares")[:3]
+    column = np.array(ids)[:, None]
+    write(tmp_path / "labels/a.txt", *texts(boxes, np.full((3, 1), 0.75), column), f"{BOX} 0.5")
+    read = read_annotations(tmp_path / "labels", images)
+    assert [instance.points_source for instance in read.instances] == ["box"] * 4
+    assert [row["score"] for row in read.document["annotations"]] == [0.75, 0.75, 0.75, 0.5]
+    assert "numbers of tracks behind the confidences are not read: 3 (" in said(read)
+    document = {"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 3, "name": "x"}]}
+    (tmp_path / "images.json").write_text(json.dumps(document | {"annotations": []}))
+    label = write(tmp_path / "labels/a.txt", *texts(boxes, np.full((3, 1), 0.75), column))
+    other = read_annotations(tmp_path / "images.json", images, boxes=label)
+    for one, same in zip(other.instances, read.instances, strict=False):
+        np.testing.assert_allclose(one.box_xyxy, same.box_xyxy)
+    assert "category_by_position" in [note.code for note in other.notes]
+    assert "0 is 'x' (id 3)" in said(other)
+    assert "numbers of tracks" in said(other)
+
+
+def test_tracks_behind_polygons(tmp_path):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "labels/a.txt", f"{POLYGON} 0.75 1", f"{POLYGON} 0.2 0.3 0.5 17")
+    read = read_annotations(tmp_path / "labels", images)
+    assert [row["score"] for row in read.document["annotations"]] == [0.75, 0.5]
+    outlines = [len(row["segmentation"][0]) for row in read.document["annotations"]]
+    assert outlines == [6, 8]
+
+
+def test_triangles_are_no_tracks(tmp_path):
+    """A corner on the lower border is 1, as an id may be: then the "box" has to fit, too."""
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "labels/a.txt", "0 0.1 0.1 0.9 0.2 0.5 1", "0 0.1 0.2 0.9 0.3 0.4 1")
+    read = read_annotations(tmp_path / "labels", images)
+    assert [instance.points_source for instance in read.instances] == ["mask", "mask"]
+
+
+@pytest.mark.parametrize("scores", [(0.9, 0.99), (0.3, 1.0)])
+def test_confidence_in_front_of_the_box_is_refused(tmp_path, scores):
+    images = pictures(tmp_path / "images", "a.png")
+    column = np.linspace(*scores, 24)[:, None]
+    label = write(tmp_path / "a.txt", *texts(column, written("cxcywh_shares")))
+    for file, boxes in ((label, None), (images, label)):
+        with pytest.raises(UserError, match=r"confidence_first: .* 24 are: write the confidence"):
+            read_annotations(file, images, boxes=boxes)
+    write(tmp_path / "a.txt", *texts(written("cxcywh_shares"), column))
+    assert len(read_annotations(label, images).instances) == 24
+    assert len(read_annotations(images, images, boxes=label).instances) == 24

@@ -43,7 +43,7 @@ def read_categories(categories: Any, found: list[Detection], report: Report) -> 
         table = by_position([*numbers], [*known])
         if table is None:
             raise BadItem("absent_category", _absent(numbers, known))
-        _note_position(table, known, report)
+        note_position(table, known, report)
     return lambda d: _looked_up(d, table.get(_number(d, known)))
 
 
@@ -180,7 +180,8 @@ def _list(numbers: list[CategoryId]) -> str:
     return f"{', '.join(map(shown, numbers[:4]))}, ..., {shown(numbers[-1])}"
 
 
-def _note_position(table: dict[int, int], known: dict[CategoryId, Any], report: Report) -> None:
+def note_position(table: dict[int, int], known: dict[CategoryId, Any], report: Report) -> None:
+    """Says of categories that they are found by their position: id by number, name by id."""
     ends = dict.fromkeys((min(table), max(table)))
     examples = ", ".join(f"{n} is {shown(known[table[n]])} (id {table[n]})" for n in ends)
     text = f"category ids are positions among the file's {len(known)} categories: {examples}"

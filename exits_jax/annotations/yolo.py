@@ -1,12 +1,14 @@
 """YOLO's text files (Ultralytics: boxes and polygons) -> a COCO-style document.
 
 One text file an image, one object a line, shares of the image: `class x y width height` around the
-centre, or `class x1 y1 x2 y2 x3 y3 ...`; predictions have a confidence at the end. Key points
-behind a box (pose) are counted. Four corners that are a rectangle are a turned box (OBB).
+centre, or `class x1 y1 x2 y2 x3 y3 ...`; predictions have a confidence at the end, and then the
+number of a track. Key points behind a box (pose) are counted. Four corners that are a rectangle are
+a turned box (OBB).
 """
 
 import contextlib
 import pathlib
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,14 +23,12 @@ from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.shapes import box_entry, outline_entry
 from exits_jax.annotations.xml_files import number_in
-from exits_jax.annotations.yolo_layout import Layout, layout_of
+from exits_jax.annotations.yolo_columns import SLACK, Columns, Numbers, columns_of
+from exits_jax.annotations.yolo_layout import layout_of
 
-SLACK = 0.01  # how far over 0 and 1 a share may be, as Ultralytics allows it
 SQUARE = 0.02  # how far from a right angle, as a cosine, the corners of a turned box may be
 
 OWN_FORM = "cxcywh_shares"
-
-Numbers = Float[np.ndarray, "n"]
 
 
 class _Row(NamedTuple):
@@ -76,10 +76,11 @@ def yolo_document(
             for number, line in enumerate(lines, start=1)
             if line.strip()
         ]
+    columns = columns_of([*numbers_of((row.line for row in rows), layout.names)], layout.keypoints)
     if box_form == "auto":
-        refuse_mixup(_boxes_of(rows, layout), OWN_FORM)
+        refuse_mixup(_boxes_of(rows, layout.names, columns), OWN_FORM)
     for row in rows:
-        _add_line(draft, row, layout, OWN_FORM if box_form == "auto" else box_form)
+        _add_line(draft, row, layout.names, columns, OWN_FORM if box_form == "auto" else box_form)
     for name, on_disk in layout.without_labels():
         try:
             draft.add_measured(name, on_disk, exif, name)
@@ -89,31 +90,38 @@ def yolo_document(
     return draft.document(layout.names.values())
 
 
-def _boxes_of(rows: list[_Row], layout: Layout) -> BoxTable:
+def _boxes_of(rows: list[_Row], names: dict[int, str], columns: Columns) -> BoxTable:
     """The boxes of a data set as they stand there."""
     table = BoxTable()
     for image, line, _ in rows:
         with contextlib.suppress(BadItem):
-            _, numbers = parse_line(line, layout.names)
-            if _is_box(numbers, layout.keypoints):
+            _, numbers = parse_line(line, names)
+            if _is_box(numbers, columns):
                 table.add(numbers[:4], (image["width"], image["height"]), None)
     return table
 
 
-def _add_line(draft: Draft, row: _Row, layout: Layout, form: str) -> None:
+def _add_line(draft: Draft, row: _Row, names: dict[int, str], columns: Columns, form: str) -> None:
     """The object of a line."""
     image, line, place = row
     try:
-        index, numbers = parse_line(line, layout.names)
-        category = category_name(index, layout.names)
+        index, numbers = parse_line(line, names)
+        category = category_name(index, names)
         size = image["width"], image["height"]
-        entry = entry_of(numbers, size, layout.keypoints, form)
+        entry = entry_of(numbers, size, columns, form)
     except BadItem as bad:
         draft.refuse(bad, place, image)
         return
     for what in entry.pop("passed"):
         draft.passed.add(what, place)
     draft.add(image, category, entry)
+
+
+def numbers_of(lines: Iterable[str], names: dict[int, str]) -> Iterator[Numbers]:
+    """What follows the class in each of the lines that can be read; arguments as `parse_line`."""
+    for line in lines:
+        with contextlib.suppress(BadItem):
+            yield parse_line(line, names)[1]
 
 
 def parse_line(line: str, names: dict[int, str]) -> tuple[int, Numbers]:
@@ -154,14 +162,14 @@ def category_name(index: int, names: dict[int, str]) -> str:
 
 
 def entry_of(
-    numbers: Numbers, size: tuple[int, int], keypoints: int, form: str = OWN_FORM
+    numbers: Numbers, size: tuple[int, int], columns: Columns, form: str = OWN_FORM
 ) -> dict[str, Any]:
     """An annotation without its ids, of what follows the class in a line.
 
     Args:
       numbers: in the file's order.
       size: width and height of the image.
-      keypoints: how many numbers of key points follow each box, by `kpt_shape`; 0 if not known.
+      columns: of all lines of the data set.
       form: of a box, a key of `box_forms.FORMS`.
 
     Returns:
@@ -171,9 +179,14 @@ def entry_of(
       BadItem: they are no shares of an image, or there is no area.
     """
     passed: list[str] = []
-    if _is_pose(numbers, keypoints):
-        numbers = numbers[:4]
+    pose = _is_pose(numbers, columns.keypoints)
+    if pose:
+        behind = 4 + (columns.keypoints or len(numbers))
+        numbers = np.concatenate([numbers[:4], numbers[behind:]])
         passed.append("objects have key points, which are not read; their boxes are")
+    if len(numbers) > 4 and len(numbers) % 2 == 0 and (pose or columns.tracks):
+        numbers = numbers[:-1]
+        passed.append("numbers of tracks behind the confidences are not read")
     more: dict[str, Any] = {"passed": passed}
     if len(numbers) % 2:  # a prediction: its confidence is at the end
         more["score"] = float(numbers[-1])
@@ -181,8 +194,10 @@ def entry_of(
     if len(numbers) == 4 and form != OWN_FORM:
         x, y, width, height = to_xywh(form, numbers, size)
         return box_entry(np.array([[x, y], [x + width, y + height]])) | more
-    shares = np.append(numbers, more.get("score", 0.0))
-    if shares.min() < -SLACK or shares.max() > 1 + SLACK:
+    if not -SLACK <= more.get("score", 0.0) <= 1 + SLACK:
+        text = f"found {more['score']:g} at the end; expected a confidence from 0 to 1"
+        raise BadItem("bad_number", text)
+    if numbers.min() < -SLACK or numbers.max() > 1 + SLACK:
         text = f"found {shown(numbers.tolist())}; expected shares of the image, from 0 to 1"
         raise BadItem("bad_number", text + _other_unit(numbers.reshape(-1, 2), size))
     pairs = numbers.reshape(-1, 2) * np.array(size, np.float64)
@@ -192,12 +207,14 @@ def entry_of(
     if _is_rectangle(pairs):
         passed.append("rectangles by four corners (OBB) are read as the upright boxes around them")
         return box_entry(pairs) | more
+    passed += [columns.doubt] * bool(columns.doubt)
     return outline_entry([pairs]) | more
 
 
-def _is_box(numbers: Numbers, keypoints: int) -> bool:
+def _is_box(numbers: Numbers, columns: Columns) -> bool:
     """Whether what follows the class begins with a box: polygons have three corners or more."""
-    return len(numbers) < 6 or _is_pose(numbers, keypoints)
+    count = len(numbers) - columns.tracks
+    return count < 6 or _is_pose(numbers, columns.keypoints)
 
 
 def _other_unit(pairs: Float[np.ndarray, "n 2"], size: tuple[int, int]) -> str:
@@ -214,7 +231,7 @@ def _is_pose(numbers: Numbers, keypoints: int) -> bool:
     """Whether key points follow a box: by the data set's word, or by their visibility 0, 1, 2."""
     rest = numbers[4:]
     if keypoints:
-        return len(rest) == keypoints
+        return 0 <= len(rest) - keypoints <= 2  # a confidence and a track may follow
     visible = rest[2::3]
     if len(rest) < 3 or len(rest) % 3 or not np.isin(visible, (0, 1, 2)).all():
         return False

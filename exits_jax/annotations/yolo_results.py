@@ -1,17 +1,29 @@
 """A detector's boxes in YOLO's text files -> COCO's results form."""
 
 import pathlib
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from exits_jax.annotations.coco import Report
+from exits_jax.annotations.detection_categories import note_position
+from exits_jax.annotations.draft import PassedOver
 from exits_jax.annotations.folder_files import read_text
 from exits_jax.annotations.image_files import size_on_disk, stated_size
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
-from exits_jax.annotations.yolo import category_name, entry_of, parse_line
+from exits_jax.annotations.yolo import category_name, entry_of, numbers_of, parse_line
+from exits_jax.annotations.yolo_columns import columns_of
 from exits_jax.annotations.yolo_layout import label_files
 from exits_jax.annotations.yolo_yaml import names_near
+
+
+class _Row(NamedTuple):
+    """A line of a text file."""
+
+    path: pathlib.Path
+    number: int
+    line: str
 
 
 def yolo_results(
@@ -39,46 +51,56 @@ def yolo_results(
     names = names_near(around)
     images = _by_stem(document.get("images"))
     ids = _ids(document.get("categories"))
-    results = []
+    rows, results, passed = [*_lines(files, report)], [], PassedOver()
+    spelled = names or dict(enumerate(sorted(ids, key=ids.get)))
+    columns = columns_of([*numbers_of((row.line for row in rows), spelled)])
+    for row in rows:
+        place = f"{row.path.name}: line {row.number}"
+        try:
+            image = _image(images, row.path)
+            index, numbers = parse_line(row.line, spelled)
+            entry = entry_of(numbers, _size(image, folder), columns)
+            category = _category(index, names, ids)
+        except BadItem as bad:
+            report(Problem(bad.code, f"{place}: {bad.text}"))
+            continue
+        for what in entry["passed"]:
+            passed.add(what, place)
+        score = min(max(entry.get("score", 1.0), 0.0), 1.0)  # without a confidence it is certain
+        found = {"image_id": image["id"], "bbox": entry["bbox"], "score": score}
+        results.append(found | category)
+    passed.say(report)
+    used = {int(result["category_name"]) for result in results} if ids and not names else {}
+    table = {index: sorted(ids.values())[index] for index in used}
+    if any(index != number for index, number in table.items()):
+        note_position(table, {number: name for name, number in ids.items()}, report)
+    return results
+
+
+def _lines(files: list[pathlib.Path], report: Report) -> Iterator[_Row]:
+    """The lines of text files that are not empty; files that cannot be read are reported."""
     for path in files:
         try:
             lines = read_text(path).splitlines()
         except BadItem as bad:
             report(Problem(bad.code, f"{path.name}: {bad.text}"))
             continue
-        for number, line in enumerate(lines, start=1):
-            try:
-                if line.strip():
-                    image = _image(images, path)
-                    results.append(_result(line, image, _size(image, folder), names, ids))
-            except BadItem as bad:
-                report(Problem(bad.code, f"{path.name}: line {number}: {bad.text}"))
-    return results
+        yield from (_Row(path, k, line) for k, line in enumerate(lines, start=1) if line.strip())
 
 
-def _result(
-    line: str,
-    image: dict[str, Any],
-    size: tuple[int, int],
-    names: dict[int, str],
-    ids: dict[str, int],
-) -> dict[str, Any]:
-    """One line as a result; without a confidence it is certain."""
-    index, numbers = parse_line(line, names or dict(enumerate(sorted(ids, key=ids.get))))
+def _category(index: int, names: dict[int, str], ids: dict[str, int]) -> dict[str, Any]:
+    """Id and name of the category that a class is.
+
+    Raises:
+      BadItem: it is none of the file's.
+    """
     name = category_name(index, names)
     if names and ids and name not in ids:
         raise BadItem("absent_category", f"class {shown(name)} is no category of the file")
     if ids and not names and index >= len(ids):
         raise BadItem("absent_category", f"class {index}; the file has {len(ids)} categories")
-    entry = entry_of(numbers, size, 0)
-    category_id = ids[name] if names and ids else sorted(ids.values())[index] if ids else index + 1
-    return {
-        "image_id": image["id"],
-        "category_id": category_id,
-        "category_name": name,
-        "bbox": entry["bbox"],
-        "score": min(max(entry.get("score", 1.0), 0.0), 1.0),
-    }
+    number = ids[name] if names and ids else sorted(ids.values())[index] if ids else index + 1
+    return {"category_id": number, "category_name": name}
 
 
 def _image(images: dict[str, list[dict[str, Any]]], path: pathlib.Path) -> dict[str, Any]:

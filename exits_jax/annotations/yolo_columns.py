@@ -1,0 +1,174 @@
+"""What stands in the columns of YOLO's lines, judged over a whole data set.
+
+A line of numbers does not say what it is: key points behind a box (pose) are as many numbers as a
+polygon, and a box with confidence and track is as long as a triangle.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from exits_jax.annotations.records import BadItem
+
+SLACK = 0.01  # how far over 0 and 1 a share may be, as Ultralytics allows it
+IN_BOX = 0.55  # how far from the middle of its box, in the box's sides, a key point may lie
+NEARLY_ALL = 0.9  # of lines have all key points in their boxes, ...
+NO_OUTLINE = 0.6  # ... and so many are no outline that anyone draws: they have ...
+FAR = 2.0  # ... a corner so many sides away from the others, or sides that cross
+FEWEST_LINES, FEWEST_POINTS = 5, 10  # by which that is certain
+MORE = 0.25  # of lines that fit in another order of columns
+MOST_LINES = 2000  # looked at
+# Numbers of a key point, and numbers behind all of them: confidence, or confidence and track.
+SHAPES = tuple((step, behind) for behind in (0, 1, 2) for step in (3, 2))
+
+Numbers = Float[np.ndarray, "_"]
+Table = Float[np.ndarray, "lines n"]
+Lines = Bool[np.ndarray, "lines"]
+
+
+class Columns(NamedTuple):
+    """What follows the class in the lines of a data set.
+
+    Attributes:
+      keypoints: how many numbers of key points follow each box, 0 if not known.
+      tracks: behind an even count of numbers is that of a track.
+      doubt: what the lines may be instead, in words for a note; empty without a doubt.
+    """
+
+    keypoints: int = 0
+    tracks: bool = False
+    doubt: str = ""
+
+
+def columns_of(lines: list[Numbers], keypoints: int = 0) -> Columns:
+    """The columns of a data set.
+
+    Args:
+      lines: what follows the class in each of its lines.
+      keypoints: as `Columns`, where a data.yaml states it.
+
+    Raises:
+      BadItem: the confidence is not at the end but in front of the box.
+    """
+    _refuse_confidence_first([line for line in lines if len(line) == 5])
+    long = [line for line in lines if len(line) >= 6]  # than a box with a confidence
+    if keypoints or not long:
+        return Columns(keypoints)
+    if len({len(line) for line in long}) == 1 and len(long[0]) >= 8:
+        table = np.stack(long[:MOST_LINES])
+        if _have_visibility(table):
+            return Columns(table.shape[1] - 4)
+        found, odd = _keypoints_by_place(table)
+        several = len(table) >= FEWEST_LINES and len(table) * found >= 2 * FEWEST_POINTS
+        if found and odd >= NO_OUTLINE and several:
+            return Columns(found)
+        if found and odd >= NO_OUTLINE / 2:
+            return Columns(doubt="polygons may be key points (kpt_shape in a data.yaml says so)")
+    return Columns(tracks=_have_tracks([line for line in long if len(line) % 2 == 0]))
+
+
+def _refuse_confidence_first(lines: list[Numbers]) -> None:
+    """Raises BadItem where the numbers behind a first one are boxes, and the first four are not."""
+    if not lines:
+        return
+    table = np.stack(lines)
+    fits, others = boxes_inside(table).sum(), boxes_inside(table[:, 1:]).sum()
+    if others >= NEARLY_ALL * len(lines) and others - fits >= MORE * len(lines):
+        raise BadItem(
+            "confidence_first",
+            f"as [class, x, y, width, height, confidence] {fits} of {len(lines)} lines are boxes in"
+            f" their images, as [class, confidence, x, y, width, height] {others} are: write the"
+            " confidence at the end",
+        )
+
+
+def _have_visibility(table: Table) -> bool:
+    """Whether every third number behind a box is a visibility: 2, the usual one, is no share."""
+    behind = table[:, 4:]
+    seen = behind[:, 2::3]
+    whole = behind.shape[1] % 3 == 0 and np.isin(seen, (0, 1, 2)).all()
+    return bool(whole and (seen == 2).any())
+
+
+def _keypoints_by_place(table: Table) -> tuple[int, float]:
+    """How many numbers of key points follow boxes, by where they lie, and how many are no outlines.
+
+    Corners of small polygons in the middle of an image lie in "the box" of the first two by chance;
+    but then the second is close to the others, which a box's width and height are not, and the
+    sides do not cross, as lines between key points do.
+
+    Returns:
+      0 for outlines; the share of lines that no one would draw as outlines.
+    """
+    fits = {shape: _in_boxes(table, *shape).mean() for shape in SHAPES if _may_be(table, *shape)}
+    best = max(fits, key=lambda shape: fits[shape], default=None)
+    if best is None or fits[best] < NEARLY_ALL:
+        return 0, 0.0
+    corners = table[:, : table.shape[1] // 2 * 2].reshape(len(table), -1, 2)
+    odd = (_second_far(corners) | _cross(corners)).mean()
+    return table.shape[1] - 4 - best[1], float(odd)
+
+
+def _may_be(table: Table, step: int, behind: int) -> bool:
+    """Whether lines can be a box, two key points or more, and so many numbers behind them."""
+    count = table.shape[1] - 4 - behind
+    whole = behind < 2 or bool((table[:, -1] % 1 == 0).all())
+    return count >= 2 * step and count % step == 0 and whole
+
+
+def _in_boxes(table: Table, step: int, behind: int) -> Lines:
+    """Whether boxes lie in the image, and their key points, where they are any, in them."""
+    centre, size = table[:, None, :2], table[:, None, 2:4]
+    points = table[:, 4 : table.shape[1] - behind].reshape(len(table), -1, step)[..., :2]
+    inside = (np.abs(points - centre) <= size * IN_BOX) | (points == 0).all(axis=2, keepdims=True)
+    return inside.all(axis=(1, 2)) & boxes_inside(table)
+
+
+def boxes_inside(table: Table) -> Lines:
+    """Whether the first four numbers are a box in the image."""
+    centre, half = table[:, :2], table[:, 2:4] / 2
+    inside = (centre - half >= -SLACK) & (centre + half <= 1 + SLACK) & (half > 0)
+    return inside.all(axis=1)
+
+
+def _second_far(corners: Float[np.ndarray, "lines n 2"]) -> Lines:
+    """Whether the second corner is far from those behind it.
+
+    Those at (0, 0), which are key points without a label, do not count.
+    """
+    rest = corners[:, 2:]
+    rest = np.where((rest == 0).all(axis=2, keepdims=True), corners[:, :1], rest)
+    low, high = rest.min(axis=1), rest.max(axis=1)
+    reach = FAR * (high - low).max(axis=1, keepdims=True)
+    near = (corners[:, 1] >= low - reach) & (corners[:, 1] <= high + reach)
+    return ~near.all(axis=1)
+
+
+def _cross(corners: Float[np.ndarray, "lines n 2"]) -> Lines:
+    """Whether sides of a polygon cross."""
+    ends = np.roll(corners, -1, axis=1)
+    sides = ends - corners
+
+    def left_of(points: Float[np.ndarray, "lines n 2"]) -> Float[np.ndarray, "lines n n"]:
+        apart = points[:, None] - corners[:, :, None]
+        return sides[:, :, None, 0] * apart[..., 1] - sides[:, :, None, 1] * apart[..., 0]
+
+    parted = left_of(corners) * left_of(ends) < 0
+    return (parted & parted.transpose(0, 2, 1)).any(axis=(1, 2))
+
+
+def _have_tracks(lines: list[Numbers]) -> bool:
+    """Whether a confidence and the number of a track end the lines of even counts of numbers.
+
+    A number above 1 is no share. Where all are 1, these are boxes, and not triangles, if they lie
+    in the image.
+    """
+    last = np.array([line[-1] for line in lines])
+    if not lines or (last % 1).any() or last.min() < 1:
+        return False
+    rest = np.concatenate([line[:-1] for line in lines])
+    if rest.min() < -SLACK or rest.max() > 1 + SLACK:
+        return False
+    boxes = all(len(line) == 6 for line in lines) and boxes_inside(np.stack(lines)).all()
+    return bool(last.max() > 1 or boxes)
