@@ -114,11 +114,22 @@ def test_four_key_points_inside_a_rectangle(tmp_path):
     np.testing.assert_allclose(read.instances[0].box_xyxy, [10, 5, 60, 45])
 
 
+@pytest.mark.parametrize(
+    "points", [[[25, 17], [40, 17], [30, 33], [40, 33]], [[10, 5], [60, 5], [60, 45], [10, 45]]]
+)
+def test_landmarks_inside_a_rectangle_are_counted(tmp_path, points):
+    read, _ = read_all(tmp_path, {**BOX, "id": "one"}, *key_points("eye", points, parentID="one"))
+    assert [one.points_source for one in read.instances] == ["box"]
+    assert notes(read) == [
+        "points are not read (four at the sides of an object are): 4 (the first: task 17)"
+    ]
+
+
 def test_other_key_points_are_counted(tmp_path):
     read, _ = read_all(tmp_path, BOX, *key_points("cat"), *key_points("nose", POINTS[:3]))
     assert len(read.instances) == 1  # of "cat" there is a rectangle: whose points are they?
     assert notes(read) == [
-        "key points are not read (four of one object are): 7 (the first: task 17)"
+        "points are not read (four at the sides of an object are): 7 (the first: task 17)"
     ]
 
 
