@@ -194,6 +194,22 @@ def test_an_unpacked_export_and_images_without_objects(tmp_path):
     assert check_file(tmp_path / "annotations.xml", images) == []
 
 
+@pytest.mark.parametrize(("width", "objects"), [(WIDTH, 2), (WIDTH + 9, 0)])
+def test_one_image_in_two_jobs(tmp_path, width, objects):
+    more = f'<image id="0" name="a.png" width="{width}" height="{HEIGHT}">'
+    more += cvat_shape("box", "dog", **BOX) + "</image>"
+    file = save(tmp_path, cvat(cvat_shape("box", **BOX), rest=more))
+    if objects:
+        read = read_annotations(file)
+        assert (len(read.images), len(read.instances)) == (1, objects)
+        assert [note.code for note in read.notes] == ["image_twice"]
+    else:
+        with pytest.raises(
+            UserError, match=r"duplicate_image: .*two entries, image 'a\.png', mean"
+        ):
+            read_annotations(file)
+
+
 @pytest.mark.parametrize(
     ("spoilt", "code"),
     [

@@ -150,9 +150,10 @@ def test_whose_annotation_counts(tmp_path):
         read = read_annotations(save(tmp_path, [task(annotations=[*annotations], **more)]))
         return [instance.box_xyxy[0] for instance in read.instances], notes(read)
 
-    several = "tasks have several annotations, of which the ground truth or the last is read"
+    several = "tasks have several annotations, of which the ground truth or the last with results"
     assert left_edges(made(1), made(2))[0] == pytest.approx([2])
     assert several in left_edges(made(1), made(2))[1][0]
+    assert left_edges(made(1), made(2), {"id": 3, "result": []})[0] == pytest.approx([2])
     assert left_edges(made(1, ground_truth=True), made(2))[0] == pytest.approx([1])
     edges, said = left_edges(made(1), made(2, was_cancelled=True))
     assert edges == pytest.approx([1])
@@ -197,6 +198,22 @@ def test_the_minimal_export_of_versions_that_say_nothing_of_themselves(tmp_path)
     assert read.instances[0].image.path == images / "a.png"
     assert check_file(file, images) == []
     assert read_annotations(save(tmp_path, rows[1:])).images[1].width == WIDTH
+
+
+def test_rows_of_several_annotators_are_annotations_of_one_task(tmp_path):
+    def row(x, annotator, **more):
+        shapes = [{**rectangle(x, 5, 10, 10), "rectanglelabels": ["cat"]}] if x else []
+        return {"image": "a.png", "id": 3, "label": shapes, "annotator": annotator, **more}
+
+    pictures(tmp_path / "images", "a.png")
+    for rows, expected in (
+        ([row(10, 1), row(20, 2)], [20]),
+        ([row(10, 1), row(0, 2)], [10]),
+        ([row(10, 1), row(20, 2, id=4)], [10, 20]),
+    ):
+        read = read_annotations(save(tmp_path, rows), tmp_path / "images")
+        assert [one.box_xyxy[0] for one in read.instances] == pytest.approx(expected)
+        assert read.notes[0].code == ("passed_over" if len(expected) == 1 else "image_twice")
 
 
 def test_the_cloud_export(tmp_path):

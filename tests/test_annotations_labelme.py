@@ -187,11 +187,37 @@ def test_a_folder_of_files(tmp_path):
 
 def test_two_files_of_one_image(tmp_path):
     save(tmp_path, labelme(shape("cat", "polygon", TRIANGLE)), "a.json")
-    save(tmp_path, labelme(shape("cat", "polygon", SQUARE)), "copy.json")
-    with pytest.raises(
-        UserError, match=r"duplicate_image: copy\.json: copy\.json and a\.json both"
-    ):
+    save(tmp_path, labelme(shape("dog", "polygon", TRIANGLE)), "more.json")
+    read = read_annotations(tmp_path)
+    assert [(one.category, one.image.file_name) for one in read.instances] == [
+        ("cat", "a.png"),
+        ("dog", "a.png"),
+    ]
+    assert notes(read) == ["more.json and a.json both mean the image 'a.png'"]
+    assert [problem.code for problem in check_file(tmp_path)] == ["image_twice"]
+    save(tmp_path, labelme(shape("dog", "polygon", TRIANGLE), imageWidth=WIDTH + 1), "more.json")
+    with pytest.raises(UserError, match=r"duplicate_image: .* with the sizes 80 x 50 and 81 x 50"):
         read_annotations(tmp_path)
+
+
+@pytest.mark.parametrize("copy", ["0.json", "b.json"])
+def test_a_copy_that_names_the_former_image_is_refused(tmp_path, copy):
+    labels, images = tmp_path / "json", pictures(tmp_path / "images", "0.png", "a.png", "b.png")
+    labels.mkdir()
+    for name in ("a.json", copy):
+        save(labels, labelme(shape("cat", "polygon", TRIANGLE)), name)
+    with pytest.raises(UserError, match=r"duplicate_image: .* both mean the image 'a\.png'"):
+        read_annotations(labels, images)
+
+
+@pytest.mark.parametrize("stated", ["IMG_1.jpg", "C:\\old\\frame.png"])
+def test_an_image_that_was_renamed_along_with_its_file(tmp_path, stated):
+    labels, images = tmp_path / "json", pictures(tmp_path / "images", "a.png", "b.png")
+    labels.mkdir()
+    save(labels, labelme(shape("cat", "polygon", TRIANGLE), image=stated), "b.json")
+    read = read_annotations(labels, images)
+    assert [image.file_name for image in read.images.values()] == ["b.png"]
+    assert notes(read)[0].startswith("files name an image that is not there, the one called like")
 
 
 @pytest.mark.parametrize(

@@ -87,9 +87,10 @@ def _add_image(
     name = element.get("name", "")
     sides = [element.get(side) for side in ("width", "height")]
     if None in sides:
-        return draft.add_image(name, image_size(name, images), where)
+        return draft.add_image(name, image_size(name, images), where, again=True)
     width, height = (_whole(side) for side in sides)
-    return draft.add_image(name, stated_size({"width": width, "height": height}), where)
+    size = stated_size({"width": width, "height": height})
+    return draft.add_image(name, size, where, again=True)
 
 
 def _add_objects(draft: Draft, element: Element, image: dict[str, Any], where: str) -> None:

@@ -89,27 +89,39 @@ class Draft:
         self._images: list[dict[str, Any]] = []
         self._objects: list[_Object] = []
         self._joined: list[tuple[int, str]] = []
-        self._named: dict[str, str] = {}
+        self._named: dict[str, tuple[str, dict[str, Any], bool]] = {}  # where, image, `again`
 
-    def add_image(self, name: str, size: tuple[int, int], where: str) -> dict[str, Any]:
-        """A new image.
+    def add_image(
+        self, name: str, size: tuple[int, int], where: str, *, again: bool = False
+    ) -> dict[str, Any]:
+        """A new image, or the one of that name.
 
         Args:
           name: the file's, as it stands there: the image folder is searched by it.
           size: width and height in pixels.
           where: what of the annotations it stands in.
+          again: several entries may be of one image, which is said.
 
         Raises:
-          BadItem: another entry has named this image, or it is no file name.
+          BadItem: another entry has named this image, with another size where it may, or it is no
+            file name.
         """
         path = "/".join(name_parts(name))
         if path in self._named:
-            text = f"{where} and {self._named[path]} both mean the image {shown(name)}"
+            other, image, may = self._named[path]
+            sizes = "{} x {} and {} x {}".format(image["width"], image["height"], *size)
+            same = (image["width"], image["height"]) == size
+            both = f"{where} and {other} both" if where != other else f"two entries, {where},"
+            text = f"{both} mean the image {shown(name)}"
+            if again and may and same:
+                self._report(Problem("image_twice", text, image_id=image["id"], note=True))
+                return image
+            text += "" if same else f", with the sizes {sizes}"
             raise BadItem("duplicate_image", f"{text}; leave one of them out")
-        self._named[path] = where
         image = {"id": len(self._images) + 1, "file_name": name}
         image |= {"width": size[0], "height": size[1]}
         self._images.append(image)
+        self._named[path] = where, image, again
         return image
 
     def add_measured(self, name: str, path: pathlib.Path, exif: str, where: str) -> dict[str, Any]:

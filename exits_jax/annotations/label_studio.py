@@ -48,7 +48,8 @@ def label_studio_document(
     for task in tasks_in(content, draft):
         regions = _regions(task.results, draft, task.where)
         try:
-            image = draft.add_image(task.file_name, _size(task, regions, images), task.where)
+            size = _size(task, regions, images)
+            image = draft.add_image(task.file_name, size, task.where, again=True)
         except BadItem as bad:
             draft.refuse(bad, task.where)
             continue

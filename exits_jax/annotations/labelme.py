@@ -87,13 +87,26 @@ def labelme_document(
 def _add_image(
     draft: Draft, content: dict[str, Any], path: pathlib.Path, images: ImageFolder | None
 ) -> dict[str, Any]:
-    """The image a labelme file is of; named like the file where it does not say."""
+    """The image a labelme file is of; named like the file where it does not say.
+
+    Where the named one is not there, the one that is called like the file is: people rename both.
+
+    Raises:
+      BadItem: its size is not to be had, or another file is of the same image.
+    """
     stated = content["imagePath"]
     name = stated if isinstance(stated, str) and stated else f"{path.stem}.jpg"
+    own = images and images.own_name(name, path.stem)
+    if own and not (images.exact([name]) or images.near([name])):
+        draft.passed.add(
+            "files name an image that is not there, the one called like them is read", path.name
+        )
+        name = own
     sides = {"width": content.get("imageWidth"), "height": content.get("imageHeight")}
     known = all(side not in (None, -1) for side in sides.values())  # converters write -1
     size = stated_size(sides) if known else image_size(name, images)
-    return draft.add_image(name, size, path.name)
+    # Of a copy for another image, whose name was not changed, nobody knows which it is of.
+    return draft.add_image(name, size, path.name, again=own is None)
 
 
 def _parts(draft: Draft, shapes: list[Any], where: str) -> Iterator[Part]:
