@@ -101,6 +101,8 @@ def test_polygons_and_masks_of_one_group_are_one_object(tmp_path):
     assert joined["segmentation"] == [flat(TRIANGLE), flat(SQUARE)]
     assert joined["bbox"] == [10, 5, 50, 40]  # the box that was drawn for it
     assert (len(read.instances), "segmentation" in other) == (2, False)
+    said = "2 shapes of one label and group are joined to 1 object (the first: image 'a.png')"
+    assert said in [note.text for note in read.notes]
     _, (joined,) = read_all(
         tmp_path,
         cvat_shape("mask", **MASK, group_id=1),
@@ -115,6 +117,31 @@ def test_polygons_and_masks_of_one_group_are_one_object(tmp_path):
 def test_boxes_of_a_group_stay_apart(tmp_path):
     read, _ = read_all(tmp_path, *[cvat_shape("box", **BOX, group_id=2)] * 3)
     assert len(read.instances) == 3
+
+
+@pytest.mark.parametrize("group", [{}, {"group_id": 7}])
+def test_points_beside_a_box_are_its_own(tmp_path, group):
+    box = cvat_shape("box", **BOX, **group)
+    read, _ = read_all(tmp_path, box, cvat_shape("points", points=cvat_points(POINTS), **group))
+    assert [one.points_source for one in read.instances] == ["given"]
+    np.testing.assert_array_equal(read.instances[0].points_xy, POINTS)
+    assert [note.code for note in read.notes] == ["keypoints_used"]
+    landmarks = {"points": "25,17;40,17;30,33;40,33"}
+    read, _ = read_all(tmp_path, box, cvat_shape("points", **landmarks, **group))
+    assert [one.points_source for one in read.instances] == ["box"]
+    assert "points are not read (four at the sides of an object are): 4" in read.notes[0].text
+
+
+def test_points_outside_the_boxes_of_their_label_are_an_object(tmp_path):
+    box = BOX | {"xtl": "40.00"}
+    read, _ = read_all(
+        tmp_path,
+        cvat_shape("box", **box),
+        cvat_shape("points", points=cvat_points(POINTS)),
+        cvat_shape("points", points="62,20;70,20;70,30;62,30"),  # corners: of a plate, say
+    )
+    assert [one.points_source for one in read.instances] == ["box", "given"]
+    assert [note.code for note in read.notes] == ["keypoints_used", "passed_over"]
 
 
 def test_what_is_not_read_is_counted(tmp_path):
@@ -137,7 +164,7 @@ def test_what_is_not_read_is_counted(tmp_path):
         "<cuboid> elements are not read: 1",
         "<skeleton> elements are not read: 1",
         "<tag> elements are not read: 1",
-        "<points> of other than four points are not read: 1",
+        "points are not read (four at the sides of an object are): 3",
         "tracks are not read (export the task as 'CVAT for images 1.1'): 1",
     ):
         assert expected in text
@@ -165,6 +192,22 @@ def test_an_unpacked_export_and_images_without_objects(tmp_path):
     assert [image.path.is_file() for image in read.images.values()] == [True, True]
     assert (read.images[2].width, read.images[2].height) == (WIDTH, HEIGHT)
     assert check_file(tmp_path / "annotations.xml", images) == []
+
+
+@pytest.mark.parametrize(("width", "objects"), [(WIDTH, 2), (WIDTH + 9, 0)])
+def test_one_image_in_two_jobs(tmp_path, width, objects):
+    more = f'<image id="0" name="a.png" width="{width}" height="{HEIGHT}">'
+    more += cvat_shape("box", "dog", **BOX) + "</image>"
+    file = save(tmp_path, cvat(cvat_shape("box", **BOX), rest=more))
+    if objects:
+        read = read_annotations(file)
+        assert (len(read.images), len(read.instances)) == (1, objects)
+        assert [note.code for note in read.notes] == ["image_twice"]
+    else:
+        with pytest.raises(
+            UserError, match=r"duplicate_image: .*two entries, image 'a\.png', mean"
+        ):
+            read_annotations(file)
 
 
 @pytest.mark.parametrize(

@@ -114,11 +114,22 @@ def test_four_key_points_inside_a_rectangle(tmp_path):
     np.testing.assert_allclose(read.instances[0].box_xyxy, [10, 5, 60, 45])
 
 
+@pytest.mark.parametrize(
+    "points", [[[25, 17], [40, 17], [30, 33], [40, 33]], [[10, 5], [60, 5], [60, 45], [10, 45]]]
+)
+def test_landmarks_inside_a_rectangle_are_counted(tmp_path, points):
+    read, _ = read_all(tmp_path, {**BOX, "id": "one"}, *key_points("eye", points, parentID="one"))
+    assert [one.points_source for one in read.instances] == ["box"]
+    assert notes(read) == [
+        "points are not read (four at the sides of an object are): 4 (the first: task 17)"
+    ]
+
+
 def test_other_key_points_are_counted(tmp_path):
     read, _ = read_all(tmp_path, BOX, *key_points("cat"), *key_points("nose", POINTS[:3]))
     assert len(read.instances) == 1  # of "cat" there is a rectangle: whose points are they?
     assert notes(read) == [
-        "key points are not read (four of one object are): 7 (the first: task 17)"
+        "points are not read (four at the sides of an object are): 7 (the first: task 17)"
     ]
 
 
@@ -139,9 +150,10 @@ def test_whose_annotation_counts(tmp_path):
         read = read_annotations(save(tmp_path, [task(annotations=[*annotations], **more)]))
         return [instance.box_xyxy[0] for instance in read.instances], notes(read)
 
-    several = "tasks have several annotations, of which the ground truth or the last is read"
+    several = "tasks have several annotations, of which the ground truth or the last with results"
     assert left_edges(made(1), made(2))[0] == pytest.approx([2])
     assert several in left_edges(made(1), made(2))[1][0]
+    assert left_edges(made(1), made(2), {"id": 3, "result": []})[0] == pytest.approx([2])
     assert left_edges(made(1, ground_truth=True), made(2))[0] == pytest.approx([1])
     edges, said = left_edges(made(1), made(2, was_cancelled=True))
     assert edges == pytest.approx([1])
@@ -186,6 +198,22 @@ def test_the_minimal_export_of_versions_that_say_nothing_of_themselves(tmp_path)
     assert read.instances[0].image.path == images / "a.png"
     assert check_file(file, images) == []
     assert read_annotations(save(tmp_path, rows[1:])).images[1].width == WIDTH
+
+
+def test_rows_of_several_annotators_are_annotations_of_one_task(tmp_path):
+    def row(x, annotator, **more):
+        shapes = [{**rectangle(x, 5, 10, 10), "rectanglelabels": ["cat"]}] if x else []
+        return {"image": "a.png", "id": 3, "label": shapes, "annotator": annotator, **more}
+
+    pictures(tmp_path / "images", "a.png")
+    for rows, expected in (
+        ([row(10, 1), row(20, 2)], [20]),
+        ([row(10, 1), row(0, 2)], [10]),
+        ([row(10, 1), row(20, 2, id=4)], [10, 20]),
+    ):
+        read = read_annotations(save(tmp_path, rows), tmp_path / "images")
+        assert [one.box_xyxy[0] for one in read.instances] == pytest.approx(expected)
+        assert read.notes[0].code == ("passed_over" if len(expected) == 1 else "image_twice")
 
 
 def test_the_cloud_export(tmp_path):

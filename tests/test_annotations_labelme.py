@@ -104,6 +104,41 @@ def test_four_points_of_a_group_are_extreme_points(tmp_path):
     np.testing.assert_array_equal(instance.box_xyxy, [9, 4, 61, 46])
 
 
+CORNERS = [[10, 5], [60, 5], [60, 45], [10, 45]]
+LANDMARKS = [[25, 17], [40, 17], [30, 33], [40, 33]]
+
+
+@pytest.mark.parametrize("label", ["cat", "mark"])
+@pytest.mark.parametrize(("points", "source"), [(POINTS, "given"), (LANDMARKS, "box")])
+def test_points_beside_a_rectangle_are_its_own(tmp_path, label, points, source):
+    clicks = [shape(label, "point", [point], group_id=2) for point in points]
+    box = shape("cat", "rectangle", [[10, 5], [60, 45]], group_id=2)
+    read = read_annotations(save(tmp_path, labelme(*clicks, box)))
+    assert [(one.category, one.points_source) for one in read.instances] == [("cat", source)]
+    codes = {"given": "keypoints_used", "box": "passed_over"}
+    assert [note.code for note in read.notes] == [codes[source]]
+
+
+@pytest.mark.parametrize("points", [CORNERS, [[25, 17], [40, 17], [35, 25], [35, 33]]])
+def test_four_points_that_can_be_no_extreme_points_are_no_object(tmp_path, points):
+    clicks = [shape("plate", "point", [point], group_id=2) for point in points]
+    read = read_annotations(save(tmp_path, labelme(shape("cat", "polygon", TRIANGLE), *clicks)))
+    assert [one.category for one in read.instances] == ["cat"]
+    assert notes(read) == [
+        "points are not read (four at the sides of an object are): 4 (the first: a.json)"
+    ]
+
+
+def test_joined_shapes_are_said_and_rectangles_stay_apart(tmp_path):
+    polygons = [shape("cat", "polygon", one, group_id=0) for one in (TRIANGLE, SQUARE, TRIANGLE)]
+    boxes = [shape("dog", "rectangle", [[x, 5], [x + 9, 45]], group_id=0) for x in (10, 30, 50)]
+    read = read_annotations(save(tmp_path, labelme(*polygons, *boxes)))
+    assert [one.category for one in read.instances] == ["cat", "dog", "dog", "dog"]
+    assert notes(read) == [
+        "3 shapes of one label and group are joined to 1 object (the first: a.json)"
+    ]
+
+
 def test_what_is_not_read_is_counted(tmp_path):
     read = read_annotations(
         save(
@@ -123,7 +158,7 @@ def test_what_is_not_read_is_counted(tmp_path):
     text = "\n".join(notes(read))
     assert "shapes of the type 'linestrip' are not read: 2 (the first: a.json)" in text
     assert "shapes of the type 'line' are not read: 1" in text
-    assert "points are not read (four of one label and group_id are): 4" in text
+    assert "points are not read (four at the sides of an object are): 4" in text
     assert "turned rectangles are read as the upright boxes around them: 1" in text
 
 
@@ -152,11 +187,37 @@ def test_a_folder_of_files(tmp_path):
 
 def test_two_files_of_one_image(tmp_path):
     save(tmp_path, labelme(shape("cat", "polygon", TRIANGLE)), "a.json")
-    save(tmp_path, labelme(shape("cat", "polygon", SQUARE)), "copy.json")
-    with pytest.raises(
-        UserError, match=r"duplicate_image: copy\.json: copy\.json and a\.json both"
-    ):
+    save(tmp_path, labelme(shape("dog", "polygon", TRIANGLE)), "more.json")
+    read = read_annotations(tmp_path)
+    assert [(one.category, one.image.file_name) for one in read.instances] == [
+        ("cat", "a.png"),
+        ("dog", "a.png"),
+    ]
+    assert notes(read) == ["more.json and a.json both mean the image 'a.png'"]
+    assert [problem.code for problem in check_file(tmp_path)] == ["image_twice"]
+    save(tmp_path, labelme(shape("dog", "polygon", TRIANGLE), imageWidth=WIDTH + 1), "more.json")
+    with pytest.raises(UserError, match=r"duplicate_image: .* with the sizes 80 x 50 and 81 x 50"):
         read_annotations(tmp_path)
+
+
+@pytest.mark.parametrize("copy", ["0.json", "b.json"])
+def test_a_copy_that_names_the_former_image_is_refused(tmp_path, copy):
+    labels, images = tmp_path / "json", pictures(tmp_path / "images", "0.png", "a.png", "b.png")
+    labels.mkdir()
+    for name in ("a.json", copy):
+        save(labels, labelme(shape("cat", "polygon", TRIANGLE)), name)
+    with pytest.raises(UserError, match=r"duplicate_image: .* both mean the image 'a\.png'"):
+        read_annotations(labels, images)
+
+
+@pytest.mark.parametrize("stated", ["IMG_1.jpg", "C:\\old\\frame.png"])
+def test_an_image_that_was_renamed_along_with_its_file(tmp_path, stated):
+    labels, images = tmp_path / "json", pictures(tmp_path / "images", "a.png", "b.png")
+    labels.mkdir()
+    save(labels, labelme(shape("cat", "polygon", TRIANGLE), image=stated), "b.json")
+    read = read_annotations(labels, images)
+    assert [image.file_name for image in read.images.values()] == ["b.png"]
+    assert notes(read)[0].startswith("files name an image that is not there, the one called like")
 
 
 @pytest.mark.parametrize(

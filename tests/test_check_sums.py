@@ -162,6 +162,27 @@ def test_four_keypoints_are_extreme_points_only_where_they_can_be(tmp_path, keyp
     assert inspect_file(file).problems == []
 
 
+@pytest.mark.parametrize(
+    "keypoints",
+    [
+        [10, 4, 2, 30, 4, 2, 30, 20, 2, 10, 20, 2],
+        [20, 4, 2, 10, 10, 2, 22, 20, 2, 18, 12, 2],
+        [11, 4, 2, 29, 5, 2, 30, 20, 2, 10, 19, 2],
+    ],
+    ids=str,
+)
+def test_four_keypoints_alone_are_extreme_points_only_where_they_can_be(tmp_path, keypoints):
+    content = document()
+    annotation = content["annotations"][1]
+    del annotation["extreme_points"], annotation["bbox"]
+    annotation["keypoints"] = keypoints
+    with pytest.raises(UserError, match="nothing_given"):
+        read_annotations(save(tmp_path, content))
+    annotation["keypoints"] = [20, 4, 2, 10, 10, 2, 22, 20, 2, 30, 12, 2]
+    read = read_annotations(save(tmp_path, content))
+    assert "keypoints_used" in [note.code for note in read.notes]
+
+
 @pytest.mark.parametrize(("off", "source"), [(0, "given"), (1.5, "given"), (9, "mask")])
 def test_keypoints_beside_a_mask_have_to_touch_it(tmp_path, off, source):
     """Four at the sides of the box and not of the object are something else."""

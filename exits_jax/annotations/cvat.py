@@ -1,12 +1,11 @@
 """CVAT XML ("CVAT for images 1.1") -> a COCO-style document.
 
 Boxes, polygons, masks, ellipses and points become objects. Polygons and masks of one label in one
-group (`group_id`) are parts of one object, and so is the one box among them, which is its box. A
-`points` shape of exactly four points is taken for an object's extreme points.
+group (`group_id`) are parts of one object, and so is the one box among them, which is its box. Four
+points alone, or at the sides of a box, are taken for an object's extreme points.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -22,9 +21,15 @@ from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.regions import encode_in_image
 from exits_jax.annotations.shapes import (
+    BOX,
+    OUTLINE,
+    POINT,
+    POINTS,
+    Part,
     box_entry,
     coordinates,
     ellipse,
+    grouped,
     mask_entry,
     outline_entry,
     turned_box,
@@ -32,8 +37,10 @@ from exits_jax.annotations.shapes import (
 from exits_jax.annotations.xml_files import number_in, parse_xml
 
 SIDES = ("xtl", "ytl", "xbr", "ybr")
-OUTLINES = ("polygon", "mask", "ellipse")
-SHAPES = ("box", "points", *OUTLINES)
+KINDS = {
+    **{"box": BOX, "points": POINTS},
+    **dict.fromkeys(("polygon", "mask", "ellipse"), OUTLINE),
+}
 KEPT = ("occluded", "z_order", "source", "group_id")  # attributes of a shape that its object keeps
 
 
@@ -80,67 +87,58 @@ def _add_image(
     name = element.get("name", "")
     sides = [element.get(side) for side in ("width", "height")]
     if None in sides:
-        return draft.add_image(name, image_size(name, images), where)
+        return draft.add_image(name, image_size(name, images), where, again=True)
     width, height = (_whole(side) for side in sides)
-    return draft.add_image(name, stated_size({"width": width, "height": height}), where)
+    size = stated_size({"width": width, "height": height})
+    return draft.add_image(name, size, where, again=True)
 
 
 def _add_objects(draft: Draft, element: Element, image: dict[str, Any], where: str) -> None:
     """The shapes of an <image> as objects, those of a group together."""
-    for shapes in _objects(draft, element, where):
+    for shapes in grouped(_parts(draft, element, where), draft, where):
         label = shapes[0].get("label", "").strip()
         try:
             if not label:
                 raise BadItem("absent_category", "it has no label")
-            entry = _entry(draft, shapes, image, where)
+            entry, points = _entry(draft, shapes, image, where)
         except BadItem as bad:
             draft.refuse(bad, f"{where}: {shapes[0].tag}", image)
             continue
-        if entry is not None:
-            draft.add(image, label, entry | _attributes(shapes[0]))
+        draft.add(image, label, entry | _attributes(shapes[0]), points, where)
 
 
-def _objects(draft: Draft, element: Element, where: str) -> Iterator[list[Element]]:
-    """The shapes of each object; those that no object can be made of are counted."""
-    groups: dict[tuple[str, str], list[Element]] = defaultdict(list)
+def _parts(draft: Draft, element: Element, where: str) -> Iterator[Part]:
+    """The shapes of an image; those that no object can be made of are counted."""
     for shape in element:
-        group = shape.get("group_id") or "0"
-        if shape.tag not in SHAPES:
+        kind = KINDS.get(shape.tag)
+        if kind is None:
             draft.passed.add(f"<{shown(shape.tag)[1:-1]}> elements are not read", where)
-        elif group == "0" or shape.tag == "points":
-            yield [shape]
-        else:
-            groups[group, shape.get("label", "")].append(shape)
-    for shapes in groups.values():
-        outlines = [shape for shape in shapes if shape.tag in OUTLINES]
-        boxes = [shape for shape in shapes if shape.tag == "box"]
-        if outlines:
-            yield outlines + (boxes if len(boxes) == 1 else [])
-        if not outlines or len(boxes) > 1:
-            yield from ([box] for box in boxes)
+            continue
+        if kind == POINTS and ";" not in shape.get("points", ""):
+            kind = POINT
+        group = (shape.get("group_id") or "0").removeprefix("0")
+        yield Part(group, shape.get("label", ""), kind, shape)
 
 
 def _entry(
     draft: Draft, shapes: list[Element], image: dict[str, Any], where: str
-) -> dict[str, Any] | None:
-    """An annotation without its ids, of an object's shapes; None where it is counted instead."""
-    if shapes[0].tag == "points":
-        points = _corners(shapes[0])
-        if len(points) != 4:
-            draft.passed.add("<points> of other than four points are not read", where)
-            return None
-        return {"extreme_points": points.tolist()}
-    boxes = [shape for shape in shapes if shape.tag == "box"]
-    box = box_entry(_box(draft, boxes[0], where)) if boxes else {}
-    outlines = [shape for shape in shapes if shape.tag in OUTLINES]
-    if not outlines:
-        return box
+) -> tuple[dict[str, Any], Float[np.ndarray, "n 2"]]:
+    """An annotation without its ids, of an object's shapes, and the points that it has."""
+    points = [_corners(shape) for shape in shapes if shape.tag == "points"]
+    boxes = [_box(draft, shape, where) for shape in shapes if shape.tag == "box"]
+    entry = box_entry(boxes[0]) if boxes else {}
+    outlines = [shape for shape in shapes if KINDS[shape.tag] == OUTLINE]
+    if outlines:
+        entry = _outlined(outlines, image) | ({"bbox": entry["bbox"]} if boxes else {})
+    return entry, np.concatenate([np.zeros((0, 2)), *points])
+
+
+def _outlined(outlines: list[Element], image: dict[str, Any]) -> dict[str, Any]:
+    """An object with a mask."""
     if any(shape.tag == "mask" for shape in outlines):
         parts = [_part(shape, image) for shape in outlines]
-        entry = mask_entry(parts, image["height"], image["width"])
-    else:
-        entry = outline_entry([_outline(shape) for shape in outlines])
-    return entry | {"bbox": box.get("bbox", entry["bbox"])}
+        return mask_entry(parts, image["height"], image["width"])
+    return outline_entry([_outline(shape) for shape in outlines])
 
 
 def _part(shape: Element, image: dict[str, Any]) -> Any:

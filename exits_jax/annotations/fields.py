@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from exits_jax.annotations.extreme import complete_points, order_points
-from exits_jax.annotations.geometry import ROLES, points_fit
+from exits_jax.annotations.geometry import ROLES, may_be_extreme, points_fit
 from exits_jax.annotations.numbers import finite_number, finite_numbers, shown
 from exits_jax.annotations.records import BadItem
 
@@ -150,8 +150,8 @@ def _four_keypoints(
 ) -> Float[np.ndarray, "4 2"] | None:
     """Four keypoints as extreme points: triplets, or beside a box also pairs; None for any others.
 
-    None also where a box says that they are something else, a number plate's corners or a pose: one
-    is not labelled (visibility 0), or lies off its side.
+    None also where they are something else, a number plate's corners or a pose: one is not labelled
+    (visibility 0), lies off its side of the box or, without a box, is not the outermost on a side.
 
     Raises:
       UserError: they are not four labelled points, and there is no box to go by.
@@ -162,9 +162,10 @@ def _four_keypoints(
         return None
     found = finite_numbers(numbers)
     if found is not None and (not triplets or found[2::3].min() > 0):
-        points = order_points(found.reshape(4, -1)[:, :2])
-        if box_xyxy is None or points_fit(points, box_xyxy):
-            return points
+        given = found.reshape(4, -1)[:, :2]
+        points = order_points(given)
+        fit = may_be_extreme(given) if box_xyxy is None else points_fit(points, box_xyxy)
+        return points if fit else None
     if box_xyxy is not None:
         return None
     raise BadItem(

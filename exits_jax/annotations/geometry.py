@@ -4,6 +4,7 @@ Labelling and the checker ask the same functions. A *severe* doubt means that a 
 would be of something else: labelling refuses the annotation or leaves it out. The others are said.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -193,11 +194,33 @@ def points_fit(points_xy: Float[np.ndarray, "4 2"], box_xyxy: Float[np.ndarray, 
     Each lies at its side. Four that lie at two sides each are the corners of a box or a plate, and
     show where these are and not what is in them.
     """
+    at_sides = _at_sides(points_xy, box_xyxy)
+    return bool(at_sides.diagonal().all() and (at_sides.sum(axis=1) < 2).any())
+
+
+def may_be_extreme(points_xy: Float[np.ndarray, "4 2"]) -> bool:
+    """Whether four points in any order, without a box to tell, can be an object's extreme points.
+
+    Each is the outermost on a side of its own, and they are not the corners of an upright box.
+    """
+    around = np.concatenate([points_xy.min(axis=0), points_xy.max(axis=0)])
+    at_sides = _at_sides(points_xy, around)
+    orders = itertools.permutations(range(4))
+    one_each = any(at_sides[range(4), order].all() for order in orders)
+    return one_each and bool((at_sides.sum(axis=1) < 2).any())
+
+
+def within(points_xy: Float[np.ndarray, "n 2"], box_xyxy: Float[np.ndarray, "4"]) -> bool:
+    """Whether points lie in a box, or beside it no further than a keypoint may."""
+    beyond = np.maximum(box_xyxy[:2] - points_xy, points_xy - box_xyxy[2:])
+    return bool((beyond <= KEYPOINT_PX).all())
+
+
+def _at_sides(points_xy: Float[np.ndarray, "4 2"], box_xyxy: Float[np.ndarray, "4"]) -> Any:
+    """Which of four points lie at which sides of a box: bool[point, side]."""
     tolerance = np.clip(_tolerance(box_xyxy, 0.0, KEYPOINT_SHARE), 1.0, KEYPOINT_PX)
     x, y = points_xy.T
-    off = np.abs(np.stack([y, x, y, x], axis=1) - box_xyxy[[1, 0, 3, 2]])  # [point, side]
-    at_sides = off <= tolerance
-    return bool(at_sides.diagonal().all() and (at_sides.sum(axis=1) < 2).any())
+    return np.abs(np.stack([y, x, y, x], axis=1) - box_xyxy[[1, 0, 3, 2]]) <= tolerance
 
 
 def _tolerance(box_xyxy: Float[np.ndarray, "4"], px: float, share: float) -> Float[np.ndarray, "4"]:

@@ -127,6 +127,21 @@ class ImageFolder:
                 return match
         return None
 
+    def own_name(self, name: str, file_stem: str) -> str | None:
+        """The image that is called like its annotation file, where that is not the one it names.
+
+        Args:
+          name: that stands in the annotation file.
+          file_stem: the annotation file's name without its ending.
+        """
+        if stem(name_parts(name)[-1]) == file_stem:
+            return None
+        try:
+            own = self.near([file_stem], same_folder=True)
+        except BadItem:  # there are several
+            return None
+        return own and own.path.relative_to(self.path).as_posix()
+
     def alike(self, name: str) -> str:
         """What to say of a name that is not there: the most similar one, and how many there are."""
         files = self._look()

@@ -3,7 +3,7 @@
 Coordinates are percentages of the image. Of several annotations of a task one is read: what is
 marked as ground truth, else the last one; reading all would give every object twice. Exactly four
 key points of one label, where the image has nothing else of it, are the extreme points of an object
-of that label, and so are four that are children of one rectangle.
+of that label, and so are four at the sides of the rectangle whose children they are.
 """
 
 from collections import defaultdict
@@ -48,7 +48,8 @@ def label_studio_document(
     for task in tasks_in(content, draft):
         regions = _regions(task.results, draft, task.where)
         try:
-            image = draft.add_image(task.file_name, _size(task, regions, images), task.where)
+            size = _size(task, regions, images)
+            image = draft.add_image(task.file_name, size, task.where, again=True)
         except BadItem as bad:
             draft.refuse(bad, task.where)
             continue
@@ -135,8 +136,7 @@ def _with_points(draft: Draft, regions: list[Result], where: str) -> list[Result
         elif len(group) == 4 and parent is None and lonely:
             others.append({**group[0], "points": group})
         else:
-            for _ in group:
-                draft.passed.add("key points are not read (four of one object are)", where)
+            draft.count_points(group, where)
     return others
 
 
@@ -156,10 +156,11 @@ def _add_object(draft: Draft, region: Result, image: dict[str, Any], where: str)
             raise BadItem("turned_image", text)
         label = _label(draft, region, where)
         entry = _entry(draft, kind, region, image, where)
+        points = _points(region, image)
     except BadItem as bad:
         draft.refuse(bad, f"{where}: {kind}", image)
         return
-    draft.add(image, label, entry)
+    draft.add(image, label, entry, points, where)
 
 
 def _entry(
@@ -167,19 +168,23 @@ def _entry(
 ) -> dict[str, Any]:
     """An annotation without its ids."""
     value, scale = region["value"], np.array([image["width"], image["height"]]) / 100
-    points = {}
-    if "points" in region:
-        found = [[point["value"].get(axis) for axis in "xy"] for point in region["points"]]
-        points = {"extreme_points": (corners(found, "key points") * scale).tolist()}
     if kind == "keypoint":
-        return points
+        return {}
     if kind == "brush":
         return brush_entry(value, image["height"], image["width"])
     if kind == "polygon":
         return outline_entry([corners(value.get("points"), "points") * scale])
     if kind == "ellipse":
         return outline_entry([_ellipse(value, scale)])
-    return box_entry(_rectangle(draft, value, scale, where)) | points
+    return box_entry(_rectangle(draft, value, scale, where))
+
+
+def _points(region: Result, image: dict[str, Any]) -> Float[np.ndarray, "n 2"]:
+    """The key points that a region has, in pixels."""
+    found = [[point["value"].get(axis) for axis in "xy"] for point in region.get("points", ())]
+    if not found:
+        return np.zeros((0, 2))
+    return corners(found, "key points") * [image["width"] / 100, image["height"] / 100]
 
 
 def _rectangle(

@@ -47,21 +47,36 @@ def _is_task(first: Any) -> bool:
 
 
 def tasks_in(content: Any, draft: Draft) -> Iterator[Task]:
-    """The tasks of an export; those without an image are counted."""
+    """The tasks of an export; those without an image are counted.
+
+    Of several annotators JSON-MIN has a row each: rows of one task and image are one task.
+    """
+    tasks: dict[tuple[str, str], dict[str, Any]] = {}
     for number, row in enumerate(content if isinstance(content, list) else [content], start=1):
         if not isinstance(row, dict):
             draft.passed.add("entries are no tasks", f"entry {number}")
             continue
-        if isinstance(row.get("task"), dict):  # the cloud export: an annotation around its task
-            row = {**row["task"], "annotations": [row]}
-        where = f"task {shown(row.get('id', number))}"
-        full = isinstance(row.get("data"), dict)
-        stated = _image(row["data"] if full else row)
+        task = _whole(row)
+        stated = _image(task["data"])
         if stated is None:
-            draft.passed.add("tasks have no image", where)
+            draft.passed.add("tasks have no image", f"task {shown(row.get('id', number))}")
             continue
-        results = _results(row, draft, where) if full else _minimal(row)
-        yield Task(_plain(stated).lstrip("/"), results, where)
+        task = {"id": number, **task}
+        known = tasks.setdefault((repr(task["id"]), stated), task)
+        if known is not task:
+            known["annotations"] = [*known["annotations"], *task["annotations"]]
+    for (_, stated), task in tasks.items():
+        where = f"task {shown(task['id'])}"
+        yield Task(_plain(stated).lstrip("/"), _results(task, draft, where), where)
+
+
+def _whole(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of any of the exports as a task of the full one, with a list of annotations."""
+    if isinstance(row.get("task"), dict):  # the cloud export: an annotation around its task
+        row = {**row["task"], "annotations": [row]}
+    if not isinstance(row.get("data"), dict):
+        row = {**row, "data": row, "annotations": [{"result": _minimal(row)}]}
+    return {**row, "annotations": _dicts(row.get("annotations") or row.get("completions"))}
 
 
 def _image(data: dict[str, Any]) -> str | None:
@@ -83,19 +98,21 @@ def _plain(name: str) -> str:
 
 def _results(task: dict[str, Any], draft: Draft, where: str) -> list[Any]:
     """The results of the annotation of a task that counts, or of its last prediction."""
-    found = task.get("annotations") or task.get("completions")
-    made = [entry for entry in _dicts(found) if not entry.get("was_cancelled")]
-    for _ in range(len(_dicts(found)) - len(made)):
+    found = task["annotations"]
+    made = [entry for entry in found if not entry.get("was_cancelled")]
+    for _ in range(len(found) - len(made)):
         draft.passed.add("skipped annotations are not read", where)
     if len(made) > 1:
-        text = "tasks have several annotations, of which the ground truth or the last is read"
+        text = "tasks have several annotations, of which the ground truth or the last with results"
+        text += " is read"
         draft.passed.add(text, where)
     if not made:
         made = _dicts(task.get("predictions"))
         if made:
             draft.passed.add("tasks have no annotation, their last predictions are read", where)
     truth = [entry for entry in made if entry.get("ground_truth") is True]
-    results = (truth or made or [{}])[-1].get("result")
+    drawn = [entry for entry in made if entry.get("result")]
+    results = (truth or drawn or [{}])[-1].get("result")
     return results if isinstance(results, list) else []
 
 

@@ -23,13 +23,27 @@ from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.regions import encode_in_image
-from exits_jax.annotations.shapes import box_entry, corners, ellipse, mask_entry, outline_entry
+from exits_jax.annotations.shapes import (
+    BOX,
+    OUTLINE,
+    POINT,
+    POINTS,
+    Part,
+    box_entry,
+    corners,
+    ellipse,
+    grouped,
+    mask_entry,
+    outline_entry,
+)
 from exits_jax.errors import one_line
 
 TURNED = ("oriented_rectangle", "rotation")  # labelme's word and X-AnyLabeling's
-BOXES = ("rectangle", *TURNED)
-OUTLINES = ("polygon", "circle", "mask", "quadrilateral")
-POINTS = ("point", "points")
+KINDS = {
+    **dict.fromkeys(("rectangle", *TURNED), BOX),
+    **dict.fromkeys(("polygon", "circle", "mask", "quadrilateral"), OUTLINE),
+    **{"point": POINT, "points": POINTS},
+}
 KEPT = ("group_id", "description", "difficult")  # what an object keeps of its shape
 
 Shape = dict[str, Any]
@@ -46,8 +60,8 @@ def labelme_document(
     """Reads labelme files into a document; ids are made from their order.
 
     Polygons, circles and masks become masks, rectangles boxes; exactly four `point` shapes of one
-    label and one group, alone or with a rectangle, are the extreme points of an object, and so is
-    a `points` shape of four. Everything else is counted.
+    group, alone or at the sides of a rectangle, are the extreme points of an object, and so is a
+    `points` shape of four. Everything else is counted.
 
     Args:
       files: path and content of each.
@@ -64,7 +78,8 @@ def labelme_document(
         except BadItem as bad:
             draft.refuse(bad, path.name)
             continue
-        for shapes in _objects(content["shapes"]):
+        parts = _parts(draft, content["shapes"], path.name)
+        for shapes in grouped(parts, draft, path.name):
             _add_object(draft, shapes, image, path.name)
     return draft.document()
 
@@ -72,25 +87,48 @@ def labelme_document(
 def _add_image(
     draft: Draft, content: dict[str, Any], path: pathlib.Path, images: ImageFolder | None
 ) -> dict[str, Any]:
-    """The image a labelme file is of; named like the file where it does not say."""
+    """The image a labelme file is of; named like the file where it does not say.
+
+    Where the named one is not there, the one that is called like the file is: people rename both.
+
+    Raises:
+      BadItem: its size is not to be had, or another file is of the same image.
+    """
     stated = content["imagePath"]
     name = stated if isinstance(stated, str) and stated else f"{path.stem}.jpg"
+    own = images and images.own_name(name, path.stem)
+    if own and not (images.exact([name]) or images.near([name])):
+        draft.passed.add(
+            "files name an image that is not there, the one called like them is read", path.name
+        )
+        name = own
     sides = {"width": content.get("imageWidth"), "height": content.get("imageHeight")}
     known = all(side not in (None, -1) for side in sides.values())  # converters write -1
     size = stated_size(sides) if known else image_size(name, images)
-    return draft.add_image(name, size, path.name)
+    # Of a copy for another image, whose name was not changed, nobody knows which it is of.
+    return draft.add_image(name, size, path.name, again=own is None)
 
 
-def _objects(shapes: list[Any]) -> Iterator[list[Any]]:
-    """The shapes of each object: those of one label and group, each of the others alone."""
-    groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
+def _parts(draft: Draft, shapes: list[Any], where: str) -> Iterator[Part]:
+    """The shapes that are parts of objects; the others are counted."""
     for shape in shapes:
-        group = shape.get("group_id") if isinstance(shape, dict) else None
-        if group is None:
-            yield [shape]
-        else:
-            groups[repr(shape.get("label")), repr(group)].append(shape)
-    yield from groups.values()
+        if not isinstance(shape, dict):
+            yield Part("", "", "", shape)  # to be refused
+            continue
+        kind = _kind(shape)
+        if kind in TURNED:
+            draft.passed.add("turned rectangles are read as the upright boxes around them", where)
+        if kind not in KINDS:
+            draft.passed.add(f"shapes of the type {shown(kind)} are not read", where)
+            continue
+        group = shape.get("group_id")
+        name = "" if group is None else repr(group)
+        yield Part(name, repr(shape.get("label")), KINDS[kind], shape)
+
+
+def _kind(shape: Shape) -> str:
+    kind = shape.get("shape_type") or "polygon"  # labelme 3 drew nothing else
+    return kind if isinstance(kind, str) else ""
 
 
 def _add_object(draft: Draft, shapes: list[Any], image: dict[str, Any], where: str) -> None:
@@ -101,66 +139,47 @@ def _add_object(draft: Draft, shapes: list[Any], image: dict[str, Any], where: s
         label = shapes[0].get("label")
         if not isinstance(label, str) or not label.strip():
             raise BadItem("absent_category", f"label is {shown(label)}; expected text")
-        entry = _entry(draft, shapes, image, where)
+        entry, points = _entry(shapes, image)
     except BadItem as bad:
         draft.refuse(bad, where, image)
         return
-    if entry is not None:
-        draft.add(image, label.strip(), entry | _attributes(shapes[0]))
+    draft.add(image, label.strip(), entry | _attributes(shapes[0]), points, where)
 
 
 def _entry(
-    draft: Draft, shapes: list[Shape], image: dict[str, Any], where: str
-) -> dict[str, Any] | None:
-    """An annotation without its ids, of an object's shapes; None where they are only counted."""
-    by_kind: dict[str, list[Shape]] = defaultdict(list)
+    shapes: list[Shape], image: dict[str, Any]
+) -> tuple[dict[str, Any], Float[np.ndarray, "n 2"]]:
+    """An annotation without its ids, of an object's shapes, and the points that it has."""
+    of_kind: dict[str, list[Shape]] = defaultdict(list)
     for shape in shapes:
-        kind = shape.get("shape_type") or "polygon"  # labelme 3 drew nothing else
-        by_kind[kind if isinstance(kind, str) else ""].append(shape)
-    points = [row for kind in POINTS for shape in by_kind.pop(kind, []) for row in _corners(shape)]
-    boxes = [_corners(shape) for kind in BOXES for shape in by_kind.pop(kind, [])]
-    outlines = [(kind, shape) for kind in OUTLINES for shape in by_kind.pop(kind, [])]
-    for shape in shapes:
-        if shape.get("shape_type") in TURNED:
-            draft.passed.add("turned rectangles are read as the upright boxes around them", where)
-    for kind, rest in by_kind.items():
-        for _ in rest:
-            draft.passed.add(f"shapes of the type {shown(kind)} are not read", where)
-    if len(points) == 4 and len(boxes) <= 1 and not outlines:
-        box = box_entry(boxes[0]) if boxes else {}
-        return box | {"extreme_points": np.array(points).tolist()}
-    for _ in points:
-        draft.passed.add("points are not read (four of one label and group_id are)", where)
-    if outlines:
-        return _outlined(outlines, boxes, image)
-    return box_entry(np.concatenate(boxes)) if boxes else None
+        of_kind[KINDS[_kind(shape)]].append(shape)
+    points = [_corners(shape) for kind in (POINT, POINTS) for shape in of_kind[kind]]
+    boxes = [_corners(shape) for shape in of_kind[BOX]]
+    entry = box_entry(np.concatenate(boxes)) if boxes else {}
+    if of_kind[OUTLINE]:
+        entry = _outlined(of_kind[OUTLINE], image) | ({"bbox": entry["bbox"]} if boxes else {})
+    return entry, np.concatenate([np.zeros((0, 2)), *points])
 
 
-def _outlined(
-    outlines: list[tuple[str, Shape]],
-    boxes: list[Float[np.ndarray, "_ 2"]],
-    image: dict[str, Any],
-) -> dict[str, Any]:
-    """An object with a mask. A rectangle in its group is its box."""
-    if any(kind == "mask" for kind, _ in outlines):
+def _outlined(outlines: list[Shape], image: dict[str, Any]) -> dict[str, Any]:
+    """An object with a mask."""
+    if any(_kind(shape) == "mask" for shape in outlines):
         parts = [
-            _mask(shape, image) if kind == "mask" else [_outline(kind, shape).ravel().tolist()]
-            for kind, shape in outlines
+            _mask(shape, image) if _kind(shape) == "mask" else [_outline(shape).ravel().tolist()]
+            for shape in outlines
         ]
-        entry = mask_entry(parts, image["height"], image["width"])
-    else:
-        entry = outline_entry([_outline(kind, shape) for kind, shape in outlines])
-    return entry | {"bbox": box_entry(np.concatenate(boxes))["bbox"]} if boxes else entry
+        return mask_entry(parts, image["height"], image["width"])
+    return outline_entry([_outline(shape) for shape in outlines])
 
 
 def _corners(shape: Shape) -> Float[np.ndarray, "n 2"]:
     return corners(shape.get("points"), "points")
 
 
-def _outline(kind: str, shape: Shape) -> Float[np.ndarray, "n 2"]:
+def _outline(shape: Shape) -> Float[np.ndarray, "n 2"]:
     """A shape as a polygon; a circle is its centre and a point on it."""
     points = _corners(shape)
-    if kind != "circle":
+    if _kind(shape) != "circle":
         return points
     if len(points) != 2:
         raise BadItem("bad_number", f"a circle of {len(points)} points; expected centre and rim")

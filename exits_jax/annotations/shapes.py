@@ -1,13 +1,15 @@
 """The shapes of annotation tools -> what a COCO annotation says of an object."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from pycocotools import mask as coco_masks
 
+from exits_jax.annotations.draft import Draft
 from exits_jax.annotations.image_files import MAX_SIDE
 from exits_jax.annotations.masks import run_lengths
 from exits_jax.annotations.numbers import finite_numbers, shown
@@ -15,6 +17,73 @@ from exits_jax.annotations.records import BadItem
 
 FAR_PX = 10 * MAX_SIDE  # no coordinate of a shape on an image is beyond this
 RING_CORNERS = 72  # of a circle drawn as a polygon: within 0.1 % of its radius
+
+BOX, OUTLINE, POINT, POINTS = "box", "outline", "point", "points"  # POINTS: several in one shape
+
+
+class Part(NamedTuple):
+    """A shape that may be a part of an object.
+
+    Attributes:
+      group: what the shapes of one group share; empty for none.
+      label: of the shape.
+      kind: BOX, OUTLINE, POINT or POINTS.
+      shape: as the tool has it.
+    """
+
+    group: str
+    label: str
+    kind: str
+    shape: Any
+
+
+def grouped(parts: Iterable[Part], draft: Draft, where: str) -> Iterator[list[Any]]:
+    """The shapes of each object, that which has its label first.
+
+    Outlines of one label in one group are parts of one object, and so is the one box among them;
+    several boxes are several objects. Points of a label that has nothing else in the group are
+    points of the one that has.
+    """
+    groups: dict[str, dict[str, list[Part]]] = defaultdict(lambda: defaultdict(list))
+    for part in parts:
+        if part.group:
+            groups[part.group][part.label].append(part)
+        else:
+            yield [part.shape]
+    for labels in groups.values():
+        drawn = [label for label, found in labels.items() if {BOX, OUTLINE} & _kinds(found)]
+        loose = [part for label in labels if label not in drawn for part in labels[label]]
+        if not drawn:
+            for found in labels.values():
+                yield from _alone(found)
+            continue
+        for label in drawn:
+            own = [part for part in labels[label] if part.kind in (POINT, POINTS)]
+            points = [part.shape for part in own + loose * (len(drawn) == 1)]
+            outlines = [part.shape for part in labels[label] if part.kind == OUTLINE]
+            boxes = [part.shape for part in labels[label] if part.kind == BOX]
+            draft.count_joined(len(outlines), where)
+            if len(boxes) > 1:
+                yield from ([box] for box in boxes)
+                boxes = []
+            if outlines or boxes:
+                yield [*outlines, *boxes, *points]
+            else:
+                draft.count_points(points, where)
+        if len(drawn) > 1:
+            draft.count_points(loose, where)
+
+
+def _kinds(parts: list[Part]) -> set[str]:
+    return {part.kind for part in parts}
+
+
+def _alone(parts: list[Part]) -> Iterator[list[Any]]:
+    """Points of one label, nothing else: single ones together, others each by itself."""
+    single = [part.shape for part in parts if part.kind == POINT]
+    if single:
+        yield single
+    yield from ([part.shape] for part in parts if part.kind == POINTS)
 
 
 def coordinates(values: Any, what: str, count: int | None = None) -> Float[np.ndarray, "n"]:

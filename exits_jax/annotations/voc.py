@@ -172,8 +172,7 @@ def _image_entry(
     name = (root.findtext("filename") or "").strip() or f"{path.stem}.jpg"
     named = name_parts(name)
     if images is not None and not (images.exact([name]) or images.near([name])):
-        own = images.near([path.stem], same_folder=True)
-        name = own.path.name if own else name
+        name = images.own_name(name, path.stem) or name
     width, height = (_whole(root.findtext(f"size/{side}")) for side in ("width", "height"))
     size: dict[str, Any] = {"width": width, "height": height}
     if width <= 0 or height <= 0:
