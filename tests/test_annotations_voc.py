@@ -86,6 +86,19 @@ def test_images_without_an_xml_are_counted(voc):
     assert "images have no XML and are not read: 1 (the first: 2007_000009.png)" in note.text
 
 
+@pytest.mark.parametrize(
+    "stated", ["C:\\me\\pictures\\one.png", "one_png.rf.0123456789abcdef0123456789abcdef.png"]
+)
+def test_images_that_are_found_otherwise_have_an_xml(tmp_path, stated):
+    path = save_xml(tmp_path / "xml", "one", element("dog", (1, 1, 9, 9)))
+    path.write_text(path.read_text().replace("one.png", stated))
+    (tmp_path / "images").mkdir()
+    for name in ("one.png", "two.png"):
+        Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "images" / name)
+    texts = [note.text for note in read_annotations(path.parent, tmp_path / "images").notes]
+    assert any("have no XML and are not read: 1 (the first: two.png)" in text for text in texts)
+
+
 def test_one_xml_and_a_plain_folder(voc):
     one = read_annotations(voc / "Annotations" / "2007_000001.xml")
     assert [i.points_source for i in one.instances] == ["mask", "mask", "box"]
