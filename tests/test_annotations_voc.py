@@ -178,6 +178,20 @@ def test_a_turned_box_of_rolabelimg_is_read_as_the_upright_one_around_it(tmp_pat
     assert findings(path) == ["bad_number", "no_annotations"]
 
 
+@pytest.mark.parametrize(
+    ("degrees", "box"),
+    [("0.0", [10, 10, 20, 14]), ("90.0", [13, 7, 17, 17]), ("135", [10.05, 7.05, 19.95, 16.95])],
+)
+def test_a_turned_box_of_cvat_is_read_as_the_upright_one_around_it(tmp_path, degrees, box):
+    turn = f"<attribute><name>rotation</name><value>{degrees}</value></attribute>"
+    other = "<attribute><name>colour</name><value>90</value></attribute>"
+    given = element("ship", (11, 11, 20, 14), f"<attributes>{other}{turn}</attributes>")
+    read = read_annotations(save_xml(tmp_path, "a", given))
+    np.testing.assert_allclose(read.instances[0].box_xyxy, box, atol=0.01)
+    said = "turned rectangles are read as the upright boxes around them: 1" in read.notes[0].text
+    assert said == (degrees != "0.0")
+
+
 def test_bad_masks(voc):
     png = voc / "SegmentationObject" / "2007_000001.png"
     Image.new("P", (WIDTH, HEIGHT + 1)).save(png)

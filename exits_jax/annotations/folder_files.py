@@ -34,7 +34,7 @@ def files_in(folder: pathlib.Path, *endings: str) -> list[pathlib.Path]:
 
 
 def folder_of(folder: pathlib.Path, ending: str) -> pathlib.Path:
-    """The folder itself, or where no file with the ending lies in it the only one below that has some.
+    """The folder itself or, where no file with the ending lies in it, the only one below with some.
 
     Raises:
       BadItem: there are several below.

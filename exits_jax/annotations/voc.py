@@ -294,7 +294,20 @@ def _box(
         box = [x0 - 1.0, y0 - 1.0, x1 - x0 + 1.0, y1 - y0 + 1.0]
     if min(box[2:]) <= 0:
         raise BadItem("empty_box", f"bndbox {shown(texts)}: a maximum is below its minimum")
+    turn = _turn(element)
+    if turn:
+        reading.passed.add("turned rectangles are read as the upright boxes around them", where)
+        box = np.array(box)
+        return box_entry(turned_box(box, turn, box[:2] + box[2:] / 2))
     return {"bbox": box, "area": box[2] * box[3]}
+
+
+def _turn(element: ElementTree.Element) -> float:
+    """Degrees by which CVAT's VOC export says that a box is turned about its centre, clockwise."""
+    for attribute in element.iterfind("attributes/attribute"):
+        if attribute.findtext("name") == "rotation":
+            return (number_in(attribute.findtext("value")) or 0.0) % 360
+    return 0.0
 
 
 def _turned_box(element: ElementTree.Element) -> dict[str, Any]:
