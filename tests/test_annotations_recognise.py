@@ -276,6 +276,34 @@ def test_folders_with_json_in_them(tmp_path):
         read_annotations(inner)
 
 
+def test_a_folder_of_one_json_names_it(tmp_path):
+    (tmp_path / "_annotations.coco.json").write_bytes(COCO)
+    with pytest.raises(UserError, match=r"give that, .*/_annotations\.coco\.json"):
+        read_annotations(tmp_path)
+
+
+VOC = (
+    b"<annotation><filename>a.jpg</filename><size><width>40</width><height>30</height></size>"
+    b"<object><name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax>"
+    b"</bndbox></object></annotation>"
+)
+LABELME = json.dumps(labelme(shape("cat", "rectangle", [[0, 0], [9, 9]]))).encode()
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.xml", VOC), ("A.XML", VOC), ("a.json", LABELME)])
+def test_folders_in_folders_and_hidden_files(tmp_path, name, content):
+    for folder in ("train", "valid"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"._{name}").write_bytes(b"\0\5\x16\7")  # of macOS
+    (tmp_path / "README.roboflow.txt").write_text("exported on ...\n")
+    (tmp_path / "train" / name).write_bytes(content)
+    for given in (tmp_path, tmp_path / "train"):
+        assert [one.category for one in read_annotations(given).instances] == ["cat"]
+    (tmp_path / "valid" / name).write_bytes(content)
+    with pytest.raises(UserError, match=r"in 2 folders \(train, valid\): give one of them"):
+        read_annotations(tmp_path)
+
+
 def test_sa1b_is_read(tmp_path):
     mask = {"size": [30, 40], "counts": [155, 20, 10, 20, 995]}
     row = {"id": 5, "segmentation": mask, "bbox": [5, 5, 2, 20], "area": 40, "predicted_iou": 0.9}

@@ -86,6 +86,19 @@ def test_images_without_an_xml_are_counted(voc):
     assert "images have no XML and are not read: 1 (the first: 2007_000009.png)" in note.text
 
 
+@pytest.mark.parametrize(
+    "stated", ["C:\\me\\pictures\\one.png", "one_png.rf.0123456789abcdef0123456789abcdef.png"]
+)
+def test_images_that_are_found_otherwise_have_an_xml(tmp_path, stated):
+    path = save_xml(tmp_path / "xml", "one", element("dog", (1, 1, 9, 9)))
+    path.write_text(path.read_text().replace("one.png", stated))
+    (tmp_path / "images").mkdir()
+    for name in ("one.png", "two.png"):
+        Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "images" / name)
+    texts = [note.text for note in read_annotations(path.parent, tmp_path / "images").notes]
+    assert any("have no XML and are not read: 1 (the first: two.png)" in text for text in texts)
+
+
 def test_one_xml_and_a_plain_folder(voc):
     one = read_annotations(voc / "Annotations" / "2007_000001.xml")
     assert [i.points_source for i in one.instances] == ["mask", "mask", "box"]
@@ -163,6 +176,20 @@ def test_a_turned_box_of_rolabelimg_is_read_as_the_upright_one_around_it(tmp_pat
     assert "turned rectangles are read as the upright boxes around them: 1" in read.notes[0].text
     save_xml(tmp_path, "a", turned.replace("<angle>", "<turn>").replace("</angle>", "</turn>"))
     assert findings(path) == ["bad_number", "no_annotations"]
+
+
+@pytest.mark.parametrize(
+    ("degrees", "box"),
+    [("0.0", [10, 10, 20, 14]), ("90.0", [13, 7, 17, 17]), ("135", [10.05, 7.05, 19.95, 16.95])],
+)
+def test_a_turned_box_of_cvat_is_read_as_the_upright_one_around_it(tmp_path, degrees, box):
+    turn = f"<attribute><name>rotation</name><value>{degrees}</value></attribute>"
+    other = "<attribute><name>colour</name><value>90</value></attribute>"
+    given = element("ship", (11, 11, 20, 14), f"<attributes>{other}{turn}</attributes>")
+    read = read_annotations(save_xml(tmp_path, "a", given))
+    np.testing.assert_allclose(read.instances[0].box_xyxy, box, atol=0.01)
+    said = "turned rectangles are read as the upright boxes around them: 1" in read.notes[0].text
+    assert said == (degrees != "0.0")
 
 
 def test_bad_masks(voc):

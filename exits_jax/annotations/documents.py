@@ -19,7 +19,7 @@ from exits_jax.annotations import (
 )
 from exits_jax.annotations.coco import Report, list_categories
 from exits_jax.annotations.contents import read_content
-from exits_jax.annotations.folder_files import files_in
+from exits_jax.annotations.folder_files import files_in, folder_of
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.image_list import images_document
 from exits_jax.annotations.kinds import JSON_KINDS, detect_kind, json_kind
@@ -76,7 +76,7 @@ def read_document(
     if kind == "voc":
         return voc.voc_document(file, images, report, box_form)
     if kind == "cvat":
-        inner = files_in(file, ".xml") if file.is_dir() else [file]
+        inner = files_in(folder_of(file, ".xml"), ".xml") if file.is_dir() else [file]
         return cvat.cvat_document(read_content(inner[0]), images, report)
     if kind == "open_images":
         return open_images.open_images_document(file, images, report)
@@ -100,7 +100,9 @@ def _json_document(
         refuse_json(document)
     if kind == "label_studio":
         return label_studio.label_studio_document(document, images, report)
-    several = _loaded(files_in(file, ".json"), report) if file.is_dir() else [(file, document)]
+    several = [(file, document)]
+    if file.is_dir():
+        several = _loaded(files_in(folder_of(file, ".json"), ".json"), report)
     if kind == "labelme":
         return labelme.labelme_document(several, images, report)
     if kind == "sa1b":

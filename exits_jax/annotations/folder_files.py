@@ -13,11 +13,14 @@ IMAGE_ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp"),
     *(".avif", ".jp2", ".ppm", ".pgm", ".pbm"),
 )
+SHOWN = 5  # folders that a message names
 MAX_TEXT_BYTES = 64_000_000
 
 
 def files_in(folder: pathlib.Path, *endings: str) -> list[pathlib.Path]:
     """The files in a folder with one of the endings, sorted by name; all of them without any.
+
+    Hidden files are passed over: macOS writes a `._a.xml` beside each `a.xml` on other disks.
 
     Raises:
       UserError: the folder cannot be read.
@@ -26,7 +29,25 @@ def files_in(folder: pathlib.Path, *endings: str) -> list[pathlib.Path]:
         paths = sorted(folder.iterdir())
     except OSError as error:
         raise UserError(f"{folder}: cannot be read: {error.strerror or error}") from error
+    paths = [path for path in paths if not path.name.startswith(".")]
     return [path for path in paths if not endings or path.suffix.lower() in endings]
+
+
+def folder_of(folder: pathlib.Path, ending: str) -> pathlib.Path:
+    """The folder itself or, where no file with the ending lies in it, the only one below with some.
+
+    Raises:
+      BadItem: there are several below.
+    """
+    if files_in(folder, ending):
+        return folder
+    inner = sorted({path.parent for path in files_below(folder, (ending,))})
+    if len(inner) > 1:
+        some = ", ".join(path.relative_to(folder).as_posix() for path in inner[:SHOWN])
+        more = ", ..." if len(inner) > SHOWN else ""
+        text = f"its {ending} files are in {len(inner)} folders ({some}{more}): give one of them"
+        raise BadItem("several_folders", text)
+    return inner[0] if inner else folder
 
 
 def files_below(folder: pathlib.Path, endings: tuple[str, ...]) -> list[pathlib.Path]:

@@ -267,10 +267,10 @@ def _image_files(root: pathlib.Path) -> Iterator[_File]:
             folders.clear()
             continue
         seen.add((state.st_dev, state.st_ino))
-        folders.sort()
+        folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
         above = pathlib.Path(folder).relative_to(root).parts
         for name in sorted(names):
-            if os.path.splitext(name)[1].lower() in IMAGE_ENDINGS:
+            if os.path.splitext(name)[1].lower() in IMAGE_ENDINGS and not name.startswith("."):
                 parts = (*above, name)
                 yield _File(parts, tuple(map(fold, parts)))
                 count += 1

@@ -7,7 +7,7 @@ from typing import Any
 
 from exits_jax.annotations.contents import is_packed, read_content
 from exits_jax.annotations.csv_files import column_names
-from exits_jax.annotations.folder_files import IMAGE_ENDINGS, files_in
+from exits_jax.annotations.folder_files import IMAGE_ENDINGS, files_in, folder_of
 from exits_jax.annotations.label_studio_tasks import is_label_studio
 from exits_jax.annotations.labelme import is_labelme
 from exits_jax.annotations.recognise import refuse_json, refuse_numbers, refuse_xml, unknown_file
@@ -89,23 +89,28 @@ def json_kind(content: Any) -> str:
 
 def _folder_kind(folder: pathlib.Path) -> str:
     """The kind of a folder, by the files in it."""
-    paths = files_in(folder)
+    # Roboflow's exports have two README.*.txt, which are no labels.
+    paths = [path for path in files_in(folder) if not path.name.startswith("README")]
     names, endings = {path.name for path in paths}, {path.suffix.lower() for path in paths}
     if "Annotations" in names:
         return "voc"
     if ".xml" in endings:
-        xml = files_in(folder, ".xml")
-        return "cvat" if len(xml) == 1 and detect_kind(xml[0]) == "cvat" else "voc"
+        return _xml_folder_kind(folder)
     if {"labels", *YAML_NAMES} & names or any(folder.glob("*/labels")):
         return "yolo"
     if ".json" in endings:
-        return _json_folder_kind(folder)
+        return _json_folder_kind(folder, folder)
     if ".txt" in endings:
-        refuse_numbers(read_content(files_in(folder, ".txt")[0], HEAD_BYTES))
+        refuse_numbers(
+            read_content(next(p for p in paths if p.suffix.lower() == ".txt"), HEAD_BYTES)
+        )
         return "yolo"
-    inner = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.json"))
+    inner = [path for path in paths if path.is_dir()]
+    if any(files_in(path, ".xml") for path in inner):
+        return _xml_folder_kind(folder_of(folder, ".xml"))
+    inner = [path for path in inner if files_in(path, ".json")]
     if inner:
-        raise BadItem("unknown_kind", f"a folder of folders: give one file, like {inner[0]}")
+        return _json_folder_kind(inner[0], folder)
     if endings & set(IMAGE_ENDINGS):
         return "images"
     if any(folder.glob("*/*.txt")):
@@ -113,15 +118,31 @@ def _folder_kind(folder: pathlib.Path) -> str:
     raise BadItem("no_annotations", f"no .xml file, nor any other annotations, in {folder}")
 
 
-def _json_folder_kind(folder: pathlib.Path) -> str:
-    """labelme's and SA-1B's data sets are folders of JSON; of others one file is meant."""
+def _xml_folder_kind(folder: pathlib.Path) -> str:
+    """CVAT's export is one XML file, VOC's a folder of them."""
+    xml = files_in(folder, ".xml")
+    return "cvat" if len(xml) == 1 and detect_kind(xml[0]) == "cvat" else "voc"
+
+
+def _json_folder_kind(folder: pathlib.Path, root: pathlib.Path) -> str:
+    """labelme's and SA-1B's data sets are folders of JSON; of others one file is meant.
+
+    Args:
+      folder: with JSON files.
+      root: the folder that was given, which holds it.
+    """
     files = files_in(folder, ".json")
     for path in files:
         head = read_content(path, HEAD_BYTES)
-        if b'"imagePath"' in head or b'"shapes"' in head or b'"shape_type"' in head:
-            return "labelme"
-        if b'"image":' in head and b'"image_id"' in head:
-            return "sa1b"
+        labelme = b'"imagePath"' in head or b'"shapes"' in head or b'"shape_type"' in head
+        if labelme or (b'"image":' in head and b'"image_id"' in head):
+            folder_of(root, ".json")  # refuses several folders of them
+            return "labelme" if labelme else "sa1b"
+    if folder != root:
+        like = files[0].relative_to(root).as_posix()
+        raise BadItem("unknown_kind", f"a folder of folders: give one file, like {like}")
+    if len(files) == 1:
+        raise BadItem("unknown_kind", f"a folder with one JSON file: give that, {files[0]}")
     some = ", ".join(path.name for path in files[:3])
     text = f"a folder with {len(files)} JSON files ({some}): give one of them"
     raise BadItem("unknown_kind", text)

@@ -18,7 +18,7 @@ from jaxtyping import Float, Num
 from exits_jax.annotations.box_forms import BoxTable, refuse_mixup, to_xywh
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.draft import PassedOver
-from exits_jax.annotations.folder_files import images_below
+from exits_jax.annotations.folder_files import files_in, folder_of, images_below
 from exits_jax.annotations.image_files import index_image, measured
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.image_names import name_parts
@@ -63,7 +63,8 @@ def voc_document(
     """Reads VOC annotations into a COCO-style document; ids are made from the sorted order.
 
     Args:
-      file: one XML file, a folder of them, or a folder with an `Annotations` folder in it.
+      file: one XML file, a folder of them, or a folder with an `Annotations` folder, or one other
+        folder of XML files, in it.
       images: the image folder, opened only where an XML does not state its image's size.
       report: takes the mistakes; what is wrong is left out.
       box_form: what xmin, ymin, xmax and ymax hold, a key of `box_forms.FORMS`; "auto" is what they
@@ -135,8 +136,9 @@ def _xml_files(file: pathlib.Path) -> list[pathlib.Path]:
     """The XML files meant by a path, sorted by name."""
     if not file.is_dir():
         return [file]
-    folder = file / "Annotations" if (file / "Annotations").is_dir() else file
-    files = sorted(folder.glob("*.xml"))
+    inner = file / "Annotations"
+    folder = inner if inner.is_dir() else folder_of(file, ".xml")
+    files = files_in(folder, ".xml")
     if not files:
         raise BadItem("no_annotations", f"no .xml file in {folder}")
     return files
@@ -144,10 +146,21 @@ def _xml_files(file: pathlib.Path) -> list[pathlib.Path]:
 
 def _count_unannotated(images: ImageFolder, names: set[str], passed: PassedOver) -> None:
     """Counts the image files that no XML is of."""
-    known = {pathlib.PurePath(name).stem for name in names}
+    known = {pathlib.PurePath(path).stem for name in names for path in _paths(images, name)}
     for stem, files in images_below(images.path).items():
         if pathlib.PurePath(stem).name not in known:
             passed.add("images have no XML and are not read", files[0])
+
+
+def _paths(images: ImageFolder, name: str) -> Iterator[str | pathlib.Path]:
+    """What the image of an XML is called there, and where it is."""
+    yield name
+    try:
+        match = images.exact([name]) or images.near([name])
+    except BadItem:  # several may be meant, which is refused elsewhere
+        return
+    if match:
+        yield match.path
 
 
 def _parse(path: pathlib.Path) -> ElementTree.Element:
@@ -281,7 +294,20 @@ def _box(
         box = [x0 - 1.0, y0 - 1.0, x1 - x0 + 1.0, y1 - y0 + 1.0]
     if min(box[2:]) <= 0:
         raise BadItem("empty_box", f"bndbox {shown(texts)}: a maximum is below its minimum")
+    turn = _turn(element)
+    if turn:
+        reading.passed.add("turned rectangles are read as the upright boxes around them", where)
+        box = np.array(box)
+        return box_entry(turned_box(box, turn, box[:2] + box[2:] / 2))
     return {"bbox": box, "area": box[2] * box[3]}
+
+
+def _turn(element: ElementTree.Element) -> float:
+    """Degrees by which CVAT's VOC export says that a box is turned about its centre, clockwise."""
+    for attribute in element.iterfind("attributes/attribute"):
+        if attribute.findtext("name") == "rotation":
+            return (number_in(attribute.findtext("value")) or 0.0) % 360
+    return 0.0
 
 
 def _turned_box(element: ElementTree.Element) -> dict[str, Any]:
