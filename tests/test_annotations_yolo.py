@@ -167,6 +167,7 @@ def test_what_belongs_to_nothing_is_counted(tmp_path):
     images = pictures(tmp_path / "images", "a.png", "free.png")
     write(tmp_path / "labels/a.txt", BOX)
     write(tmp_path / "labels/lost.txt", BOX)
+    write(tmp_path / "labels/classes.txt", "cat", "dog")
     read = read_annotations(tmp_path / "labels", images)
     assert read.notes[0].text == (
         "label files have no image: 1 (the first: lost.txt); "
@@ -510,3 +511,64 @@ def test_confidence_in_front_of_the_box_is_refused(tmp_path, scores):
     write(tmp_path / "a.txt", *texts(written("cxcywh_shares"), column))
     assert len(read_annotations(label, images).instances) == 24
     assert len(read_annotations(images, images, boxes=label).instances) == 24
+
+
+@pytest.mark.parametrize(
+    ("labels", "listed"),
+    [
+        ("train/labels", "data.yaml"),
+        ("obj_train_data", "obj.names"),
+        ("obj_train_data", "classes.txt"),
+        ("labels", "coco8.yaml"),
+        ("labels", "labels/predefined_classes.txt"),
+        ("txt", "pets.yml"),
+    ],
+)
+def test_names_of_classes_are_looked_for_near(tmp_path, labels, listed):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / labels / "a.txt", BOX)
+    folder = tmp_path / labels.partition("/")[0]
+    read = read_annotations(folder, images)
+    assert read.instances[0].category == "1"
+    assert "objects are called by the number of their class, as no data.yaml" in said(read)
+    names = ["names: [cat, dog]"] if "y" in listed[-4:] else ["cat", "dog"]
+    write(tmp_path / listed, *names)
+    for file in (folder, tmp_path / labels / "a.txt"):
+        read = read_annotations(file, images)
+        assert read.instances[0].category == "dog"
+        assert read.notes == []
+
+
+def test_names_of_another_data_set_are_not_taken(tmp_path):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "mine/a.txt", BOX)
+    write(tmp_path / "data.yaml", "- a list")  # above: it is of something else
+    assert read_annotations(tmp_path / "mine", images).instances[0].category == "1"
+    (tmp_path / "data.yaml").unlink()
+    for name in ("x.yaml", "y.yaml"):
+        write(tmp_path / name, f"names: [cat, {name[0]}]")
+    assert read_annotations(tmp_path / "mine", images).instances[0].category == "1"
+
+
+@pytest.mark.parametrize("train", ["train.txt", "{root}/images", "{root}/images/"])
+def test_splits_that_are_read_are_not_said_to_be_lost(tmp_path, train):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "labels/a.txt", BOX)
+    write(tmp_path / "train.txt", "data/images/a.png")
+    train = train.format(root=tmp_path)
+    yaml = write(tmp_path / "data.yaml", "path: .", f"train: {train}", "names: [cat, dog]")
+    read = read_annotations(yaml, images)
+    assert len(read.instances) == 1
+    assert read.notes == []
+
+
+def test_splits_elsewhere_are_said_as_it_is(tmp_path):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "labels/a.txt", BOX)
+    yaml = write(tmp_path / "data.yaml", "train: ../x/images", "names: [cat, dog]")
+    read = read_annotations(yaml, images)
+    assert said(read).startswith(
+        "splits of the data.yaml are not below its folder and all labels in it are read: 1 ("
+    )
+    write(tmp_path / "data.yaml", "train: images", "val: ../x/images", "names: [cat, dog]")
+    assert "not below its folder and not read: 1 (" in said(read_annotations(yaml, images))
