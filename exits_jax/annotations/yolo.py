@@ -22,6 +22,7 @@ from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.shapes import box_entry, outline_entry
+from exits_jax.annotations.summary import counted
 from exits_jax.annotations.xml_files import number_in
 from exits_jax.annotations.yolo_columns import SLACK, Columns, Numbers, columns_of
 from exits_jax.annotations.yolo_layout import layout_of
@@ -58,6 +59,10 @@ def yolo_document(
     draft = Draft(report)
     rows: list[_Row] = []
     layout = layout_of(file, images, draft.passed)
+    if layout.without_images():
+        first, folder = layout.where(layout.labels[0]), layout.folder
+        text = f"{counted(len(layout.labels), 'label file')}, and no image of such a name"
+        raise BadItem("images_missing", f"{text}; the first, {first}, is not {folder.alike(first)}")
     exif = layout.folder.exif
     for path in layout.labels:
         where = layout.where(path)
@@ -77,6 +82,8 @@ def yolo_document(
             for number, line in enumerate(lines, start=1)
             if line.strip()
         ]
+    for path in layout.labels if not rows else ():
+        draft.passed.add("label files hold no object", layout.where(path))
     columns = columns_of([*numbers_of((row.line for row in rows), layout.names)], layout.keypoints)
     if box_form == "auto":
         refuse_mixup(_boxes_of(rows, layout.names, columns), OWN_FORM)

@@ -117,7 +117,7 @@ class Layout:
           BadItem: several are.
         """
         path = "/".join(_image_parts(label))
-        names = [path, *(path + ending for ending in self._endings)]
+        names = [*(path + ending for ending in self._endings), path]
         match = self.folder.near(names)
         if match is None:
             return None
@@ -137,6 +137,10 @@ class Layout:
         )
         if ways:
             report(Problem("found_otherwise", "; ".join(found), note=True))
+
+    def without_images(self) -> bool:
+        """Whether no label file has an image."""
+        return all(found is None for found in self._found.values())
 
     def without_labels(self) -> list[str]:
         """Names of the images that no label file means, sorted."""
