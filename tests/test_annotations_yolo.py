@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 
 import numpy as np
 import pytest
@@ -167,6 +168,7 @@ def test_what_belongs_to_nothing_is_counted(tmp_path):
     images = pictures(tmp_path / "images", "a.png", "free.png")
     write(tmp_path / "labels/a.txt", BOX)
     write(tmp_path / "labels/lost.txt", BOX)
+    write(tmp_path / "labels/classes.txt", "cat", "dog")
     read = read_annotations(tmp_path / "labels", images)
     assert read.notes[0].text == (
         "label files have no image: 1 (the first: lost.txt); "
@@ -510,3 +512,142 @@ def test_confidence_in_front_of_the_box_is_refused(tmp_path, scores):
     write(tmp_path / "a.txt", *texts(written("cxcywh_shares"), column))
     assert len(read_annotations(label, images).instances) == 24
     assert len(read_annotations(images, images, boxes=label).instances) == 24
+
+
+@pytest.mark.parametrize(
+    ("labels", "listed"),
+    [
+        ("train/labels", "data.yaml"),
+        ("obj_train_data", "obj.names"),
+        ("obj_train_data", "classes.txt"),
+        ("labels", "coco8.yaml"),
+        ("labels", "labels/predefined_classes.txt"),
+        ("txt", "pets.yml"),
+    ],
+)
+def test_names_of_classes_are_looked_for_near(tmp_path, labels, listed):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / labels / "a.txt", BOX)
+    folder = tmp_path / labels.partition("/")[0]
+    read = read_annotations(folder, images)
+    assert read.instances[0].category == "1"
+    assert "objects are called by the number of their class, as no data.yaml" in said(read)
+    names = ["names: [cat, dog]"] if "y" in listed[-4:] else ["cat", "dog"]
+    write(tmp_path / listed, *names)
+    for file in (folder, tmp_path / labels / "a.txt"):
+        read = read_annotations(file, images)
+        assert read.instances[0].category == "dog"
+        assert read.notes == []
+
+
+def test_names_of_another_data_set_are_not_taken(tmp_path):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "mine/a.txt", BOX)
+    write(tmp_path / "data.yaml", "- a list")  # above: it is of something else
+    assert read_annotations(tmp_path / "mine", images).instances[0].category == "1"
+    (tmp_path / "data.yaml").unlink()
+    for name in ("x.yaml", "y.yaml"):
+        write(tmp_path / name, f"names: [cat, {name[0]}]")
+    assert read_annotations(tmp_path / "mine", images).instances[0].category == "1"
+
+
+@pytest.mark.parametrize("train", ["train.txt", "{root}/images", "{root}/images/"])
+def test_splits_that_are_read_are_not_said_to_be_lost(tmp_path, train):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "labels/a.txt", BOX)
+    write(tmp_path / "train.txt", "data/images/a.png")
+    train = train.format(root=tmp_path)
+    yaml = write(tmp_path / "data.yaml", "path: .", f"train: {train}", "names: [cat, dog]")
+    read = read_annotations(yaml, images)
+    assert len(read.instances) == 1
+    assert read.notes == []
+
+
+def test_splits_elsewhere_are_said_as_it_is(tmp_path):
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "labels/a.txt", BOX)
+    yaml = write(tmp_path / "data.yaml", "train: ../x/images", "names: [cat, dog]")
+    read = read_annotations(yaml, images)
+    assert said(read).startswith(
+        "splits of the data.yaml are not below its folder and all labels in it are read: 1 ("
+    )
+    write(tmp_path / "data.yaml", "train: images", "val: ../x/images", "names: [cat, dog]")
+    assert "not below its folder and not read: 1 (" in said(read_annotations(yaml, images))
+
+
+HASH = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("label", "image", "way"),
+    [
+        ("img_1", "IMG_1.JPG", "their names in other letters"),
+        (unicodedata.normalize("NFD", "Ü1"), "Ü1.png", "their names in other letters"),
+        ("img.jpg", "img.jpg", "their names without a doubled ending"),
+        (f"img_jpg.rf.{HASH}", "img.jpg", "their names without Roboflow's additions"),
+        (f"img_png.rf.{HASH}", "x/img.png", "their names without Roboflow's additions"),
+        ("1a2b3c4d-img", "img.png", "their names without Label Studio's prefix"),
+    ],
+)
+def test_images_of_other_names(tmp_path, label, image, way):
+    images = pictures(tmp_path / "images", image, "z.png")
+    write(tmp_path / "labels/classes.txt", "cat", "dog")
+    write(tmp_path / f"labels/{label}.txt", BOX)
+    write(tmp_path / "labels/z.txt", BOX)
+    read = read_annotations(tmp_path / "labels", images)
+    assert [instance.image.path for instance in read.instances] == [
+        images / (image if name != "z.txt" else "z.png")
+        for name in sorted([f"{label}.txt", "z.txt"])
+    ]
+    (note,) = read.notes
+    assert note.code == "found_otherwise"
+    assert note.text == f"1 image found by {way}: {label}.txt is of {image}"
+    assert check_file(tmp_path / "labels", images) == []
+
+
+@pytest.mark.parametrize("other", ["img", f"img_jpg.rf.{HASH[::-1]}"])
+def test_two_labels_never_mean_one_picture(tmp_path, other):
+    images = pictures(tmp_path / "images", "img.jpg", "z.png")
+    for label in (f"img_jpg.rf.{HASH}", other, "z"):
+        write(tmp_path / f"labels/{label}.txt", BOX)
+    with pytest.raises(UserError, match="image_taken: .* it has no image of its name"):
+        read_annotations(tmp_path / "labels", images)
+    read = read_annotations(tmp_path / "labels", images, on_error="skip")
+    names = [instance.image.file_name for instance in read.instances]
+    assert names == (["img.jpg", "z.png"] if other == "img" else ["z.png"])
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "what"),
+    [
+        ("obj.data", "classes = 2", "darknet's obj.data"),
+        ("train.txt", "data/obj_train_data/a b.JPG", "a list of image files"),
+        ("train.txt", "/home/me/a.png", "a list of image files"),
+    ],
+)
+def test_lists_beside_labels_name_their_folder(tmp_path, name, line, what):
+    images = pictures(tmp_path / "obj_train_data", "a.png")
+    write(tmp_path / "obj_train_data/a.txt", BOX)
+    file = write(tmp_path / name, line, "names = obj.names")
+    with pytest.raises(UserError, match=f"looks like {what}, .* give the folder that it lies in"):
+        read_annotations(file, images)
+    read = read_annotations(tmp_path, images)  # a list is no label file without an image
+    assert "label files have no image" not in said(read)
+
+
+def test_why_there_is_nothing_to_label(tmp_path):
+    images = pictures(tmp_path / "images", "a.png")
+    label = write(tmp_path / "labels/b.txt", BOX)
+    text = "images_missing: 1 label file, and no image of such a name; the first, b.txt"
+    with pytest.raises(UserError, match=text):
+        read_annotations(tmp_path / "labels", images)
+    assert [problem.code for problem in check_file(tmp_path / "labels", images)] == [
+        "images_missing"
+    ]
+    write(tmp_path / "labels/a.txt")
+    label.write_text("")
+    with pytest.raises(UserError, match="no_annotations: .*; label files hold no object: 2"):
+        read_annotations(tmp_path / "labels", images)
+    write(label, BOX)
+    found = check_file(images, images, boxes=label)
+    assert [problem.code for problem in found] == ["absent_image"]

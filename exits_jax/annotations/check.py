@@ -135,6 +135,8 @@ def inspect_file(
         if boxes:
             judge = in_file(boxes, report)
             document = with_boxes(document, pathlib.Path(boxes), folder, judge, boxes_by)
+            if problems and isinstance(document, dict) and not document["annotations"]:
+                return Checked(problems, notes.said(), "")
         absent = list(_absent_ids(document))
         opened = open_document(document, folder, report, crowds)
     except BadItem as bad:

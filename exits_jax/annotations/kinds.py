@@ -14,8 +14,7 @@ from exits_jax.annotations.recognise import refuse_json, refuse_numbers, refuse_
 from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.sa1b import is_sa1b
 from exits_jax.annotations.tf_csv import COLUMNS
-from exits_jax.annotations.yolo_layout import YAML_ENDINGS
-from exits_jax.annotations.yolo_yaml import YAML_NAMES
+from exits_jax.annotations.yolo_yaml import YAML_ENDINGS, YAML_NAMES
 
 JSON_KINDS = ("coco", "lvis", "labelme", "label_studio", "sa1b")
 KINDS = ("auto", *JSON_KINDS, "voc", "cvat", "open_images", "tf_csv", "yolo", "images")

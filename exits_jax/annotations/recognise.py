@@ -108,6 +108,12 @@ CSV_COLUMNS = (
     (("confidence",), "a table of detections"),
 )
 
+# the beginning of a text beside YOLO's labels -> what it is
+YOLO_LISTS = (
+    (re.compile(rb"\s*classes\s*=\s*\d"), "darknet's obj.data"),
+    (re.compile(rb"(?i)[^\n]*\.(jpe?g|png|bmp|tiff?|webp)\s*(\n|$)"), "a list of image files"),
+)
+
 
 def unknown_file(head: bytes, name: str) -> BadItem:
     """Why a file that begins like this is not read.
@@ -128,6 +134,9 @@ def unknown_file(head: bytes, name: str) -> BadItem:
         if head.startswith(signature):
             return _foreign(what, advice)
     refuse_numbers(head)
+    for pattern, what in YOLO_LISTS:
+        if pattern.match(head):
+            raise _foreign(what, "give the folder that it lies in")
     found = _table(head.decode("utf-8-sig", "replace"))
     if found:
         detected = "detections" in found

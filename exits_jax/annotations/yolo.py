@@ -17,11 +17,12 @@ from jaxtyping import Float
 from exits_jax.annotations.box_forms import BoxTable, refuse_mixup, to_xywh
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.draft import Draft
-from exits_jax.annotations.folder_files import read_text
+from exits_jax.annotations.folder_files import IMAGE_ENDINGS, read_text
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.shapes import box_entry, outline_entry
+from exits_jax.annotations.summary import counted
 from exits_jax.annotations.xml_files import number_in
 from exits_jax.annotations.yolo_columns import SLACK, Columns, Numbers, columns_of
 from exits_jax.annotations.yolo_layout import layout_of
@@ -29,6 +30,7 @@ from exits_jax.annotations.yolo_layout import layout_of
 SQUARE = 0.02  # how far from a right angle, as a cosine, the corners of a turned box may be
 
 OWN_FORM = "cxcywh_shares"
+NAMELESS = "objects are called by the number of their class, as no data.yaml or classes.txt is near"
 
 
 class _Row(NamedTuple):
@@ -56,18 +58,22 @@ def yolo_document(
     """
     draft = Draft(report)
     rows: list[_Row] = []
-    exif = images.exif if images else "auto"
     layout = layout_of(file, images, draft.passed)
+    if layout.without_images():
+        first, folder = layout.where(layout.labels[0]), layout.folder
+        text = f"{counted(len(layout.labels), 'label file')}, and no image of such a name"
+        raise BadItem("images_missing", f"{text}; the first, {first}, is not {folder.alike(first)}")
+    exif = layout.folder.exif
     for path in layout.labels:
         where = layout.where(path)
         try:
             lines = read_text(path).splitlines()
-            found = layout.image_of(path)
-            if found is None:
-                draft.passed.add("label files have no image", where)
+            name = layout.image_of(path)
+            if name is None:
+                if not is_image_list(lines):
+                    draft.passed.add("label files have no image", where)
                 continue
-            name, on_disk = found
-            image = draft.add_measured(name, on_disk, exif, where)
+            image = draft.add_measured(name, layout.folder.path / name, exif, where)
         except BadItem as bad:
             draft.refuse(bad, where)
             continue
@@ -76,17 +82,20 @@ def yolo_document(
             for number, line in enumerate(lines, start=1)
             if line.strip()
         ]
+    for path in layout.labels if not rows else ():
+        draft.passed.add("label files hold no object", layout.where(path))
     columns = columns_of([*numbers_of((row.line for row in rows), layout.names)], layout.keypoints)
     if box_form == "auto":
         refuse_mixup(_boxes_of(rows, layout.names, columns), OWN_FORM)
     for row in rows:
         _add_line(draft, row, layout.names, columns, OWN_FORM if box_form == "auto" else box_form)
-    for name, on_disk in layout.without_labels():
+    for name in layout.without_labels():
         try:
-            draft.add_measured(name, on_disk, exif, name)
+            draft.add_measured(name, layout.folder.path / name, exif, name)
             draft.passed.add("images have no label file, so no object", name)
         except BadItem as bad:
             draft.refuse(bad, name)
+    layout.say(report)
     return draft.document(layout.names.values())
 
 
@@ -112,7 +121,8 @@ def _add_line(draft: Draft, row: _Row, names: dict[int, str], columns: Columns, 
     except BadItem as bad:
         draft.refuse(bad, place, image)
         return
-    for what in entry.pop("passed"):
+    nameless = [] if names else [NAMELESS]
+    for what in entry.pop("passed") + nameless:
         draft.passed.add(what, place)
     draft.add(image, category, entry)
 
@@ -147,6 +157,11 @@ def parse_line(line: str, names: dict[int, str]) -> tuple[int, Numbers]:
         text = f"class {shown(named)} is a name that no data.yaml or classes.txt lists"
         raise BadItem("absent_category", text)
     return int(index), np.array(numbers, np.float64)
+
+
+def is_image_list(lines: list[str]) -> bool:
+    """Whether a text names images, as CVAT's train.txt does, and is no label file."""
+    return bool(lines) and lines[0].strip().lower().endswith(IMAGE_ENDINGS)
 
 
 def category_name(index: int, names: dict[int, str]) -> str:

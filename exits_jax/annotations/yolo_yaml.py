@@ -1,5 +1,6 @@
 """What a YOLO data set says of itself: its data.yaml, or the list of its classes."""
 
+import contextlib
 import itertools
 import pathlib
 import re
@@ -7,39 +8,63 @@ from typing import Any
 
 import yaml
 
-from exits_jax.annotations.folder_files import read_text
+from exits_jax.annotations.folder_files import files_in, read_text
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
-from exits_jax.errors import one_line
+from exits_jax.errors import UserError, one_line
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+YAML_ENDINGS = (".yaml", ".yml")
+CLASS_LISTS = ("classes.txt", "obj.names", "predefined_classes.txt")
 MAX_YAML_CHARACTERS, MAX_YAML_DEPTH = 500_000, 30
 
 
 def names_near(folder: pathlib.Path) -> dict[int, str]:
-    """The names of the classes by index, from the data set that a folder is or is in; or none.
+    """The names of the classes by index: of the data set that a folder is or is in, else one above.
 
     Raises:
       BadItem: its data.yaml is none, or its names are not.
     """
-    return names_by_index(settings_near(folder).get("names")) or classes_near(folder)
+    names = _names_in(_places(folder))
+    with contextlib.suppress(UserError):  # what lies above may be of something else
+        names = names or _names_in([folder.absolute().parent])
+    return names
 
 
 def settings_near(folder: pathlib.Path) -> dict[str, Any]:
     """The data.yaml of a folder, or of the data set whose `labels` it is in; empty without one."""
-    files = (place / name for place in _places(folder) for name in YAML_NAMES)
-    path = next((path for path in files if path.is_file()), None)
-    return {} if path is None else read_settings(path)
+    return _settings_in(_places(folder))
 
 
-def classes_near(folder: pathlib.Path) -> dict[int, str]:
-    """Names from classes.txt, one a line; empty where there is none."""
-    files = (place / name for place in _places(folder) for name in ("classes.txt", "obj.names"))
-    path = next((path for path in files if path.is_file()), None)
-    if path is None:
-        return {}
+def _names_in(places: list[pathlib.Path]) -> dict[int, str]:
+    """Names from a data.yaml, else from a list of classes, one a line; empty where neither is."""
+    names = names_by_index(_settings_in(places).get("names"))
+    path = _first_file(places, CLASS_LISTS)
+    if names or path is None:
+        return names
     lines = [line.strip() for line in read_text(path).splitlines()]
     return names_by_index([line for line in lines if line])
+
+
+def _settings_in(places: list[pathlib.Path]) -> dict[str, Any]:
+    """The data.yaml in one of the folders, or the only other one there that has names."""
+    path = _first_file(places, YAML_NAMES)
+    if path is not None:
+        return read_settings(path)
+    for place in places:
+        found = []
+        for other in files_in(place, *YAML_ENDINGS):
+            with contextlib.suppress(BadItem):
+                found.append(read_settings(other))
+        named = [settings for settings in found if isinstance(settings.get("names"), (list, dict))]
+        if len(named) == 1:
+            return named[0]
+    return {}
+
+
+def _first_file(places: list[pathlib.Path], names: tuple[str, ...]) -> pathlib.Path | None:
+    files = (place / name for place in places for name in names)
+    return next((path for path in files if path.is_file()), None)
 
 
 def _places(folder: pathlib.Path) -> list[pathlib.Path]:
