@@ -13,6 +13,7 @@ from PIL import Image
 
 from exits_jax import networks
 from exits_jax.annotations import ImageRecord, Instance, Problem, problem_line
+from exits_jax.annotations.fields import stated_box
 from exits_jax.annotations.instances import PointRule, read_instances
 from exits_jax.annotations.masks import decode_segmentation
 from exits_jax.cpu import prefer_eigen
@@ -115,10 +116,11 @@ def _instances(
         {"id": k + 1, "image_id": 0, "extreme_points": p}
         for k, p in enumerate(points.reshape(-1, 4, 2).tolist())
     ]
+    height, width = pixels.shape[:2]
     if boxes is not None:
         for row, (x0, y0, x1, y1) in zip(rows, _box_rows(boxes, len(rows)), strict=True):
             row["bbox"] = [x0, y0, x1 - x0, y1 - y0]
-    height, width = pixels.shape[:2]
+            stated_box(row, width, height)  # refused here: a file's bad box would only be left out
     records = {0: ImageRecord(0, "image", width, height, pathlib.Path("image"))}
     rows = [row | {"category_id": 0} for row in rows]
     document = {"annotations": rows}

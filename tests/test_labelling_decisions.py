@@ -53,7 +53,7 @@ def test_what_the_page_saves_is_what_is_read(tmp_path):
     ("content", "expected"),
     [
         ('{"decisions": {"12": "acc', "not valid JSON"),
-        ("", "not valid JSON"),
+        ("", "the file is empty"),
         ("[" * 100_000, "not valid JSON"),
         ([{"annotation_id": 12}], "expected {"),
         ("7", "holds 7; expected {"),
