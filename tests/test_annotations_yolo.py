@@ -610,7 +610,7 @@ def test_two_labels_never_mean_one_picture(tmp_path, other):
     images = pictures(tmp_path / "images", "img.jpg", "z.png")
     for label in (f"img_jpg.rf.{HASH}", other, "z"):
         write(tmp_path / f"labels/{label}.txt", BOX)
-    with pytest.raises(UserError, match="image_taken: .* it has no image of its name"):
+    with pytest.raises(UserError, match=r"image_taken: .* it has no image of its name"):
         read_annotations(tmp_path / "labels", images)
     read = read_annotations(tmp_path / "labels", images, on_error="skip")
     names = [instance.image.file_name for instance in read.instances]
@@ -646,8 +646,8 @@ def test_why_there_is_nothing_to_label(tmp_path):
     ]
     write(tmp_path / "labels/a.txt")
     label.write_text("")
-    with pytest.raises(UserError, match="no_annotations: .*; label files hold no object: 2"):
+    with pytest.raises(UserError, match=r"no_annotations: .*; label files hold no object: 2"):
         read_annotations(tmp_path / "labels", images)
-    write(label, BOX)
+    write(tmp_path / "labels/b.txt", BOX)
     found = check_file(images, images, boxes=label)
     assert [problem.code for problem in found] == ["absent_image"]
