@@ -648,6 +648,6 @@ def test_why_there_is_nothing_to_label(tmp_path):
     label.write_text("")
     with pytest.raises(UserError, match=r"no_annotations: .*; label files hold no object: 2"):
         read_annotations(tmp_path / "labels", images)
-    write(label, BOX)
+    write(tmp_path / "labels/b.txt", BOX)
     found = check_file(images, images, boxes=label)
     assert [problem.code for problem in found] == ["absent_image"]

@@ -50,9 +50,10 @@ def yolo_results(
         raise BadItem("no_annotations", f"no text file in {place}")
     names = names_near(around)
     images = _by_stem(document.get("images"))
-    ids = _ids(document.get("categories"))
+    ids = dict(sorted(_ids(document.get("categories")).items(), key=lambda pair: pair[1]))
+    positions = [*ids.values()]
     rows, results, passed = [*_lines(files, report)], [], PassedOver()
-    spelled = names or dict(enumerate(sorted(ids, key=ids.get)))
+    spelled = names or dict(enumerate(ids))
     columns = columns_of([*numbers_of((row.line for row in rows), spelled)])
     for row in rows:
         place = f"{row.path.name}: line {row.number}"
@@ -60,7 +61,7 @@ def yolo_results(
             image = _image(images, row.path)
             index, numbers = parse_line(row.line, spelled)
             entry = entry_of(numbers, _size(image, folder), columns)
-            category = _category(index, names, ids)
+            category = _category(index, names, ids, positions)
         except BadItem as bad:
             report(Problem(bad.code, f"{place}: {bad.text}"))
             continue
@@ -71,7 +72,7 @@ def yolo_results(
         results.append(found | category)
     passed.say(report)
     used = {int(result["category_name"]) for result in results} if ids and not names else {}
-    table = {index: sorted(ids.values())[index] for index in used}
+    table = {index: positions[index] for index in used}
     if any(index != number for index, number in table.items()):
         note_position(table, {number: name for name, number in ids.items()}, report)
     return results
@@ -88,8 +89,10 @@ def _lines(files: list[pathlib.Path], report: Report) -> Iterator[_Row]:
         yield from (_Row(path, k, line) for k, line in enumerate(lines, start=1) if line.strip())
 
 
-def _category(index: int, names: dict[int, str], ids: dict[str, int]) -> dict[str, Any]:
-    """Id and name of the category that a class is.
+def _category(
+    index: int, names: dict[int, str], ids: dict[str, int], positions: list[int]
+) -> dict[str, Any]:
+    """Id and name of the category that a class is: by its name, else by its position.
 
     Raises:
       BadItem: it is none of the file's.
@@ -97,9 +100,9 @@ def _category(index: int, names: dict[int, str], ids: dict[str, int]) -> dict[st
     name = category_name(index, names)
     if names and ids and name not in ids:
         raise BadItem("absent_category", f"class {shown(name)} is no category of the file")
-    if ids and not names and index >= len(ids):
-        raise BadItem("absent_category", f"class {index}; the file has {len(ids)} categories")
-    number = ids[name] if names and ids else sorted(ids.values())[index] if ids else index + 1
+    if ids and not names and index >= len(positions):
+        raise BadItem("absent_category", f"class {index}; the file has {len(positions)} categories")
+    number = ids[name] if names and ids else positions[index] if ids else index + 1
     return {"category_id": number, "category_name": name}
 
 
