@@ -28,6 +28,9 @@ HEIGHT, WIDTH = 120, 160
 IMAGES = {key: ImageRecord(key, f"{key}.jpg", WIDTH, HEIGHT, None) for key in (1, 2)}
 
 
+BEND = 0.02  # pixels: no other pixel is covered
+
+
 def rectangle(x0, y0, x1, y1):
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[y0:y1, x0:x1] = True
@@ -35,10 +38,9 @@ def rectangle(x0, y0, x1, y1):
 
 
 def outlines(mask):
-    """The mask's polygons with a corner more on the first side: four corners would be a box's."""
-    return [
-        [*p[:2], (p[0] + p[2]) / 2, (p[1] + p[3]) / 2, *p[2:]] for p in mask_to_polygons(mask)[0]
-    ]
+    """The mask's polygons with a first side that is not quite straight: no boxes."""
+    polygons = mask_to_polygons(mask)[0]
+    return [[*p[:2], (p[0] + p[2]) / 2 + BEND, (p[1] + p[3]) / 2 + BEND, *p[2:]] for p in polygons]
 
 
 def annotation(number, mask, image_id=1, category_id=1, **more):

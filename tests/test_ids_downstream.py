@@ -34,9 +34,9 @@ def labelled(folder, annotation_ids, image_id=5, category_id=3, crowd_id=None):
             "image_id": image_id,
             "category_id": category_id,
             "bbox": [3 + 20 * k, 5, 15, 20],
-            # A corner more than a box has: four upright ones would be read as one.
+            # A side that is not quite straight: an upright rectangle would be read as a box.
             "segmentation": [
-                [3 + 20 * k, 5, 9 + 20 * k, 5, 18 + 20 * k, 5, 18 + 20 * k, 25, 3 + 20 * k, 25]
+                [3 + 20 * k, 5, 9 + 20 * k, 5.02, 18 + 20 * k, 5, 18 + 20 * k, 25, 3 + 20 * k, 25]
             ],
         }
         for k, annotation_id in enumerate(annotation_ids)
