@@ -241,6 +241,7 @@ def test_shares_of_an_image_never_tell_its_frame(tmp_path, orientation):
     labels = tmp_path / "labels"
     labels.mkdir()
     (labels / "a.txt").write_text(f"0 {20 / 48} {12 / 32} {8 / 48} {8 / 32}\n")
+    (labels / "classes.txt").write_text("thing\n")
     boxes = tmp_path / "boxes.csv"
     boxes.write_text(
         f"ImageID,LabelName,XMin,XMax,YMin,YMax\na,x,{16 / 48},{24 / 48},{8 / 32},{16 / 32}\n"

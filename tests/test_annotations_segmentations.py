@@ -8,7 +8,7 @@ from annotations_samples import HEIGHT, WIDTH, disc, document, save
 
 from exits_jax.annotations import check_file, decode_segmentation, encode_rle, read_annotations
 from exits_jax.annotations.check import inspect_file
-from exits_jax.annotations.segmentations import plain_outline
+from exits_jax.annotations.segmentations import is_rectangle, plain_outline
 from exits_jax.errors import UserError
 
 PENTAGON = [5.0, 5.0, 15.0, 3.0, 25.0, 5.0, 25.0, 15.0, 5.0, 15.0]
@@ -248,3 +248,8 @@ def test_backslashes_in_printed_bytes_are_single_ones():
         "size": [1, 9],
         "counts": counts,
     }
+
+
+def test_corners_beyond_all_numbers_are_no_rectangle():
+    assert not is_rectangle([[5, 5, 25, 5, 25, 1e308, 5, 1e308]])
+    assert not is_rectangle([[5, 5, 1e308, 5, 1e308, 1e308, 5, 1e308]])

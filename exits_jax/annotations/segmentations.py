@@ -103,8 +103,10 @@ def _is_upright(corners: Float[np.ndarray, "n 2"]) -> bool:
     sides = high - low
     if sides.min() <= SAME_PX:
         return False
-    at_border = np.minimum(corners - low, high - corners).min(axis=1) <= SAME_PX
-    return bool(at_border.all() and sides.prod() - polygon_area(corners) <= SAME_PX * sides.sum())
+    if (np.minimum(corners - low, high - corners).min(axis=1) > SAME_PX).any():
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):  # a file may hold 1e308
+        return bool(sides.prod() - polygon_area(corners) <= SAME_PX * sides.sum())
 
 
 def _from_text(text: str) -> Any:
