@@ -144,3 +144,10 @@ def test_a_missing_value_in_every_writing(tmp_path, key, value):
     assert found.instances[0].area == 200
     assert [n.code for n in found.notes] == ["plain_numbers"] * (value is not None)
     assert inspect_file(file).problems == []
+
+
+@pytest.mark.parametrize("bbox", ["0 0 0 0", "[0, 0, 0, 0]", {"x": 0, "y": 0, "w": 0, "h": 0}])
+def test_a_box_of_zeros_is_absent_in_any_writing(tmp_path, bbox):
+    found = read_annotations(save(tmp_path, one(bbox=bbox)))
+    assert found.instances[0].points_source == "mask"
+    assert "zero_box" in {note.code for note in found.notes}

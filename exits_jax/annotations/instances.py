@@ -11,7 +11,7 @@ from exits_jax.annotations.box_forms import BoxTable, refuse_mixup, to_xywh
 from exits_jax.annotations.box_writing import combined_form, written_box
 from exits_jax.annotations.coco import Report, identified_annotations
 from exits_jax.annotations.extreme import jitter_points
-from exits_jax.annotations.fields import is_crowd, stated_area
+from exits_jax.annotations.fields import NO_BOX, is_crowd, stated_area
 from exits_jax.annotations.geometry import TWICE_MASKS, doubts, near_duplicates
 from exits_jax.annotations.locate import Located, known_box, locate
 from exits_jax.annotations.masks import run_lengths
@@ -210,7 +210,7 @@ class _Reader:
         if written:
             bbox, form = written.numbers, combined_form(written.form, form)
         if written and not bbox.any():
-            annotation["bbox"] = NO_BOX
+            annotation["bbox"] = [*NO_BOX]
         if bbox is None or bbox.size != 4 or not bbox.any():
             return None
         if form != "xywh":
