@@ -10,6 +10,7 @@ from jaxtyping import Float
 from pycocotools import mask as coco_masks
 
 from exits_jax.annotations.draft import Draft
+from exits_jax.annotations.geometry import polygon_area
 from exits_jax.annotations.image_files import MAX_SIDE
 from exits_jax.annotations.masks import run_lengths
 from exits_jax.annotations.numbers import finite_numbers, shown
@@ -132,7 +133,7 @@ def outline_entry(parts: Sequence[Float[np.ndarray, "_ 2"]]) -> dict[str, Any]:
     """
     if min(len(part) for part in parts) < 3:
         raise BadItem("bad_polygon", "a polygon with fewer than three corners")
-    area = sum(_polygon_area(part) for part in parts)
+    area = sum(polygon_area(part) for part in parts)
     entry = box_entry(np.concatenate(parts)) | {"area": area}
     return {"segmentation": [part.ravel().tolist() for part in parts], **entry}
 
@@ -180,8 +181,3 @@ def _turned(
     angle = math.radians(degrees % 360)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     return (points_xy - about_xy) @ turn + about_xy
-
-
-def _polygon_area(polygon_xy: Float[np.ndarray, "n 2"]) -> float:
-    x, y = polygon_xy.T
-    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
