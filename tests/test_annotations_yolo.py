@@ -651,3 +651,11 @@ def test_why_there_is_nothing_to_label(tmp_path):
     write(tmp_path / "labels/b.txt", BOX)
     found = check_file(images, images, boxes=label)
     assert [problem.code for problem in found] == ["absent_image"]
+
+
+def test_boxes_that_were_divided_twice_are_refused(tmp_path):
+    """They are shares as they should be, and all in the first pixel of their images."""
+    images = pictures(tmp_path / "images", "a.png")
+    write(tmp_path / "labels/a.txt", "0 0.005 0.008 0.006 0.01\n0 0.006 0.009 0.006 0.01")
+    with pytest.raises(UserError, match="boxes_xywh_shares: the 2 boxes all lie within 1 px"):
+        read_annotations(tmp_path / "labels", images)

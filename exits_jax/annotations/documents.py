@@ -47,9 +47,10 @@ def forms_told(kind: str, boxes: bool, box_form: str) -> tuple[str, str]:
     Raises:
       BadItem: it was asked for, and the kind has none to choose.
     """
-    if kind in KINDS_OF_FORM:
-        # Boxes that others take the place of are not judged.
-        return (KINDS_OF_FORM[kind], box_form) if boxes else (box_form, "xywh")
+    if kind in KINDS_OF_FORM and boxes:  # others take their place: they are not judged
+        return KINDS_OF_FORM[kind], box_form
+    if kind in KINDS_OF_FORM and box_form != "auto":
+        return box_form, "xywh"
     if box_form != "auto" and not boxes and kind not in KINDS_OF_COCO:
         text = f"data.box_form is {box_form}, but files of kind {kind} say themselves what it is"
         raise BadItem("box_form", text)
