@@ -34,10 +34,10 @@ NAMELESS = "objects are called by the number of their class, as no data.yaml or 
 
 
 class _Row(NamedTuple):
-    """A line of a label file, and where it stands."""
+    """What a line of a label file holds (`parse_line`), or why it cannot be read; and its place."""
 
     image: dict[str, Any]
-    line: str
+    parsed: tuple[int, Numbers] | BadItem
     place: str
 
 
@@ -78,15 +78,16 @@ def yolo_document(
             draft.refuse(bad, where)
             continue
         rows += [
-            _Row(image, line, f"{where}: line {number}")
+            _Row(image, _parsed(line, layout.names), f"{where}: line {number}")
             for number, line in enumerate(lines, start=1)
             if line.strip()
         ]
     for path in layout.labels if not rows else ():
         draft.passed.add("label files hold no object", layout.where(path))
-    columns = columns_of([*numbers_of((row.line for row in rows), layout.names)], layout.keypoints)
+    numbers = [row.parsed[1] for row in rows if not isinstance(row.parsed, BadItem)]
+    columns = columns_of(numbers, layout.keypoints)
     if box_form == "auto":
-        refuse_mixup(_boxes_of(rows, layout.names, columns), OWN_FORM)
+        refuse_mixup(_boxes_of(rows, columns), OWN_FORM)
     for row in rows:
         _add_line(draft, row, layout.names, columns, OWN_FORM if box_form == "auto" else box_form)
     for name in layout.without_labels():
@@ -99,22 +100,30 @@ def yolo_document(
     return draft.document(layout.names.values())
 
 
-def _boxes_of(rows: list[_Row], names: dict[int, str], columns: Columns) -> BoxTable:
+def _parsed(line: str, names: dict[int, str]) -> tuple[int, Numbers] | BadItem:
+    """What `parse_line` returns, or the mistake that it raises."""
+    try:
+        return parse_line(line, names)
+    except BadItem as bad:
+        return bad
+
+
+def _boxes_of(rows: list[_Row], columns: Columns) -> BoxTable:
     """The boxes of a data set as they stand there."""
     table = BoxTable()
-    for image, line, _ in rows:
-        with contextlib.suppress(BadItem):
-            _, numbers = parse_line(line, names)
-            if _is_box(numbers, columns):
-                table.add(numbers[:4], (image["width"], image["height"]), None)
+    for image, parsed, _ in rows:
+        if not isinstance(parsed, BadItem) and _is_box(parsed[1], columns):
+            table.add(parsed[1][:4], (image["width"], image["height"]), None)
     return table
 
 
 def _add_line(draft: Draft, row: _Row, names: dict[int, str], columns: Columns, form: str) -> None:
     """The object of a line."""
-    image, line, place = row
+    image, parsed, place = row
     try:
-        index, numbers = parse_line(line, names)
+        if isinstance(parsed, BadItem):
+            raise parsed
+        index, numbers = parsed
         category = category_name(index, names)
         size = image["width"], image["height"]
         entry = entry_of(numbers, size, columns, form)
