@@ -7,21 +7,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.documents import forms_told, read_document
 from exits_jax.annotations.findings import NOTED, annotation_findings
 from exits_jax.annotations.image_files import decoded_problems
-from exits_jax.annotations.image_folder import image_folder
 from exits_jax.annotations.instances import PointRule, annotation_problem, read_instances
 from exits_jax.annotations.kinds import detect_kind
 from exits_jax.annotations.read import (
     Opened,
     check_options,
-    in_file,
+    find_document,
     nothing_left,
     open_document,
-    with_boxes,
 )
-from exits_jax.annotations.recognise import refuse_results
 from exits_jax.annotations.records import BadItem, ImageRecord, Instance, Problem
 from exits_jax.annotations.results import result_problems, results_in
 from exits_jax.annotations.summary import Notes, counted
@@ -110,7 +106,7 @@ def inspect_file(
     Raises:
       UserError: the file or the image folder cannot be read at all.
     """
-    check_options(kind=kind, boxes_by=boxes_by, box_form=box_form, crowds=crowds, exif=exif)
+    check_options(crowds=crowds)
     file = pathlib.Path(file)
     problems: list[Problem] = []
     notes = Notes()
@@ -120,29 +116,27 @@ def inspect_file(
         (notes.add if said else problems.append)(problem)
 
     try:
-        folder = image_folder(images, exif)
-        kind = detect_kind(file) if kind == "auto" else kind
-        own_form, box_form = forms_told(kind, bool(boxes), box_form)
-        document = read_document(file, folder, kind, report, own_form)
-        results = results_in(document)
-        if boxes:
-            refuse_results(results)
-        elif results is not None:
+        source = find_document(
+            *(file, images, report),
+            kind=kind,
+            boxes=boxes,
+            boxes_by=boxes_by,
+            box_form=box_form,
+            exif=exif,
+        )
+        results = results_in(source.document)
+        if results is not None:
             for problem in result_problems(results):
                 report(problem)
             return Checked(problems, notes.said(), counted(len(results), "result"))
-        judge = report
-        if boxes:
-            judge = in_file(boxes, report)
-            document = with_boxes(document, pathlib.Path(boxes), folder, judge, boxes_by)
-            if problems and isinstance(document, dict) and not document["annotations"]:
-                return Checked(problems, notes.said(), "")
-        absent = list(_absent_ids(document))
-        opened = open_document(document, folder, report, crowds)
+        if boxes and problems and source.is_empty:
+            return Checked(problems, notes.said(), "")
+        absent = list(_absent_ids(source.document))
+        opened = open_document(source, report, crowds)
     except BadItem as bad:
         return Checked([*problems, Problem(bad.code, bad.text)], notes.said(), "")
     problems.extend(absent)
-    _judge(opened, problems, judge, box_form)
+    _judge(opened, problems, source.judge, source.box_form)
     for problem in image_problems(opened.images):
         report(problem)
     return Checked(problems, notes.said(), _counts(opened))

@@ -51,10 +51,17 @@ def forms_told(kind: str, boxes: bool, box_form: str) -> tuple[str, str]:
         return KINDS_OF_FORM[kind], box_form
     if kind in KINDS_OF_FORM and box_form != "auto":
         return box_form, "xywh"
-    if box_form != "auto" and not boxes and kind not in KINDS_OF_COCO:
+    if not boxes and kind not in KINDS_OF_COCO:
+        _refuse_form(kind, box_form)
+    # What "json" is, is known once it has been read: it is refused then.
+    return "auto" if boxes else box_form, box_form
+
+
+def _refuse_form(kind: str, box_form: str) -> None:
+    """Refuses a form of boxes for a kind of file whose shapes say themselves what they are."""
+    if box_form != "auto":
         text = f"data.box_form is {box_form}, but files of kind {kind} say themselves what it is"
         raise BadItem("box_form", text)
-    return "auto", box_form
 
 
 def read_document(
@@ -66,8 +73,8 @@ def read_document(
 ) -> Any:
     """The COCO-style document in a file, converted where the file is of another kind.
 
-    What a JSON file holds is returned as it is, still unchecked. `box_form` is that of kinds whose
-    boxes have a form of their own (`KINDS_OF_FORM`).
+    What a JSON file holds is returned as it is, still unchecked. `box_form` is the first that
+    `forms_told` gives.
 
     Raises:
       UserError: the file is missing or is not what its kind says.
@@ -87,11 +94,11 @@ def read_document(
         return yolo.yolo_document(file, images, report, box_form)
     if kind == "images":
         return images_document(images or ImageFolder(file), report)
-    return _json_document(file, images, kind, report)
+    return _json_document(file, images, kind, report, box_form)
 
 
 def _json_document(
-    file: pathlib.Path, images: ImageFolder | None, kind: str, report: Report
+    file: pathlib.Path, images: ImageFolder | None, kind: str, report: Report, box_form: str
 ) -> Any:
     """The document in a JSON file, or in a folder of them; `kind` "json" to tell by the content."""
     document = None if file.is_dir() else _unwrapped(load_json(file, report), report)
@@ -99,6 +106,8 @@ def _json_document(
         kind = json_kind(document)
     elif kind == "coco":
         refuse_json(document)
+    if kind not in KINDS_OF_COCO:
+        _refuse_form(kind, box_form)
     if kind == "label_studio":
         return label_studio.label_studio_document(document, images, report)
     several = [(file, document)]

@@ -11,6 +11,7 @@ from exits_jax.annotations.box_forms import FORMS
 from exits_jax.annotations.detection_images import IMAGES_BY
 from exits_jax.annotations.detections import boxes_document
 from exits_jax.annotations.documents import forms_told, load_json, read_document
+from exits_jax.annotations.extra_keys import heed_extra_keys
 from exits_jax.annotations.fields import is_marked
 from exits_jax.annotations.frames import EXIF
 from exits_jax.annotations.image_files import ambiguous_frames
@@ -92,8 +93,7 @@ def read_annotations(
       UserError: the file, or with on_error="stop" an item in it, cannot be used; one line that
         names the file, the annotation, what was found and what was expected.
     """
-    check_options(kind=kind, points=points, on_error=on_error, box_form=box_form, crowds=crowds)
-    check_options(boxes_by=boxes_by, exif=exif)
+    check_options(points=points, on_error=on_error, crowds=crowds)
     if not (math.isfinite(click_noise) and click_noise >= 0):
         raise UserError(f"click_noise is {click_noise}; expected pixels, 0 or more")
     file = pathlib.Path(file)
@@ -104,18 +104,18 @@ def read_annotations(
         (notes.add if problem.note else problems.append)(problem)
 
     try:
-        folder = image_folder(images, exif)
-        kind = detect_kind(file) if kind == "auto" else kind
-        own_form, box_form = forms_told(kind, bool(boxes), box_form)
-        document = read_document(file, folder, kind, report, own_form)
-        judge = report
-        if boxes:
-            judge = in_file(boxes, report)
-            document = with_boxes(document, pathlib.Path(boxes), folder, judge, boxes_by)
-            if problems and isinstance(document, dict) and not document["annotations"]:
-                raise UserError(_nothing_left(file, len(problems), problems))
-        refuse_results(results_in(document))
-        opened = open_document(document, folder, report, crowds)
+        found = find_document(
+            *(file, images, report),
+            kind=kind,
+            boxes=boxes,
+            boxes_by=boxes_by,
+            box_form=box_form,
+            exif=exif,
+        )
+        if boxes and problems and found.is_empty:
+            raise UserError(_nothing_left(file, len(problems), problems))
+        refuse_results(results_in(found.document))
+        opened = open_document(found, report, crowds)
     except BadItem as bad:
         # With no object left, what went wrong before is why, or all was passed over.
         text = "; ".join([bad.text, *(note.text for note in notes.said())])
@@ -124,7 +124,7 @@ def read_annotations(
         raise refusal(problem_line(file, first)) from bad
     try:
         rule = PointRule(points, click_noise, seed)
-        instances = read_instances(*opened, rule, judge, box_form=box_form)
+        instances = read_instances(*opened, rule, found.judge, box_form=found.box_form)
     except BadItem as bad:
         raise UserError(problem_line(file, Problem(bad.code, bad.text))) from bad
     total = len(opened.document["annotations"])
@@ -137,6 +137,56 @@ def read_annotations(
     return Annotations(file, *opened, instances, problems, notes.said())
 
 
+class Found(NamedTuple):
+    """What a file holds, as a COCO-style document that is not looked at yet.
+
+    Attributes:
+      document: with a detector's boxes as its annotations, where they are given.
+      folder: of the images.
+      judge: takes problems of its annotations: those of a detector's boxes name their file.
+      box_form: of its boxes.
+    """
+
+    document: Any
+    folder: ImageFolder | None
+    judge: coco.Report
+    box_form: str
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left of a detector's boxes."""
+        return isinstance(self.document, dict) and not self.document["annotations"]
+
+
+def find_document(
+    file: pathlib.Path,
+    images: str | os.PathLike | None,
+    report: coco.Report,
+    *,
+    kind: str,
+    boxes: str | os.PathLike | None,
+    boxes_by: str,
+    box_form: str,
+    exif: str,
+) -> Found:
+    """What labelling and the checker both read; arguments as `read_annotations`.
+
+    Raises:
+      UserError: the file, the boxes or the image folder cannot be read.
+    """
+    check_options(kind=kind, boxes_by=boxes_by, box_form=box_form, exif=exif)
+    folder = image_folder(images, exif)
+    kind = detect_kind(file) if kind == "auto" else kind
+    own_form, box_form = forms_told(kind, bool(boxes), box_form)
+    document = read_document(file, folder, kind, report, own_form)
+    if not boxes:
+        return Found(document, folder, report, box_form)
+    refuse_results(results_in(document))
+    judge = _in_file(boxes, report)
+    document = _with_boxes(document, pathlib.Path(boxes), folder, judge, boxes_by)
+    return Found(document, folder, judge, box_form)
+
+
 class Opened(NamedTuple):
     """A document that is ready to be read: its images and categories are known."""
 
@@ -145,29 +195,30 @@ class Opened(NamedTuple):
     categories: dict[int, str]
 
 
-def open_document(
-    document: Any, folder: ImageFolder | None, report: coco.Report, crowds: str = "pass"
-) -> Opened:
+def open_document(found: Found, report: coco.Report, crowds: str = "pass") -> Opened:
     """What labelling and the checker both start from; arguments as `read_annotations`.
 
     Raises:
       UserError: the file as a whole cannot be used.
     """
+    document, folder, _, box_form = found
     coco.check_structure(document)
     for note in (*plain_keys(document), *plain_document(document, crowds == "label")):
         report(note)
     coco.number_annotations(document["annotations"])
     _judge_crowds(document["annotations"], crowds, report)
+    for note in heed_extra_keys(document["annotations"], box_form):
+        report(note)
     categories = coco.category_names(document, report)
     return Opened(document, image_records(document, folder, report), categories)
 
 
-def in_file(file: str | os.PathLike, report: coco.Report) -> coco.Report:
+def _in_file(file: str | os.PathLike, report: coco.Report) -> coco.Report:
     """Problems of another file say so: they are listed with the annotation file's own."""
     return lambda problem: report(dataclasses.replace(problem, text=f"in {file}: {problem.text}"))
 
 
-def with_boxes(
+def _with_boxes(
     document: Any,
     boxes: pathlib.Path,
     folder: ImageFolder | None,
