@@ -114,7 +114,8 @@ def _dispatch(
         from exits_jax.checking import SETTINGS, check  # here: --help does not wait for it
 
         names = {f"config.data.{name}": name for name in SETTINGS}
-        if unused := sorted(changed - names.keys()):
+        given = {"config"} if config is not None and values["config"].present else set()
+        if unused := sorted((changed | given) - names.keys()):
             text = f"--mode=check does not use --{unused[0]}; it takes --config.data.X with X"
             raise UserError(f"{text} {', '.join(SETTINGS)}")
         settings = {names[name]: config.data[names[name]] for name in changed}

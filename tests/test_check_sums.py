@@ -208,3 +208,16 @@ def test_lines_and_notes_by_hand():
         notes.add(problem)
     assert [note.text for note in notes.said()] == ["first; 29 more", "other"]
     assert json.dumps(sum_by_code(problems)) == '"30 a, 1 b"'
+
+
+def test_a_config_beside_the_check_is_refused(tmp_path, capsys):
+    status, _, err = check(capsys, "--config=configs/own.py", save(tmp_path, document()))
+    assert status == 2
+    assert "--mode=check does not use --config;" in err[0]
+
+
+def test_hidden_files_of_a_folder_are_no_annotations(tmp_path, capsys):
+    save(tmp_path, document())
+    (tmp_path / "._annotations.json").write_bytes(b"\0\5\x16\7")
+    status, out, err = check(capsys, tmp_path)
+    assert (status, out, len(err)) == (0, [], 1)

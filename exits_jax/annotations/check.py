@@ -8,6 +8,7 @@ from typing import Any
 
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.findings import NOTED, annotation_findings
+from exits_jax.annotations.folder_files import files_in
 from exits_jax.annotations.image_files import decoded_problems
 from exits_jax.annotations.instances import PointRule, annotation_problem, read_instances
 from exits_jax.annotations.kinds import detect_kind
@@ -54,7 +55,7 @@ def checked_files(paths: Sequence[str]) -> list[str]:
     files: list[str] = []
     for path in paths:
         folder = pathlib.Path(os.path.expanduser(path))
-        inside = sorted(map(str, folder.glob("*.json"))) if folder.is_dir() else []
+        inside = [*map(str, files_in(folder, ".json"))] if folder.is_dir() else []
         files += inside if inside and not _is_data_set(folder) else [str(folder)]
     return files
 
