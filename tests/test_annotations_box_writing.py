@@ -151,3 +151,11 @@ def test_a_box_of_zeros_is_absent_in_any_writing(tmp_path, bbox):
     found = read_annotations(save(tmp_path, one(bbox=bbox)))
     assert found.instances[0].points_source == "mask"
     assert "zero_box" in {note.code for note in found.notes}
+
+
+@pytest.mark.parametrize("bbox", [[50, 5, 20, 10], None])
+def test_a_rectangle_outside_the_image_is_no_object(tmp_path, bbox):
+    outside = [[50, 5, 70, 5, 70, 15, 50, 15]]
+    file = save(tmp_path, one(bbox=bbox, segmentation=outside))
+    with pytest.raises(UserError, match=r"annotation \d+: box_outside_image|outside the image"):
+        read_annotations(file)

@@ -154,8 +154,11 @@ def _needed(box_xyxy: Box | None, around: Box | None) -> Box:
     """The box, which is all that is left to go by.
 
     Raises:
-      BadItem: there is none.
+      BadItem: there is none, or that of a rectangle outside the image, which is clipped to nothing.
     """
+    if box_xyxy is not None and (box_xyxy[2:] <= box_xyxy[:2]).any():
+        text = "the segmentation is a box outside the image, and there is nothing else to go by"
+        raise BadItem("box_outside_image", text)
     if box_xyxy is not None:
         return box_xyxy
     text = "found no extreme points, no pixel in a segmentation and no bbox"
