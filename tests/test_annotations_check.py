@@ -177,6 +177,10 @@ def test_absent_ids_are_one_finding(tmp_path):
     for annotation in content["annotations"]:
         del annotation["id"]
     assert codes(save(tmp_path, content)) == ["absent_id"]
+    content = document()
+    for annotation in content["annotations"]:
+        annotation["ID"] = annotation.pop("id")
+    assert codes(save(tmp_path, content)) == codes(save(tmp_path, document()))
 
 
 def test_image_files(tmp_path):

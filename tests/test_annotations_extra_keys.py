@@ -7,6 +7,7 @@ import pytest
 from annotations_samples import document, save
 
 from exits_jax.annotations import read_annotations
+from exits_jax.annotations.check import inspect_file
 from exits_jax.errors import UserError
 
 ROOT = math.sqrt(0.5)
@@ -65,3 +66,23 @@ def test_a_form_of_boxes_is_refused_for_shapes(tmp_path):
     assert read_annotations(file).instances[0].box_xyxy.tolist() == [5, 5, 25, 15]
     with pytest.raises(UserError, match=r"box_form is xyxy.* labelme say themselves"):
         read_annotations(file, box_form="xyxy")
+
+
+@pytest.mark.parametrize(
+    ("mode", "bbox"),
+    [(0, [5, 5, 25, 15]), (1, [5, 5, 20, 10]), (2, [5 / 40, 5 / 30, 25 / 40, 15 / 30])],
+)
+def test_detectron2_says_how_its_boxes_are_written(tmp_path, mode, bbox):
+    file = save(tmp_path, one(bbox=bbox, bbox_mode=mode))
+    read = read_annotations(file)
+    assert read.instances[0].box_xyxy.tolist() == pytest.approx([5, 5, 25, 15])
+    row = read.document["annotations"][0]
+    assert row["bbox"] == pytest.approx([5, 5, 20, 10])
+    assert row["bbox_mode"] == 1  # labels carry the box in COCO's form, and say so
+    assert [note.code for note in read.notes] == ["box_mode"] * (mode != 1)
+    assert inspect_file(file).problems == []
+
+
+def test_a_form_that_is_asked_for_wins_over_the_one_beside_a_box(tmp_path):
+    file = save(tmp_path, one(bbox=[5, 5, 20, 10], bbox_mode=0))
+    assert read_annotations(file, box_form="xywh").instances[0].box_xyxy.tolist() == [5, 5, 25, 15]

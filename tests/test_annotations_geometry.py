@@ -157,6 +157,22 @@ def test_boxes_alone_are_judged_by_their_images(tmp_path, form):
     assert len(read_annotations(file, box_form=form).instances) == 24
 
 
+def test_boxes_of_larger_images_may_be_that_and_no_thousandths(tmp_path):
+    content = content_of(1.6 * WIDE)
+    text = check_file(save(tmp_path, content))[0].text
+    assert "images of another size" in text
+
+
+def test_thousandths_on_large_images_may_be_that_and_no_corners(tmp_path):
+    low, high = WIDE[:, :2], WIDE[:, :2] + WIDE[:, 2:]
+    corners = np.concatenate([low, high], axis=1) / ([WIDTH, HEIGHT] * 2) * 1000
+    content = content_of(corners)
+    content["images"][0].update(width=1280, height=1024)
+    text = check_file(save(tmp_path, content))[0].text
+    assert "--config.data.box_form=xyxy (" in text
+    assert "box_form=xyxy_thousandths" in text
+
+
 def test_exchanged_sizes_of_images_look_like_exchanged_boxes(tmp_path):
     content = content_of(forms(WIDE)["yxhw"])
     assert "or the widths and heights of the images are exchanged: compare them" in read_refused(

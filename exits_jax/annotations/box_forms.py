@@ -212,11 +212,24 @@ def _by_the_image(boxes: Boxes, sizes: Sizes, stand: str) -> Mixup | None:
         names, most = _best(unit, boxes, sizes)
         if stand not in names and _better(most, fit) and (unit == own or other):
             mixup = _mixup(names, stand, (most, fit), count, "their images")
+            mixup = mixup._replace(text=mixup.text + _doubtful_unit(unit, most, boxes, sizes))
             if _fitting(FORMS[stand], boxes, sizes[:, ::-1]) >= most - AS_MANY:
                 text = f"{mixup.text}; or the widths and heights of the images are exchanged"
                 return mixup._replace(text=f"{text}: compare them with the files")
             return mixup
     return None
+
+
+def _doubtful_unit(unit: str, most: float, boxes: Boxes, sizes: Sizes) -> str:
+    """What else numbers of a unit may be: pixels of larger images, or another unit's."""
+    if UNITS[unit][0] is not None:
+        return "; or were they drawn on images of another size? scale them then, by image"
+    for other in ("_percent", "_thousandths"):
+        names, fits = _best(other, boxes, sizes)
+        reached = REACH <= boxes.max() / UNITS[other][0] <= 1
+        if reached and fits >= most - AS_MANY:
+            return f"; or are they {_words(names)} (box_form={names[0]})?"
+    return ""
 
 
 def _in_corner(unit: str, boxes: Boxes, sizes: Sizes, *, pixels: bool, sure: bool) -> bool:

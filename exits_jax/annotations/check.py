@@ -30,7 +30,7 @@ WRONG = frozenset(
         *("box_over_border", "box_off_mask", "point_off_box", "tiny_box", "near_duplicate"),
         *("bad_box", "empty_box", "box_outside_image"),
         *("bad_polygon", "bad_segmentation", "bad_rle", "rle_size", "not_json", "id_zero"),
-        "image_twice",
+        *("image_twice", "absent_id"),
     )
 )
 
@@ -132,11 +132,9 @@ def inspect_file(
             return Checked(problems, notes.said(), counted(len(results), "result"))
         if boxes and problems and source.is_empty:
             return Checked(problems, notes.said(), "")
-        absent = list(_absent_ids(source.document))
         opened = open_document(source, report, crowds)
     except BadItem as bad:
         return Checked([*problems, Problem(bad.code, bad.text)], notes.said(), "")
-    problems.extend(absent)
     _judge(opened, problems, source.judge, source.box_form)
     for problem in image_problems(opened.images):
         report(problem)
@@ -194,16 +192,6 @@ def _in_file_order(problems: list[Problem], annotations: list[Any]) -> None:
     ids = [entry.get("id") for entry in annotations if isinstance(entry, dict)]
     order = {found: place for place, found in enumerate(ids) if type(found) is int}
     problems.sort(key=lambda problem: order.get(problem.annotation_id, -1))
-
-
-def _absent_ids(document: Any) -> Iterator[Problem]:
-    """One finding for all annotations without an id."""
-    entries = document.get("annotations") if isinstance(document, dict) else None
-    rows = entries if isinstance(entries, list) else []
-    count = sum(isinstance(entry, dict) and entry.get("id") is None for entry in rows)
-    if count:
-        text = f"{counted(count, 'annotation')} without an id, numbered in the file's order"
-        yield Problem("absent_id", text)
 
 
 def _mostly_crowds(annotations: list[Any]) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 from exits_jax.annotations.fields import is_crowd
 from exits_jax.annotations.numbers import shown, whole_id, whole_number
 from exits_jax.annotations.records import BadItem, Problem
+from exits_jax.annotations.summary import counted
 from exits_jax.progress import track
 
 LONG = 20_000  # annotations that take more than a few seconds to read ...
@@ -108,7 +109,7 @@ def _category_name(name: Any) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def number_annotations(annotations: list[Any]) -> None:
+def number_annotations(annotations: list[Any], report: Report) -> None:
     """Fills in absent annotation ids: 1, 2, ... in document order, past the ids in use."""
     entries = [entry for entry in annotations if isinstance(entry, dict)]
     without = [entry for entry in entries if entry.get("id") is None]
@@ -121,6 +122,8 @@ def number_annotations(annotations: list[Any]) -> None:
             following += 1
         entry["id"] = following
         following += 1
+    text = f"{counted(len(without), 'annotation')} without an id, numbered in the file's order"
+    report(Problem("absent_id", text, note=True))
 
 
 def identified_annotations(

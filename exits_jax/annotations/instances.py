@@ -23,6 +23,9 @@ ID_ZERO = (
     "pycocotools' COCOeval takes a ground-truth id of 0 for no match, so its AP comes out too low;"
     " number annotations from 1"
 )
+# detectron2's numbers for forms of boxes, which its data sets write beside them.
+MODES = {0: "xyxy", 1: "xywh", 2: "xyxy_shares", 3: "xywh_shares"}
+COCO_MODE = 1
 SOLID_SHARE = 0.5  # of a file's masks: when so many are run lengths that fill their boxes, ...
 SOLID_LEAST = 3  # ... and so many at least, these are boxes
 
@@ -205,7 +208,7 @@ class _Reader:
         """The numbers of `bbox`, which is put into COCO's form; None without a box."""
         given = annotation.get("bbox")
         bbox = finite_numbers(given)
-        form = "xywh" if self._box_form == "auto" else self._box_form
+        form = self._form(annotation)
         written = written_box(given) if bbox is None and given else None
         if written:
             bbox, form = written.numbers, combined_form(written.form, form)
@@ -218,6 +221,17 @@ class _Reader:
         if written or form != "xywh":
             annotation["bbox"] = bbox.tolist()
         return bbox
+
+    def _form(self, annotation: dict[str, Any]) -> str:
+        """The form of a box: as it was asked for, as it says itself, or COCO's."""
+        mode = annotation.get("bbox_mode")
+        if self._box_form != "auto" or type(mode) is not int or mode not in MODES:
+            return "xywh" if self._box_form == "auto" else self._box_form
+        if MODES[mode] != "xywh":
+            bad = BadItem("box_mode", f"bbox_mode is {mode}: its bbox is read as {MODES[mode]}")
+            self._report(annotation_problem(bad, annotation, self._images, note=True))
+            annotation["bbox_mode"] = COCO_MODE  # its bbox will be
+        return MODES[mode]
 
     def _doubt(self, annotation: dict[str, Any], found: Located) -> None:
         """Says what is odd about an annotation.

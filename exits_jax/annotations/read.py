@@ -205,7 +205,7 @@ def open_document(found: Found, report: coco.Report, crowds: str = "pass") -> Op
     coco.check_structure(document)
     for note in (*plain_keys(document), *plain_document(document, crowds == "label")):
         report(note)
-    coco.number_annotations(document["annotations"])
+    coco.number_annotations(document["annotations"], report)
     _judge_crowds(document["annotations"], crowds, report)
     for note in heed_extra_keys(document["annotations"], box_form):
         report(note)
