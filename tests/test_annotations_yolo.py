@@ -444,6 +444,38 @@ def test_few_lines_that_may_be_key_points_are_said(tmp_path):
     assert "polygons may be key points (kpt_shape in a data.yaml says so): 2" in said(read)
 
 
+def boxed(*outline, parts=()) -> str:
+    """A line of an outline behind its box, which may be that of other parts as well."""
+    points = np.array(outline) / [WIDTH, HEIGHT]
+    around = np.array([*outline, *parts]) / [WIDTH, HEIGHT]
+    low, high = around.min(axis=0), around.max(axis=0)
+    return texts(np.array([[*(low + high) / 2, *high - low, *points.ravel()]]))[0]
+
+
+@pytest.mark.parametrize("end", ["", " 0.5"])
+def test_boxes_in_front_of_outlines_are_no_corners(tmp_path, end):
+    images = pictures(tmp_path / "images", "a.png")
+    five = [(20, 10), (40, 8), (50, 20), (38, 30), (18, 25)]
+    lines = [boxed(*TRIANGLE), boxed(*five), boxed(*TRIANGLE, parts=[(2, 3)])]
+    write(tmp_path / "labels/a.txt", *(line + end for line in lines))
+    read = read_annotations(tmp_path / "labels", images)
+    found = [row["segmentation"][0] for row in read.document["annotations"]]
+    for outline, meant in zip(found, (TRIANGLE, five, TRIANGLE), strict=True):
+        assert outline == pytest.approx(flat(meant), abs=1e-3)
+    assert "boxes in front of outlines are not read; the outlines are: 3" in said(read)
+
+
+def test_boxes_in_front_of_points_of_one_number_are_read(tmp_path):
+    """Four corners of a plate, say, or an outline: their box is right for both."""
+    images = pictures(tmp_path / "images", "a.png")
+    quads = [[(20, 10), (40, 8), (50, 20), (18, 25)], [(20, 30), (60, 35), (50, 40), (18, 42)]]
+    write(tmp_path / "labels/a.txt", *(boxed(*quad) for quad in quads))
+    read = read_annotations(tmp_path / "labels", images)
+    assert [row.points_source for row in read.instances] == ["box", "box"]
+    np.testing.assert_allclose(read.instances[0].box_xyxy, [18, 8, 50, 25], atol=0.01)
+    np.testing.assert_allclose(read.instances[1].box_xyxy, [18, 30, 60, 42], atol=0.01)
+
+
 @pytest.mark.parametrize("corners", [3, 4, 5, 8, 17])
 @pytest.mark.parametrize("size", [1, 4, 30, None])
 def test_polygons_of_one_length_are_no_key_points(coco_mini, corners, size):
@@ -459,7 +491,7 @@ def test_polygons_of_one_length_are_no_key_points(coco_mini, corners, size):
             lines.append(outline[chosen].ravel())
     sets = [lines[k : k + size] for k in range(0, 900, size)] if size else [lines]
     found = [columns_of(one) for one in sets]
-    assert not any(columns.keypoints or columns.tracks for columns in found)
+    assert not any(columns[:3] != (0, False, False) for columns in found)
     assert np.mean([bool(columns.doubt) for columns in found]) < (0.06 if size == 1 else 0.01)
 
 

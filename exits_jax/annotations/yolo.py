@@ -208,6 +208,9 @@ def entry_of(
         behind = 4 + (columns.keypoints or len(numbers))
         numbers = np.concatenate([numbers[:4], numbers[behind:]])
         passed.append("objects have key points, which are not read; their boxes are")
+    if columns.outlines and len(numbers) >= 10:
+        numbers = numbers[4:]
+        passed.append("boxes in front of outlines are not read; the outlines are")
     if len(numbers) > 4 and len(numbers) % 2 == 0 and (pose or columns.tracks):
         numbers = numbers[:-1]
         passed.append("numbers of tracks behind the confidences are not read")
