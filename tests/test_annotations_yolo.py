@@ -7,6 +7,7 @@ import unicodedata
 import numpy as np
 import pytest
 from foreign_exports import HEIGHT, SQUARE, TRIANGLE, WIDTH, flat, pictures
+from PIL import Image
 
 from exits_jax.annotations import check_file, read_annotations
 from exits_jax.annotations.yolo_columns import columns_of
@@ -162,6 +163,31 @@ def test_turned_boxes_are_no_masks(tmp_path):
     assert [instance.points_source for instance in read.instances] == ["box", "box", "mask"]
     assert read.notes[0].text.startswith("rectangles by four corners (OBB) are read as")
     assert ": 2 (the first: a.txt: line 1)" in read.notes[0].text
+
+
+@pytest.mark.parametrize("degrees", [0, 5, 15])
+@pytest.mark.parametrize("end", ["", " 0.5", " 0.5 7"])
+def test_narrow_turned_boxes_are_no_key_points(tmp_path, degrees, end):
+    """As a box and two key points they look like such: the points lie in the box."""
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.new("RGB", (640, 480)).save(images / "a.png")
+    turn = np.exp(1j * np.radians(degrees))
+    around = np.array([-9 - 35j, 9 - 35j, 9 + 35j, -9 + 35j]) * turn
+    lines, found = [], []
+    for k in range(6):
+        corners = around + complex(160 + 57 * k, 216 + 12 * k)
+        found.append([corners.real.min(), corners.imag.min(), corners.real.max()])
+        shares = np.stack([corners.real / 640, corners.imag / 480], axis=1)
+        lines.append("0 " + " ".join(f"{number:.6f}" for number in shares.ravel()) + end)
+    write(tmp_path / "labels/a.txt", *lines)
+    for read in (
+        read_annotations(tmp_path / "labels", images),
+        read_annotations(images, images, boxes=tmp_path / "labels"),
+    ):
+        assert [row.points_source for row in read.instances] == ["box"] * 6
+        boxes = [instance.box_xyxy[:3] for instance in read.instances]
+        np.testing.assert_allclose(boxes, found, atol=0.01)
 
 
 def test_what_belongs_to_nothing_is_counted(tmp_path):
@@ -490,7 +516,7 @@ def test_polygons_of_one_length_are_no_key_points(coco_mini, corners, size):
             chosen = np.linspace(0, len(outline), corners, endpoint=False).astype(int)
             lines.append(outline[chosen].ravel())
     sets = [lines[k : k + size] for k in range(0, 900, size)] if size else [lines]
-    found = [columns_of(one) for one in sets]
+    found = [columns_of(one, [(640, 480)] * len(one)) for one in sets]
     assert not any(columns[:3] != (0, False, False) for columns in found)
     assert np.mean([bool(columns.doubt) for columns in found]) < (0.06 if size == 1 else 0.01)
 

@@ -12,18 +12,20 @@ from exits_jax.annotations.image_files import size_on_disk, stated_size
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
-from exits_jax.annotations.yolo import category_name, entry_of, numbers_of, parse_line
-from exits_jax.annotations.yolo_columns import columns_of
+from exits_jax.annotations.yolo import category_name, entry_of, parse_line
+from exits_jax.annotations.yolo_columns import Numbers, columns_of
 from exits_jax.annotations.yolo_layout import label_files
 from exits_jax.annotations.yolo_yaml import names_near
 
 
 class _Row(NamedTuple):
-    """A line of a text file."""
+    """A line of a text file: its class and numbers, and the image that it is of."""
 
-    path: pathlib.Path
-    number: int
-    line: str
+    place: str
+    index: int
+    numbers: Numbers
+    image: dict[str, Any]
+    size: tuple[int, int]
 
 
 def yolo_results(
@@ -52,15 +54,13 @@ def yolo_results(
     images = _by_stem(document.get("images"))
     ids = dict(sorted(_ids(document.get("categories")).items(), key=lambda pair: pair[1]))
     positions = [*ids.values()]
-    rows, results, passed = [*_lines(files, report)], [], PassedOver()
     spelled = names or dict(enumerate(ids))
-    columns = columns_of([*numbers_of((row.line for row in rows), spelled)])
-    for row in rows:
-        place = f"{row.path.name}: line {row.number}"
+    rows = [*_rows(files, images, folder, spelled, report)]
+    results, passed = [], PassedOver()
+    columns = columns_of([row.numbers for row in rows], [row.size for row in rows])
+    for place, index, numbers, image, size in rows:
         try:
-            image = _image(images, row.path)
-            index, numbers = parse_line(row.line, spelled)
-            entry = entry_of(numbers, _size(image, folder), columns)
+            entry = entry_of(numbers, size, columns)
             category = _category(index, names, ids, positions)
         except BadItem as bad:
             report(Problem(bad.code, f"{place}: {bad.text}"))
@@ -78,15 +78,29 @@ def yolo_results(
     return results
 
 
-def _lines(files: list[pathlib.Path], report: Report) -> Iterator[_Row]:
-    """The lines of text files that are not empty; files that cannot be read are reported."""
+def _rows(
+    files: list[pathlib.Path],
+    images: dict[str, list[dict[str, Any]]],
+    folder: ImageFolder | None,
+    names: dict[int, str],
+    report: Report,
+) -> Iterator[_Row]:
+    """The lines of text files that are not empty; what cannot be read is reported."""
     for path in files:
         try:
             lines = read_text(path).splitlines()
         except BadItem as bad:
             report(Problem(bad.code, f"{path.name}: {bad.text}"))
             continue
-        yield from (_Row(path, k, line) for k, line in enumerate(lines, start=1) if line.strip())
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            place = f"{path.name}: line {number}"
+            try:
+                image = _image(images, path)
+                yield _Row(place, *parse_line(line, names), image, _size(image, folder))
+            except BadItem as bad:
+                report(Problem(bad.code, f"{place}: {bad.text}"))
 
 
 def _category(
