@@ -406,6 +406,21 @@ def test_boxes_of_another_form_are_told_over_the_whole_set(tmp_path, form, score
         np.testing.assert_allclose(instance.box_xyxy, box, atol=0.01)
 
 
+@pytest.mark.parametrize("form", ["cxcywh_shares", "xyxy_shares", "xyxy", "cxcywh_percent"])
+def test_a_detector_s_boxes_are_of_the_form_that_is_asked_for(tmp_path, form):
+    images = pictures(tmp_path / "images", "a.png")
+    label = write(tmp_path / "labels/a.txt", *(f"{line} 0.5" for line in texts(written(form))))
+    read = read_annotations(images, images, boxes=label, box_form=form)
+    own = read_annotations(label.parent, images, box_form=form)
+    for row, same, box in zip(read.instances, own.instances, written("xyxy"), strict=True):
+        np.testing.assert_allclose(row.box_xyxy, box, atol=0.01)
+        np.testing.assert_allclose(same.box_xyxy, box, atol=0.01)
+    if form != "cxcywh_shares":
+        for file, boxes in ((label.parent, None), (images, label)):
+            with pytest.raises(UserError, match=rf"boxes_\w+: .*box_form=[^)]*\b{form}\b"):
+                read_annotations(file, images, boxes=boxes)
+
+
 def test_right_boxes_are_right(tmp_path):
     images = pictures(tmp_path / "images", "a.png")
     lines = [f"0 {' '.join(map(str, row))}" for row in written("cxcywh_shares")]

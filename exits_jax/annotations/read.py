@@ -32,7 +32,7 @@ from exits_jax.annotations.records import (
 )
 from exits_jax.annotations.results import results_in
 from exits_jax.annotations.summary import Notes, counted, sum_by_code
-from exits_jax.annotations.yolo_results import yolo_results
+from exits_jax.annotations.yolo_results import is_text, yolo_results
 from exits_jax.errors import UserError
 
 ALLOWED = {
@@ -183,7 +183,10 @@ def find_document(
         return Found(document, folder, report, box_form)
     refuse_results(results_in(document))
     judge = _in_file(boxes, report)
-    document = _with_boxes(document, pathlib.Path(boxes), folder, judge, boxes_by)
+    boxes, text_form = pathlib.Path(boxes), "auto"
+    if is_text(boxes):
+        text_form, box_form = forms_told("yolo", False, box_form)
+    document = _with_boxes(document, boxes, folder, judge, boxes_by, text_form)
     return Found(document, folder, judge, box_form)
 
 
@@ -224,8 +227,11 @@ def _with_boxes(
     folder: ImageFolder | None,
     report: coco.Report,
     boxes_by: str,
+    text_form: str,
 ) -> Any:
     """The document with a detector's boxes as its annotations; what is wrong with them names them.
+
+    `text_form` is the form of boxes in YOLO's text files, "auto" for its own.
 
     Raises:
       UserError: the file of boxes cannot be used.
@@ -233,8 +239,8 @@ def _with_boxes(
     if not isinstance(document, dict):
         return document  # refused with the reason that any such file is refused with
     try:
-        if boxes.is_dir() or boxes.suffix.lower() == ".txt":
-            results = yolo_results(boxes, document, folder, report)
+        if is_text(boxes):
+            results = yolo_results(boxes, document, folder, report, text_form)
             if not results:  # why was reported
                 return {**document, "annotations": []}
         else:

@@ -88,9 +88,10 @@ def yolo_document(
         draft.passed.add("label files hold no object", layout.where(path))
     read = [row for row in rows if not isinstance(row.parsed, BadItem)]
     sizes = [(row.image["width"], row.image["height"]) for row in read]
-    columns = columns_of([row.parsed[1] for row in read], sizes, layout.keypoints)
+    lines = [row.parsed[1] for row in read]
+    columns = columns_of(lines, sizes, layout.keypoints)
     if box_form == "auto":
-        refuse_mixup(_boxes_of(rows, columns), OWN_FORM)
+        refuse_other_form(lines, sizes, columns)
     for row in rows:
         _add_line(draft, row, layout.names, columns, OWN_FORM if box_form == "auto" else box_form)
     for name in layout.without_labels():
@@ -111,13 +112,22 @@ def _parsed(line: str, names: dict[int, str]) -> tuple[int, Numbers] | BadItem:
         return bad
 
 
-def _boxes_of(rows: list[_Row], columns: Columns) -> BoxTable:
-    """The boxes of a data set as they stand there."""
+def refuse_other_form(lines: list[Numbers], sizes: list[tuple[int, int]], columns: Columns) -> None:
+    """Refuses lines whose boxes as a whole are of another form than YOLO's own.
+
+    Args:
+      lines: what follows the class in each.
+      sizes: width and height of each line's image.
+      columns: of all lines.
+
+    Raises:
+      BadItem: they are.
+    """
     table = BoxTable()
-    for image, parsed, _ in rows:
-        if not isinstance(parsed, BadItem) and _is_box(parsed[1], columns):
-            table.add(parsed[1][:4], (image["width"], image["height"]), None)
-    return table
+    for numbers, size in zip(lines, sizes, strict=True):
+        if _is_box(numbers, columns):
+            table.add(numbers[:4], size, None)
+    refuse_mixup(table, OWN_FORM)
 
 
 def _add_line(draft: Draft, row: _Row, names: dict[int, str], columns: Columns, form: str) -> None:

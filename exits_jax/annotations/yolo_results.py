@@ -12,7 +12,13 @@ from exits_jax.annotations.image_files import size_on_disk, stated_size
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
-from exits_jax.annotations.yolo import category_name, entry_of, parse_line
+from exits_jax.annotations.yolo import (
+    OWN_FORM,
+    category_name,
+    entry_of,
+    parse_line,
+    refuse_other_form,
+)
 from exits_jax.annotations.yolo_columns import Numbers, columns_of
 from exits_jax.annotations.yolo_layout import label_files
 from exits_jax.annotations.yolo_yaml import names_near
@@ -28,8 +34,17 @@ class _Row(NamedTuple):
     size: tuple[int, int]
 
 
+def is_text(boxes: pathlib.Path) -> bool:
+    """Whether a detector's boxes are YOLO's text files."""
+    return boxes.is_dir() or boxes.suffix.lower() == ".txt"
+
+
 def yolo_results(
-    place: pathlib.Path, document: dict[str, Any], folder: ImageFolder | None, report: Report
+    place: pathlib.Path,
+    document: dict[str, Any],
+    folder: ImageFolder | None,
+    report: Report,
+    box_form: str = "auto",
 ) -> list[dict[str, Any]]:
     """The lines of text files (`class x y width height confidence`) as results.
 
@@ -42,9 +57,11 @@ def yolo_results(
       document: its images give sizes and ids, its categories ids.
       folder: the image folder, for sizes that are not stated.
       report: takes the mistakes; what is wrong is left out.
+      box_form: how boxes are written, a key of `box_forms.FORMS`; "auto" is YOLO's own, and
+        refuses files whose boxes as a whole say otherwise.
 
     Raises:
-      BadItem: there are no text files.
+      BadItem: there are no text files, or the boxes are of another form.
     """
     around = place if place.is_dir() else place.parent
     files = label_files(around) if place.is_dir() else [place]
@@ -57,10 +74,14 @@ def yolo_results(
     spelled = names or dict(enumerate(ids))
     rows = [*_rows(files, images, folder, spelled, report)]
     results, passed = [], PassedOver()
-    columns = columns_of([row.numbers for row in rows], [row.size for row in rows])
+    form = OWN_FORM if box_form == "auto" else box_form
+    lines, sizes = [row.numbers for row in rows], [row.size for row in rows]
+    columns = columns_of(lines, sizes)
+    if box_form == "auto":
+        refuse_other_form(lines, sizes, columns)
     for place, index, numbers, image, size in rows:
         try:
-            entry = entry_of(numbers, size, columns)
+            entry = entry_of(numbers, size, columns, form)
             category = _category(index, names, ids, positions)
         except BadItem as bad:
             report(Problem(bad.code, f"{place}: {bad.text}"))
