@@ -265,6 +265,22 @@ def test_commas_and_names_of_classes(tmp_path, line):
     assert check_file(label, images) == []
 
 
+def test_a_detector_s_boxes_without_confidences_are_said(tmp_path):
+    """As of JSON: none at all is a note, and one without among others a mistake."""
+    images = pictures(tmp_path / "images", "a.png")
+    label = write(tmp_path / "labels/a.txt", BOX, BOX.replace("1 ", "0 ", 1))
+    read = read_annotations(images, images, boxes=label)
+    assert [row["score"] for row in read.document["annotations"]] == [1, 1]
+    assert "no box has a score: each is taken as 1" in said(read)
+    write(label, f"{BOX} 0.5", BOX)
+    with pytest.raises(UserError, match=r"bad_score: .* score is null"):
+        read_annotations(images, images, boxes=label)
+    write(label, f"{BOX} 0.5", f"{BOX} 0.25")
+    read = read_annotations(images, images, boxes=label)
+    assert [row["score"] for row in read.document["annotations"]] == [0.5, 0.25]
+    assert "no box has a score" not in said(read)
+
+
 def test_a_polygon_with_commas_is_no_track(tmp_path):
     images = pictures(tmp_path / "images", "a.png")
     label = write(tmp_path / "labels/a.txt", POLYGON.replace(" ", ","))

@@ -88,8 +88,9 @@ def yolo_results(
             continue
         for what in entry["passed"]:
             passed.add(what, place)
-        score = min(max(entry.get("score", 1.0), 0.0), 1.0)  # without a confidence it is certain
-        found = {"image_id": image["id"], "bbox": entry["bbox"], "score": score}
+        found = {"image_id": image["id"], "bbox": entry["bbox"]}
+        if "score" in entry:
+            found["score"] = min(max(entry["score"], 0.0), 1.0)
         results.append(found | category)
     passed.say(report)
     used = {int(result["category_name"]) for result in results} if ids and not names else {}
