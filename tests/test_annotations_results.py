@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from annotations_samples import HEIGHT, WIDTH, save
 
@@ -298,6 +299,7 @@ def test_a_name_in_place_of_a_category_id(tmp_path, key):
 
 
 CORNERS = [[x, y, x + w, y + h] for x, y, w, h in BOXES]
+SQUARE = {"id": 1, "file_name": "s.jpg", "width": 100, "height": 100}
 TORCHVISION = {"boxes": CORNERS[:2], "labels": [2, 1], "scores": [0.5, 0.25]}
 ULTRALYTICS = {"name": "c2", "class": 0, "confidence": 0.5}
 ULTRALYTICS["box"] = dict(zip(("x1", "y1", "x2", "y2"), CORNERS[0], strict=True))
@@ -325,6 +327,24 @@ def test_what_detectors_write_where_the_image_is_certain(tmp_path, written):
     assert found.instances[0].box_xyxy.tolist() == CORNERS[0]
     assert found.document["annotations"][0]["score"] == 0.5
     assert found.document["annotations"][0]["bbox"] == BOXES[0]
+
+
+@pytest.mark.parametrize("form", ["xywh", "cxcywh", "xyxy_shares", "cxcywh_shares"])
+def test_the_form_of_lists_side_by_side_is_the_one_asked_for(tmp_path, form):
+    """They are torchvision's corners only where nothing else is asked for."""
+    rng = np.random.default_rng(5)
+    low, side = rng.uniform(40, 80, (24, 2)), rng.uniform(10, 18, (24, 2))
+    first = {"xywh": low, "xyxy": low, "cxcywh": low + side / 2}[form.partition("_")[0]]
+    second = low + side if form.startswith("xyxy") else side
+    boxes = np.concatenate([first, second], axis=1) / (100 if form.endswith("_shares") else 1)
+    written = {"boxes": boxes.tolist(), "labels": [1] * 24, "scores": [0.5] * 24}
+    found = save(tmp_path, {"s.jpg": written}, "predictions.json")
+    content = save(tmp_path, listed(["s.jpg"]) | {"images": [SQUARE]})
+    with pytest.raises(UserError, match=rf"boxes_\w+: .*box_form=[^)]*\b{form}\b"):
+        read_annotations(content, boxes=found)
+    read = read_annotations(content, boxes=found, box_form=form)
+    for instance, corner, extent in zip(read.instances, low, side, strict=True):
+        np.testing.assert_allclose(instance.box_xyxy, [*corner, *corner + extent], atol=1e-6)
 
 
 @pytest.mark.parametrize(

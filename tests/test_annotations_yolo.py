@@ -273,7 +273,7 @@ def test_a_detector_s_boxes_without_confidences_are_said(tmp_path):
     assert [row["score"] for row in read.document["annotations"]] == [1, 1]
     assert "no box has a score: each is taken as 1" in said(read)
     write(label, f"{BOX} 0.5", BOX)
-    with pytest.raises(UserError, match=r"bad_score: .* score is null"):
+    with pytest.raises(UserError, match=r"bad_score: .* score is None"):
         read_annotations(images, images, boxes=label)
     write(label, f"{BOX} 0.5", f"{BOX} 0.25")
     read = read_annotations(images, images, boxes=label)

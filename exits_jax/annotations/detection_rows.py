@@ -20,18 +20,20 @@ FIELDS = {
     "score": ("confidence", "conf"),
     "bbox": ("box",),
 }
+CORNERS = ("x0", "y0", "x1", "y1")  # torchvision's boxes, as they are named here
 IMAGE = ("image_id", "file_name", *FIELDS["file_name"])
 
 Row = dict[str, Any]
 
 
-def box_rows(content: Any) -> list[Any]:
+def box_rows(content: Any, box_form: str = "auto") -> list[Any]:
     """The rows in a file of boxes, each with COCO's names of its fields.
 
     Args:
       content: a list of rows, or an object with one of the lists `LISTS`, or with rows or
         torchvision's {boxes, labels, scores} by file name. A list may have the latter, too, where
         each says its image.
+      box_form: of boxes in lists side by side; "auto" is torchvision's, two corners.
 
     Raises:
       BadItem: it holds none of these; the text says what it looks like, and what is expected.
@@ -46,7 +48,7 @@ def box_rows(content: Any) -> list[Any]:
     coco = {"image_id", "bbox", "score"}
     if not isinstance(rows[0], dict) or all(isinstance(r, dict) and coco <= r.keys() for r in rows):
         return rows
-    return [box for row in rows for box in _boxes(row)]
+    return [box for row in rows for box in _boxes(row, box_form)]
 
 
 def _listed(content: Any) -> Any:
@@ -80,7 +82,7 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_ENDINGS)
 
 
-def _boxes(row: Any) -> Iterator[Any]:
+def _boxes(row: Any, box_form: str) -> Iterator[Any]:
     """The boxes in a row, one as a rule.
 
     Raises:
@@ -97,11 +99,11 @@ def _boxes(row: Any) -> Iterator[Any]:
             raise _foreign("torchvision's outputs (boxes, labels, scores) without their images")
         if "box" in row:
             raise _foreign("Ultralytics' to_json (name, class, confidence, box) without its image")
-    for box in _side_by_side(row) if several else [row]:
+    for box in _side_by_side(row, box_form) if several else [row]:
         yield _renamed(box)
 
 
-def _side_by_side(row: Row) -> Iterator[Row]:
+def _side_by_side(row: Row, box_form: str) -> Iterator[Row]:
     """The boxes of an image that has lists of boxes, labels and scores.
 
     Raises:
@@ -114,8 +116,8 @@ def _side_by_side(row: Row) -> Iterator[Row]:
         raise BadItem("bad_document", f"{text}; {EXPECTED}")
     for box, label, score in zip(*lists, strict=True):
         corners = box
-        if isinstance(box, list) and len(box) == 4:
-            corners = dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))
+        if box_form == "auto" and isinstance(box, list) and len(box) == 4:
+            corners = dict(zip(CORNERS, box, strict=True))
         yield image | {"bbox": corners, "category_id": label, "score": score}
 
 

@@ -183,10 +183,10 @@ def find_document(
         return Found(document, folder, report, box_form)
     refuse_results(results_in(document))
     judge = _in_file(boxes, report)
-    boxes, text_form = pathlib.Path(boxes), "auto"
+    boxes, asked = pathlib.Path(boxes), box_form
     if is_text(boxes):
-        text_form, box_form = forms_told("yolo", False, box_form)
-    document = _with_boxes(document, boxes, folder, judge, boxes_by, text_form)
+        asked, box_form = forms_told("yolo", False, box_form)
+    document = _with_boxes(document, boxes, folder, judge, boxes_by, asked)
     return Found(document, folder, judge, box_form)
 
 
@@ -227,11 +227,11 @@ def _with_boxes(
     folder: ImageFolder | None,
     report: coco.Report,
     boxes_by: str,
-    text_form: str,
+    box_form: str,
 ) -> Any:
     """The document with a detector's boxes as its annotations; what is wrong with them names them.
 
-    `text_form` is the form of boxes in YOLO's text files, "auto" for its own.
+    `box_form` is as it was asked for, "auto" for that of the kind of file.
 
     Raises:
       UserError: the file of boxes cannot be used.
@@ -240,12 +240,12 @@ def _with_boxes(
         return document  # refused with the reason that any such file is refused with
     try:
         if is_text(boxes):
-            results = yolo_results(boxes, document, folder, report, text_form)
+            results = yolo_results(boxes, document, folder, report, box_form)
             if not results:  # why was reported
                 return {**document, "annotations": []}
         else:
             results = load_json(boxes, report)
-        return boxes_document(document, results, report, boxes_by)
+        return boxes_document(document, results, report, boxes_by, box_form)
     except BadItem as bad:
         raise UserError(problem_line(boxes, Problem(bad.code, bad.text))) from bad
 
