@@ -305,6 +305,16 @@ ULTRALYTICS = {"name": "c2", "class": 0, "confidence": 0.5}
 ULTRALYTICS["box"] = dict(zip(("x1", "y1", "x2", "y2"), CORNERS[0], strict=True))
 
 
+@pytest.mark.parametrize("key", ["name", "label"])
+@pytest.mark.parametrize("known", [(1, 2), ()])
+def test_the_name_of_the_image_is_no_category(tmp_path, key, known):
+    rows = [result(1, n, **{key: "s.JPG"}) for n in (2, 1)]
+    found = read(tmp_path, listed(["s.jpg"], categories=known), rows)
+    names = [f"c{n}" if known else f"category {n}" for n in (2, 1)]
+    assert [instance.category for instance in found.instances] == names
+    assert "category_by_name" not in codes(found)
+
+
 @pytest.mark.parametrize(
     "written",
     [

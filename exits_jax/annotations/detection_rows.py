@@ -63,7 +63,7 @@ def _by_file(content: Row) -> list[Any] | None:
     Raises:
       BadItem: what is said of a file is numbers without names.
     """
-    if not content or not all(_is_image(name) for name in content):
+    if not content or not all(is_image_name(name) for name in content):
         return None
     rows = []
     for name, held in content.items():
@@ -78,7 +78,8 @@ def _by_file(content: Row) -> list[Any] | None:
     return rows
 
 
-def _is_image(name: str) -> bool:
+def is_image_name(name: str) -> bool:
+    """Whether a text has the ending of an image file."""
     return name.lower().endswith(IMAGE_ENDINGS)
 
 

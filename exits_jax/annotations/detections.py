@@ -11,7 +11,7 @@ from exits_jax.annotations.box_forms import BoxTable, refuse_mixup
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.detection_categories import categories_of_boxes, read_categories
 from exits_jax.annotations.detection_images import read_image_ids
-from exits_jax.annotations.detection_rows import CORNERS, box_rows
+from exits_jax.annotations.detection_rows import CORNERS, box_rows, is_image_name
 from exits_jax.annotations.fields import is_marked
 from exits_jax.annotations.numbers import (
     finite_numbers,
@@ -122,7 +122,7 @@ def _detections(rows: list[Any], content: Any) -> Iterator[Detection]:
     for number, row in enumerate(rows, start=1):
         if isinstance(row, dict):
             file_name = text_of(row, ("file_name",)) or files.get(id_key(row.get("image_id")))
-            named = text_of(row, NAMES) or categories.get(id_key(row.get("category_id")))
+            named = category_in(row) or categories.get(id_key(row.get("category_id")))
             yield Detection(number, row, file_name, named)
 
 
@@ -135,6 +135,11 @@ def _names(content: Any, key: str, name: str) -> dict[int | str | None, str]:
         if isinstance(entry, dict) and isinstance(entry.get(name), str)
         if (number := id_key(entry.get("id"))) is not None
     }
+
+
+def category_in(row: dict[str, Any]) -> str | None:
+    """The name that a row has for its category; a file of an image ("name") is none."""
+    return text_of(row, tuple(key for key in NAMES if not is_image_name(str(row.get(key)))))
 
 
 def text_of(row: dict[str, Any], keys: tuple[str, ...]) -> str | None:
