@@ -301,6 +301,13 @@ def test_a_name_in_place_of_a_category_id(tmp_path, key):
 CORNERS = [[x, y, x + w, y + h] for x, y, w, h in BOXES]
 SQUARE = {"id": 1, "file_name": "s.jpg", "width": 100, "height": 100}
 TORCHVISION = {"boxes": CORNERS[:2], "labels": [2, 1], "scores": [0.5, 0.25]}
+MMDETECTION = {"file_name": "t.jpg", "bboxes": CORNERS[:2]}
+MMDETECTION |= {"labels": [2, 1], "scores": [0.5, 0.25]}
+DETECTRON = {"bbox": CORNERS[0], "bbox_mode": 0, "category_id": 2, "score": 0.5}
+ROBOFLOW = {"x": 5, "y": 6.5, "width": 8, "height": 9, "confidence": 0.5}
+ROBOFLOW |= {"class": "c2", "class_id": 0, "image_path": "/x/t.jpg"}
+PANDAS = dict(zip(("xmin", "ymin", "xmax", "ymax"), CORNERS[0], strict=True))
+PANDAS |= {"image": "t.jpg", "confidence": 0.5, "class": 0, "name": "c2"}
 ULTRALYTICS = {"name": "c2", "class": 0, "confidence": 0.5}
 ULTRALYTICS["box"] = dict(zip(("x1", "y1", "x2", "y2"), CORNERS[0], strict=True))
 
@@ -326,6 +333,17 @@ def test_the_name_of_the_image_is_no_category(tmp_path, key, known):
         [ULTRALYTICS | {"image": "t"}, ULTRALYTICS | {"path": "/x/t.jpg", "name": "c1"}],
         {"t.jpg": [result(None, n, bbox=BOXES[0]) for n in (2, 1)]},
         {"t.jpg": {"detections": [result(None, n, bbox=BOXES[0]) for n in (2, 1)]}},
+        [{"image_id": 2, "instances": [result(2, n, bbox=BOXES[0]) for n in (2, 1)]}],
+        [{"image": "t.jpg", "predictions": [result(None, n, bbox=BOXES[0]) for n in (2, 1)]}],
+        [{"file_name": "s.jpg", "bboxes": [], "labels": [], "scores": []}, MMDETECTION],
+        [{"image_id": 2, "annotations": [DETECTRON, DETECTRON | {"category_id": 1}]}],
+        [result(2, 2, bbox=CORNERS[0], bbox_mode=0), result(2, 1, bbox=BOXES[0], bbox_mode=1)],
+        {"predictions": [ROBOFLOW, ROBOFLOW | {"class": "c1"}]},
+        [PANDAS, PANDAS | {"name": "c1"}],
+        [PANDAS | {"width": 64, "height": 48}, PANDAS | {"name": "c1"}],
+        {"t": TORCHVISION},
+        {"2": TORCHVISION},
+        {"1": {"boxes": [], "labels": [], "scores": []}, "2": TORCHVISION},
     ],
     ids=lambda value: json.dumps(value)[:30],
 )
@@ -337,6 +355,14 @@ def test_what_detectors_write_where_the_image_is_certain(tmp_path, written):
     assert found.instances[0].box_xyxy.tolist() == CORNERS[0]
     assert found.document["annotations"][0]["score"] == 0.5
     assert found.document["annotations"][0]["bbox"] == BOXES[0]
+
+
+@pytest.mark.parametrize(("form", "corner"), [("xywh", [5, 6.5]), ("cxcywh", [1, 2])])
+def test_x_and_y_in_a_row_are_what_is_asked_for(tmp_path, form, corner):
+    boxes = save(tmp_path, [{**ROBOFLOW, "class_id": n} for n in (1, 2)], "predictions.json")
+    content = save(tmp_path, listed(["s.jpg", "t.jpg"], categories=(1, 2)))
+    found = read_annotations(content, boxes=boxes, box_form=form)
+    assert [i.box_xyxy[:2].tolist() for i in found.instances] == [corner, corner]
 
 
 @pytest.mark.parametrize("form", ["xywh", "cxcywh", "xyxy_shares", "cxcywh_shares"])
@@ -368,6 +394,11 @@ def test_the_form_of_lists_side_by_side_is_the_one_asked_for(tmp_path, form):
         ([TORCHVISION | {"image_id": 1, "labels": [1]}], "no lists of one length"),
         ([ULTRALYTICS], "looks like Ultralytics' to_json"),
         ([{"label": "c1", "bounding_box": [0.1, 0.1, 0.2, 0.2]}], "looks like FiftyOne's"),
+        ([{"image_id": 1, "predictions": [[1, 2, 8, 9, 0.5, 1]]}], "does not say its form"),
+        ([{"image_id": 1, "box_2d": [1, 2, 8, 9], "label": "c1"}], "no row has a bbox: the first"),
+        ([result(2, 2, bbox=CORNERS[0], bbox_mode=4)], "with boxes of bbox_mode 4"),
+        ([result(2, 2, bbox=CORNERS[0], bbox_mode=[0])], "with boxes of bbox_mode [0]"),
+        ([{k: v for k, v in ROBOFLOW.items() if k != "class_id"}], "or its centre"),
         ({"t.jpg": [{"label": "c1", "bounding_box": [0.1, 0.1, 0.2, 0.2]}]}, "like FiftyOne's"),
     ],
     ids=lambda value: json.dumps(value)[:30],
