@@ -312,6 +312,26 @@ ULTRALYTICS = {"name": "c2", "class": 0, "confidence": 0.5}
 ULTRALYTICS["box"] = dict(zip(("x1", "y1", "x2", "y2"), CORNERS[0], strict=True))
 
 
+@pytest.mark.parametrize("key", ["image_id", "file_name"])
+@pytest.mark.parametrize(
+    "name",
+    ["b_jpg.rf.0a1b2c.jpg", "x/b_jpg.rf.0a1b2c.jpg", "b_jpg.rf.0a1b2c", "1a2b3c4d-b.jpg"],
+)
+def test_what_tools_add_to_names_is_left_out(tmp_path, key, name):
+    rows = [result(None) | {key: given} for given in (name, "a.jpg")]
+    found = read(tmp_path, listed(["a.jpg", "b.jpg"]), rows)
+    assert [instance.image.file_name for instance in found.instances] == ["b.jpg", "a.jpg"]
+    assert "by_name" in codes(found)
+    own = read(tmp_path, listed(["a.jpg", "b.jpg", name.removeprefix("x/")]), rows)
+    assert own.instances[0].image.id == 3
+
+
+@pytest.mark.parametrize("other", ["b.jpg", "b_jpg.rf.ffffff.jpg", 2])
+def test_two_names_never_mean_one_picture(tmp_path, other):
+    rows = [result("b_jpg.rf.0a1b2c.jpg"), result(other)]
+    assert "image_taken" in refused(tmp_path, listed(["a.jpg", "b.jpg"]), rows)
+
+
 @pytest.mark.parametrize("key", ["name", "label"])
 @pytest.mark.parametrize("known", [(1, 2), ()])
 def test_the_name_of_the_image_is_no_category(tmp_path, key, known):
