@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from annotations_samples import HEIGHT, WIDTH, save
 
@@ -298,9 +299,47 @@ def test_a_name_in_place_of_a_category_id(tmp_path, key):
 
 
 CORNERS = [[x, y, x + w, y + h] for x, y, w, h in BOXES]
+SQUARE = {"id": 1, "file_name": "s.jpg", "width": 100, "height": 100}
 TORCHVISION = {"boxes": CORNERS[:2], "labels": [2, 1], "scores": [0.5, 0.25]}
+MMDETECTION = {"file_name": "t.jpg", "bboxes": CORNERS[:2]}
+MMDETECTION |= {"labels": [2, 1], "scores": [0.5, 0.25]}
+DETECTRON = {"bbox": CORNERS[0], "bbox_mode": 0, "category_id": 2, "score": 0.5}
+ROBOFLOW = {"x": 5, "y": 6.5, "width": 8, "height": 9, "confidence": 0.5}
+ROBOFLOW |= {"class": "c2", "class_id": 0, "image_path": "/x/t.jpg"}
+PANDAS = dict(zip(("xmin", "ymin", "xmax", "ymax"), CORNERS[0], strict=True))
+PANDAS |= {"image": "t.jpg", "confidence": 0.5, "class": 0, "name": "c2"}
 ULTRALYTICS = {"name": "c2", "class": 0, "confidence": 0.5}
 ULTRALYTICS["box"] = dict(zip(("x1", "y1", "x2", "y2"), CORNERS[0], strict=True))
+
+
+@pytest.mark.parametrize("key", ["image_id", "file_name"])
+@pytest.mark.parametrize(
+    "name",
+    ["b_jpg.rf.0a1b2c.jpg", "x/b_jpg.rf.0a1b2c.jpg", "b_jpg.rf.0a1b2c", "1a2b3c4d-b.jpg"],
+)
+def test_what_tools_add_to_names_is_left_out(tmp_path, key, name):
+    rows = [result(None) | {key: given} for given in (name, "a.jpg")]
+    found = read(tmp_path, listed(["a.jpg", "b.jpg"]), rows)
+    assert [instance.image.file_name for instance in found.instances] == ["b.jpg", "a.jpg"]
+    assert "by_name" in codes(found)
+    own = read(tmp_path, listed(["a.jpg", "b.jpg", name.removeprefix("x/")]), rows)
+    assert own.instances[0].image.id == 3
+
+
+@pytest.mark.parametrize("other", ["b.jpg", "b_jpg.rf.ffffff.jpg", 2])
+def test_two_names_never_mean_one_picture(tmp_path, other):
+    rows = [result("b_jpg.rf.0a1b2c.jpg"), result(other)]
+    assert "image_taken" in refused(tmp_path, listed(["a.jpg", "b.jpg"]), rows)
+
+
+@pytest.mark.parametrize("key", ["name", "label"])
+@pytest.mark.parametrize("known", [(1, 2), ()])
+def test_the_name_of_the_image_is_no_category(tmp_path, key, known):
+    rows = [result(1, n, **{key: "s.JPG"}) for n in (2, 1)]
+    found = read(tmp_path, listed(["s.jpg"], categories=known), rows)
+    names = [f"c{n}" if known else f"category {n}" for n in (2, 1)]
+    assert [instance.category for instance in found.instances] == names
+    assert "category_by_name" not in codes(found)
 
 
 @pytest.mark.parametrize(
@@ -314,6 +353,17 @@ ULTRALYTICS["box"] = dict(zip(("x1", "y1", "x2", "y2"), CORNERS[0], strict=True)
         [ULTRALYTICS | {"image": "t"}, ULTRALYTICS | {"path": "/x/t.jpg", "name": "c1"}],
         {"t.jpg": [result(None, n, bbox=BOXES[0]) for n in (2, 1)]},
         {"t.jpg": {"detections": [result(None, n, bbox=BOXES[0]) for n in (2, 1)]}},
+        [{"image_id": 2, "instances": [result(2, n, bbox=BOXES[0]) for n in (2, 1)]}],
+        [{"image": "t.jpg", "predictions": [result(None, n, bbox=BOXES[0]) for n in (2, 1)]}],
+        [{"file_name": "s.jpg", "bboxes": [], "labels": [], "scores": []}, MMDETECTION],
+        [{"image_id": 2, "annotations": [DETECTRON, DETECTRON | {"category_id": 1}]}],
+        [result(2, 2, bbox=CORNERS[0], bbox_mode=0), result(2, 1, bbox=BOXES[0], bbox_mode=1)],
+        {"predictions": [ROBOFLOW, ROBOFLOW | {"class": "c1"}]},
+        [PANDAS, PANDAS | {"name": "c1"}],
+        [PANDAS | {"width": 64, "height": 48}, PANDAS | {"name": "c1"}],
+        {"t": TORCHVISION},
+        {"2": TORCHVISION},
+        {"1": {"boxes": [], "labels": [], "scores": []}, "2": TORCHVISION},
     ],
     ids=lambda value: json.dumps(value)[:30],
 )
@@ -327,6 +377,32 @@ def test_what_detectors_write_where_the_image_is_certain(tmp_path, written):
     assert found.document["annotations"][0]["bbox"] == BOXES[0]
 
 
+@pytest.mark.parametrize(("form", "corner"), [("xywh", [5, 6.5]), ("cxcywh", [1, 2])])
+def test_x_and_y_in_a_row_are_what_is_asked_for(tmp_path, form, corner):
+    boxes = save(tmp_path, [{**ROBOFLOW, "class_id": n} for n in (1, 2)], "predictions.json")
+    content = save(tmp_path, listed(["s.jpg", "t.jpg"], categories=(1, 2)))
+    found = read_annotations(content, boxes=boxes, box_form=form)
+    assert [i.box_xyxy[:2].tolist() for i in found.instances] == [corner, corner]
+
+
+@pytest.mark.parametrize("form", ["xywh", "cxcywh", "xyxy_shares", "cxcywh_shares"])
+def test_the_form_of_lists_side_by_side_is_the_one_asked_for(tmp_path, form):
+    """They are torchvision's corners only where nothing else is asked for."""
+    rng = np.random.default_rng(5)
+    low, side = rng.uniform(40, 80, (24, 2)), rng.uniform(10, 18, (24, 2))
+    first = {"xywh": low, "xyxy": low, "cxcywh": low + side / 2}[form.partition("_")[0]]
+    second = low + side if form.startswith("xyxy") else side
+    boxes = np.concatenate([first, second], axis=1) / (100 if form.endswith("_shares") else 1)
+    written = {"boxes": boxes.tolist(), "labels": [1] * 24, "scores": [0.5] * 24}
+    found = save(tmp_path, {"s.jpg": written}, "predictions.json")
+    content = save(tmp_path, listed(["s.jpg"]) | {"images": [SQUARE]})
+    with pytest.raises(UserError, match=rf"boxes_\w+: .*box_form=[^)]*\b{form}\b"):
+        read_annotations(content, boxes=found)
+    read = read_annotations(content, boxes=found, box_form=form)
+    for instance, corner, extent in zip(read.instances, low, side, strict=True):
+        np.testing.assert_allclose(instance.box_xyxy, [*corner, *corner + extent], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("written", "said"),
     [
@@ -338,6 +414,11 @@ def test_what_detectors_write_where_the_image_is_certain(tmp_path, written):
         ([TORCHVISION | {"image_id": 1, "labels": [1]}], "no lists of one length"),
         ([ULTRALYTICS], "looks like Ultralytics' to_json"),
         ([{"label": "c1", "bounding_box": [0.1, 0.1, 0.2, 0.2]}], "looks like FiftyOne's"),
+        ([{"image_id": 1, "predictions": [[1, 2, 8, 9, 0.5, 1]]}], "does not say its form"),
+        ([{"image_id": 1, "box_2d": [1, 2, 8, 9], "label": "c1"}], "no row has a bbox: the first"),
+        ([result(2, 2, bbox=CORNERS[0], bbox_mode=4)], "with boxes of bbox_mode 4"),
+        ([result(2, 2, bbox=CORNERS[0], bbox_mode=[0])], "with boxes of bbox_mode [0]"),
+        ([{k: v for k, v in ROBOFLOW.items() if k != "class_id"}], "or its centre"),
         ({"t.jpg": [{"label": "c1", "bounding_box": [0.1, 0.1, 0.2, 0.2]}]}, "like FiftyOne's"),
     ],
     ids=lambda value: json.dumps(value)[:30],

@@ -7,6 +7,7 @@ import unicodedata
 import numpy as np
 import pytest
 from foreign_exports import HEIGHT, SQUARE, TRIANGLE, WIDTH, flat, pictures
+from PIL import Image
 
 from exits_jax.annotations import check_file, read_annotations
 from exits_jax.annotations.yolo_columns import columns_of
@@ -164,6 +165,31 @@ def test_turned_boxes_are_no_masks(tmp_path):
     assert ": 2 (the first: a.txt: line 1)" in read.notes[0].text
 
 
+@pytest.mark.parametrize("degrees", [0, 5, 15])
+@pytest.mark.parametrize("end", ["", " 0.5", " 0.5 7"])
+def test_narrow_turned_boxes_are_no_key_points(tmp_path, degrees, end):
+    """As a box and two key points they look like such: the points lie in the box."""
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.new("RGB", (640, 480)).save(images / "a.png")
+    turn = np.exp(1j * np.radians(degrees))
+    around = np.array([-9 - 35j, 9 - 35j, 9 + 35j, -9 + 35j]) * turn
+    lines, found = [], []
+    for k in range(6):
+        corners = around + complex(160 + 57 * k, 216 + 12 * k)
+        found.append([corners.real.min(), corners.imag.min(), corners.real.max()])
+        shares = np.stack([corners.real / 640, corners.imag / 480], axis=1)
+        lines.append("0 " + " ".join(f"{number:.6f}" for number in shares.ravel()) + end)
+    write(tmp_path / "labels/a.txt", *lines)
+    for read in (
+        read_annotations(tmp_path / "labels", images),
+        read_annotations(images, images, boxes=tmp_path / "labels"),
+    ):
+        assert [row.points_source for row in read.instances] == ["box"] * 6
+        boxes = [instance.box_xyxy[:3] for instance in read.instances]
+        np.testing.assert_allclose(boxes, found, atol=0.01)
+
+
 def test_what_belongs_to_nothing_is_counted(tmp_path):
     images = pictures(tmp_path / "images", "a.png", "free.png")
     write(tmp_path / "labels/a.txt", BOX)
@@ -237,6 +263,22 @@ def test_commas_and_names_of_classes(tmp_path, line):
         assert instance.category == "guide dog"
         np.testing.assert_allclose(instance.box_xyxy, [10, 5, 60, 45])
     assert check_file(label, images) == []
+
+
+def test_a_detector_s_boxes_without_confidences_are_said(tmp_path):
+    """As of JSON: none at all is a note, and one without among others a mistake."""
+    images = pictures(tmp_path / "images", "a.png")
+    label = write(tmp_path / "labels/a.txt", BOX, BOX.replace("1 ", "0 ", 1))
+    read = read_annotations(images, images, boxes=label)
+    assert [row["score"] for row in read.document["annotations"]] == [1, 1]
+    assert "no box has a score: each is taken as 1" in said(read)
+    write(label, f"{BOX} 0.5", BOX)
+    with pytest.raises(UserError, match=r"bad_score: .* score is None"):
+        read_annotations(images, images, boxes=label)
+    write(label, f"{BOX} 0.5", f"{BOX} 0.25")
+    read = read_annotations(images, images, boxes=label)
+    assert [row["score"] for row in read.document["annotations"]] == [0.5, 0.25]
+    assert "no box has a score" not in said(read)
 
 
 def test_a_polygon_with_commas_is_no_track(tmp_path):
@@ -380,6 +422,21 @@ def test_boxes_of_another_form_are_told_over_the_whole_set(tmp_path, form, score
         np.testing.assert_allclose(instance.box_xyxy, box, atol=0.01)
 
 
+@pytest.mark.parametrize("form", ["cxcywh_shares", "xyxy_shares", "xyxy", "cxcywh_percent"])
+def test_a_detector_s_boxes_are_of_the_form_that_is_asked_for(tmp_path, form):
+    images = pictures(tmp_path / "images", "a.png")
+    label = write(tmp_path / "labels/a.txt", *(f"{line} 0.5" for line in texts(written(form))))
+    read = read_annotations(images, images, boxes=label, box_form=form)
+    own = read_annotations(label.parent, images, box_form=form)
+    for row, same, box in zip(read.instances, own.instances, written("xyxy"), strict=True):
+        np.testing.assert_allclose(row.box_xyxy, box, atol=0.01)
+        np.testing.assert_allclose(same.box_xyxy, box, atol=0.01)
+    if form != "cxcywh_shares":
+        for file, boxes in ((label.parent, None), (images, label)):
+            with pytest.raises(UserError, match=rf"boxes_\w+: .*box_form=[^)]*\b{form}\b"):
+                read_annotations(file, images, boxes=boxes)
+
+
 def test_right_boxes_are_right(tmp_path):
     images = pictures(tmp_path / "images", "a.png")
     lines = [f"0 {' '.join(map(str, row))}" for row in written("cxcywh_shares")]
@@ -444,6 +501,38 @@ def test_few_lines_that_may_be_key_points_are_said(tmp_path):
     assert "polygons may be key points (kpt_shape in a data.yaml says so): 2" in said(read)
 
 
+def boxed(*outline, parts=()) -> str:
+    """A line of an outline behind its box, which may be that of other parts as well."""
+    points = np.array(outline) / [WIDTH, HEIGHT]
+    around = np.array([*outline, *parts]) / [WIDTH, HEIGHT]
+    low, high = around.min(axis=0), around.max(axis=0)
+    return texts(np.array([[*(low + high) / 2, *high - low, *points.ravel()]]))[0]
+
+
+@pytest.mark.parametrize("end", ["", " 0.5"])
+def test_boxes_in_front_of_outlines_are_no_corners(tmp_path, end):
+    images = pictures(tmp_path / "images", "a.png")
+    five = [(20, 10), (40, 8), (50, 20), (38, 30), (18, 25)]
+    lines = [boxed(*TRIANGLE), boxed(*five), boxed(*TRIANGLE, parts=[(2, 3)])]
+    write(tmp_path / "labels/a.txt", *(line + end for line in lines))
+    read = read_annotations(tmp_path / "labels", images)
+    found = [row["segmentation"][0] for row in read.document["annotations"]]
+    for outline, meant in zip(found, (TRIANGLE, five, TRIANGLE), strict=True):
+        assert outline == pytest.approx(flat(meant), abs=1e-3)
+    assert "boxes in front of outlines are not read; the outlines are: 3" in said(read)
+
+
+def test_boxes_in_front_of_points_of_one_number_are_read(tmp_path):
+    """Four corners of a plate, say, or an outline: their box is right for both."""
+    images = pictures(tmp_path / "images", "a.png")
+    quads = [[(20, 10), (40, 8), (50, 20), (18, 25)], [(20, 30), (60, 35), (50, 40), (18, 42)]]
+    write(tmp_path / "labels/a.txt", *(boxed(*quad) for quad in quads))
+    read = read_annotations(tmp_path / "labels", images)
+    assert [row.points_source for row in read.instances] == ["box", "box"]
+    np.testing.assert_allclose(read.instances[0].box_xyxy, [18, 8, 50, 25], atol=0.01)
+    np.testing.assert_allclose(read.instances[1].box_xyxy, [18, 30, 60, 42], atol=0.01)
+
+
 @pytest.mark.parametrize("corners", [3, 4, 5, 8, 17])
 @pytest.mark.parametrize("size", [1, 4, 30, None])
 def test_polygons_of_one_length_are_no_key_points(coco_mini, corners, size):
@@ -458,8 +547,8 @@ def test_polygons_of_one_length_are_no_key_points(coco_mini, corners, size):
             chosen = np.linspace(0, len(outline), corners, endpoint=False).astype(int)
             lines.append(outline[chosen].ravel())
     sets = [lines[k : k + size] for k in range(0, 900, size)] if size else [lines]
-    found = [columns_of(one) for one in sets]
-    assert not any(columns.keypoints or columns.tracks for columns in found)
+    found = [columns_of(one, [(640, 480)] * len(one)) for one in sets]
+    assert not any(columns[:3] != (0, False, False) for columns in found)
     assert np.mean([bool(columns.doubt) for columns in found]) < (0.06 if size == 1 else 0.01)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from exits_jax.annotations.coco import Report
+from exits_jax.annotations.image_names import originals
 from exits_jax.annotations.lvis import image_file_names
 from exits_jax.annotations.numbers import LONGEST, id_key, is_nan, shown, whole_number
 from exits_jax.annotations.records import BadItem, Detection, Problem
@@ -70,6 +71,7 @@ def read_image_ids(
             first, second = (f"{known.names[image]} (image {image})" for image in meant[:2])
             raise BadItem("ambiguous_image", f"{_said(key)} may be {first} or {second}{TWINS}")
     reading = {key: meant[0] for key, meant in chosen.items() if meant}
+    _refuse_taken(known, reading)
     _note_names(known, reading, ids, counts, report)
 
     def image_id(detection: Detection) -> ImageId:
@@ -120,6 +122,25 @@ def _refuse_shift(known: "KnownImages", by_id: list[Key]) -> None:
             raise BadItem("absent_image", f"{text} the file's from {other}{BOTH}")
 
 
+def _refuse_taken(known: "KnownImages", reading: dict[Key, ImageId]) -> None:
+    """Refuses two names that are one image's without what a tool added: its copies differ.
+
+    Raises:
+      BadItem: there are two.
+    """
+    names: dict[ImageId, dict[str, Key]] = {}
+    for key, image in reading.items():
+        names.setdefault(image, {}).setdefault(_last_part(_value(key)), key)
+    for image, found in names.items():
+        if len(found) > 1 and known.loose & found.keys():
+            first, second = [*map(_said, found.values())][:2]
+            raise BadItem(
+                "image_taken",
+                f"{first} and {second} would both be {known.names[image]}, where a tool's additions"
+                " are left out of the name: copies that it made may differ",
+            )
+
+
 def _note_names(
     known: "KnownImages",
     reading: dict[Key, ImageId],
@@ -138,6 +159,15 @@ def _note_names(
         report(Problem("by_name", text, note=True))
 
 
+def _value(key: Key) -> int | float | str | None:
+    """What a box names its image by."""
+    return key.image_id if key.file_name is None else key.file_name
+
+
+def _last_part(value: int | float | str | None) -> str:
+    return _plain(str(value)).casefold().rpartition("/")[2]
+
+
 def _said(key: Key) -> str:
     if key.file_name is None:
         return f"image_id {shown(key.image_id)}"
@@ -149,10 +179,12 @@ class KnownImages:
 
     Attributes:
       names: the first file name by id.
+      loose: names, folded and without folders, that were found without a tool's additions.
     """
 
     def __init__(self, images: list[Any]) -> None:
         self._all: dict[ImageId, list[str]] = {}
+        self.loose: set[str] = set()
         for image in images:
             number = id_key(image.get("id")) if isinstance(image, dict) else None
             if number is not None:
@@ -170,7 +202,7 @@ class KnownImages:
 
     def named(self, keys: list[Key]) -> dict[Key, list[ImageId]]:
         """The ids of the images that each key may name, by its file name if it has one."""
-        values = {key: key.image_id if key.file_name is None else key.file_name for key in keys}
+        values = {key: _value(key) for key in keys}
         texts = [_plain(value) for value in values.values() if isinstance(value, str)]
         if len(texts) == len(values) and any("/" in text for text in texts):
             whole = {key: self._whole.get(_plain(value), []) for key, value in values.items()}
@@ -184,8 +216,20 @@ class KnownImages:
             return [] if number is None else self._numbers.get(number, [])
         text = _plain(value)
         exact = _both(self._suffixes, self._whole, text)
-        exact = exact or _both(self._folded_suffixes, self._folded_whole, text.casefold())
+        exact = exact or self._loosely(text)
         return exact or (self._numbers.get(int(text), []) if _is_number(text) else [])
+
+    def _loosely(self, text: str) -> list[ImageId]:
+        """The images of a name in whatever case, also without what tools add to names."""
+        folder, slash, name = text.casefold().rpartition("/")
+        added = [*originals(name).values(), *originals(f"{name}.jpg").values()]  # of a stem, too
+        for spelling in (name, *added):
+            whole = f"{folder}{slash}{spelling}"
+            if found := _both(self._folded_suffixes, self._folded_whole, whole):
+                if spelling != name:
+                    self.loose.add(name)
+                return found
+        return []
 
     @functools.cached_property
     def _whole(self) -> dict[str, list[ImageId]]:

@@ -7,12 +7,20 @@ scores as shares or per cent. What is certain over the whole file is read, and s
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from exits_jax.annotations.box_forms import BoxTable, refuse_mixup
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.detection_categories import categories_of_boxes, read_categories
 from exits_jax.annotations.detection_images import read_image_ids
-from exits_jax.annotations.detection_rows import box_rows
+from exits_jax.annotations.detection_rows import CORNERS, box_rows, is_image_name
 from exits_jax.annotations.fields import is_marked
-from exits_jax.annotations.numbers import id_key, is_missing, plain_number, shown
+from exits_jax.annotations.numbers import (
+    finite_numbers,
+    id_key,
+    is_missing,
+    plain_number,
+    shown,
+    whole_number,
+)
 from exits_jax.annotations.records import BadItem, Detection, Problem
 from exits_jax.annotations.summary import counted
 
@@ -21,7 +29,11 @@ ROUNDING = 1e-4  # a softmax in half precision may end so much above 1
 
 
 def boxes_document(
-    document: dict[str, Any], content: Any, report: Report, images_by: str = "auto"
+    document: dict[str, Any],
+    content: Any,
+    report: Report,
+    images_by: str = "auto",
+    box_form: str = "auto",
 ) -> dict[str, Any]:
     """The document with a detector's boxes in place of its annotations.
 
@@ -36,12 +48,13 @@ def boxes_document(
       report: told of each box that cannot be used, which is left out, and what was read otherwise
         than it stands there.
       images_by: "id", "name" or "auto", see `read_image_ids`.
+      box_form: as it was asked for, see `detection_rows.box_rows`.
 
     Raises:
       BadItem: it holds no list of boxes, or it cannot be told which image, category or score is
         meant.
     """
-    rows = box_rows(content)
+    rows = box_rows(content, box_form)
     found = [*_detections(rows, content)]
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
@@ -72,7 +85,34 @@ def boxes_document(
             continue
         kept = {key: value for key, value in row.items() if key != "segmentation"}
         annotations.append(kept | read | {"iscrowd": int(is_marked(row))})
+    if box_form == "auto":
+        _refuse_other_form(annotations, document.get("images"))
     return document | {"annotations": annotations}
+
+
+def _refuse_other_form(annotations: list[dict[str, Any]], images: Any) -> None:
+    """Refuses lists side by side whose boxes as a whole are not two corners in pixels.
+
+    The form that is asked for then is that of the lists, not of the corners made of them.
+
+    Raises:
+      BadItem: they are of another form.
+    """
+    sizes = {
+        id_key(image.get("id")): (width, height)
+        for image in (images if isinstance(images, list) else [])
+        if isinstance(image, dict)
+        if (width := whole_number(image.get("width")))
+        if (height := whole_number(image.get("height")))
+    }
+    table = BoxTable()
+    for row in annotations:
+        size, sides = sizes.get(row["image_id"]), row["bbox"]
+        if size and isinstance(sides, dict) and (*sides,) == CORNERS:
+            numbers = finite_numbers([*sides.values()])
+            if numbers is not None:
+                table.add(numbers, size, None)
+    refuse_mixup(table, "xyxy")
 
 
 def _detections(rows: list[Any], content: Any) -> Iterator[Detection]:
@@ -82,7 +122,7 @@ def _detections(rows: list[Any], content: Any) -> Iterator[Detection]:
     for number, row in enumerate(rows, start=1):
         if isinstance(row, dict):
             file_name = text_of(row, ("file_name",)) or files.get(id_key(row.get("image_id")))
-            named = text_of(row, NAMES) or categories.get(id_key(row.get("category_id")))
+            named = category_in(row) or categories.get(id_key(row.get("category_id")))
             yield Detection(number, row, file_name, named)
 
 
@@ -95,6 +135,11 @@ def _names(content: Any, key: str, name: str) -> dict[int | str | None, str]:
         if isinstance(entry, dict) and isinstance(entry.get(name), str)
         if (number := id_key(entry.get("id"))) is not None
     }
+
+
+def category_in(row: dict[str, Any]) -> str | None:
+    """The name that a row has for its category; a file of an image ("name") is none."""
+    return text_of(row, tuple(key for key in NAMES if not is_image_name(str(row.get(key)))))
 
 
 def text_of(row: dict[str, Any], keys: tuple[str, ...]) -> str | None:

@@ -32,7 +32,7 @@ from exits_jax.annotations.records import (
 )
 from exits_jax.annotations.results import results_in
 from exits_jax.annotations.summary import Notes, counted, sum_by_code
-from exits_jax.annotations.yolo_results import yolo_results
+from exits_jax.annotations.yolo_results import is_text, yolo_results
 from exits_jax.errors import UserError
 
 ALLOWED = {
@@ -183,7 +183,10 @@ def find_document(
         return Found(document, folder, report, box_form)
     refuse_results(results_in(document))
     judge = _in_file(boxes, report)
-    document = _with_boxes(document, pathlib.Path(boxes), folder, judge, boxes_by)
+    boxes, asked = pathlib.Path(boxes), box_form
+    if is_text(boxes):
+        asked, box_form = forms_told("yolo", False, box_form)
+    document = _with_boxes(document, boxes, folder, judge, boxes_by, asked)
     return Found(document, folder, judge, box_form)
 
 
@@ -224,8 +227,11 @@ def _with_boxes(
     folder: ImageFolder | None,
     report: coco.Report,
     boxes_by: str,
+    box_form: str,
 ) -> Any:
     """The document with a detector's boxes as its annotations; what is wrong with them names them.
+
+    `box_form` is as it was asked for, "auto" for that of the kind of file.
 
     Raises:
       UserError: the file of boxes cannot be used.
@@ -233,13 +239,13 @@ def _with_boxes(
     if not isinstance(document, dict):
         return document  # refused with the reason that any such file is refused with
     try:
-        if boxes.is_dir() or boxes.suffix.lower() == ".txt":
-            results = yolo_results(boxes, document, folder, report)
+        if is_text(boxes):
+            results = yolo_results(boxes, document, folder, report, box_form)
             if not results:  # why was reported
                 return {**document, "annotations": []}
         else:
             results = load_json(boxes, report)
-        return boxes_document(document, results, report, boxes_by)
+        return boxes_document(document, results, report, boxes_by, box_form)
     except BadItem as bad:
         raise UserError(problem_line(boxes, Problem(bad.code, bad.text))) from bad
 

@@ -6,7 +6,7 @@ from typing import Any
 from pycocotools import mask as coco_masks
 
 from exits_jax.annotations.detection_rows import WRAPPERS
-from exits_jax.annotations.detections import NAMES, text_of
+from exits_jax.annotations.detections import category_in, text_of
 from exits_jax.annotations.image_files import stated_size
 from exits_jax.annotations.masks import run_lengths
 from exits_jax.annotations.numbers import finite_number, finite_numbers, shown, whole_id
@@ -53,7 +53,7 @@ def check_result(result: Any) -> None:
     box = result.get("bbox") is not None
     if not (box and text_of(result, ("image_id",))):  # detectors write the file's name
         whole_id(result.get("image_id"), "image_id")
-    if not (box and text_of(result, NAMES)):
+    if not (box and category_in(result)):
         whole_id(result.get("category_id"), "category_id")
     if finite_number(result.get("score")) is None:
         raise BadItem("bad_score", f"score is {shown(result.get('score'))}; expected a number")

@@ -6,9 +6,7 @@ number of a track. Key points behind a box (pose) are counted. Four corners that
 a turned box (OBB).
 """
 
-import contextlib
 import pathlib
-from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,10 +22,14 @@ from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.shapes import box_entry, outline_entry
 from exits_jax.annotations.summary import counted
 from exits_jax.annotations.xml_files import number_in
-from exits_jax.annotations.yolo_columns import SLACK, Columns, Numbers, columns_of
+from exits_jax.annotations.yolo_columns import (
+    SLACK,
+    Columns,
+    Numbers,
+    are_rectangles,
+    columns_of,
+)
 from exits_jax.annotations.yolo_layout import layout_of
-
-SQUARE = 0.02  # how far from a right angle, as a cosine, the corners of a turned box may be
 
 OWN_FORM = "cxcywh_shares"
 NAMELESS = "objects are called by the number of their class, as no data.yaml or classes.txt is near"
@@ -84,10 +86,12 @@ def yolo_document(
         ]
     for path in layout.labels if not rows else ():
         draft.passed.add("label files hold no object", layout.where(path))
-    numbers = [row.parsed[1] for row in rows if not isinstance(row.parsed, BadItem)]
-    columns = columns_of(numbers, layout.keypoints)
+    read = [row for row in rows if not isinstance(row.parsed, BadItem)]
+    sizes = [(row.image["width"], row.image["height"]) for row in read]
+    lines = [row.parsed[1] for row in read]
+    columns = columns_of(lines, sizes, layout.keypoints)
     if box_form == "auto":
-        refuse_mixup(_boxes_of(rows, columns), OWN_FORM)
+        refuse_other_form(lines, sizes, columns)
     for row in rows:
         _add_line(draft, row, layout.names, columns, OWN_FORM if box_form == "auto" else box_form)
     for name in layout.without_labels():
@@ -108,13 +112,22 @@ def _parsed(line: str, names: dict[int, str]) -> tuple[int, Numbers] | BadItem:
         return bad
 
 
-def _boxes_of(rows: list[_Row], columns: Columns) -> BoxTable:
-    """The boxes of a data set as they stand there."""
+def refuse_other_form(lines: list[Numbers], sizes: list[tuple[int, int]], columns: Columns) -> None:
+    """Refuses lines whose boxes as a whole are of another form than YOLO's own.
+
+    Args:
+      lines: what follows the class in each.
+      sizes: width and height of each line's image.
+      columns: of all lines.
+
+    Raises:
+      BadItem: they are.
+    """
     table = BoxTable()
-    for image, parsed, _ in rows:
-        if not isinstance(parsed, BadItem) and _is_box(parsed[1], columns):
-            table.add(parsed[1][:4], (image["width"], image["height"]), None)
-    return table
+    for numbers, size in zip(lines, sizes, strict=True):
+        if _is_box(numbers, columns):
+            table.add(numbers[:4], size, None)
+    refuse_mixup(table, OWN_FORM)
 
 
 def _add_line(draft: Draft, row: _Row, names: dict[int, str], columns: Columns, form: str) -> None:
@@ -134,13 +147,6 @@ def _add_line(draft: Draft, row: _Row, names: dict[int, str], columns: Columns, 
     for what in entry.pop("passed") + nameless:
         draft.passed.add(what, place)
     draft.add(image, category, entry)
-
-
-def numbers_of(lines: Iterable[str], names: dict[int, str]) -> Iterator[Numbers]:
-    """What follows the class in each of the lines that can be read; arguments as `parse_line`."""
-    for line in lines:
-        with contextlib.suppress(BadItem):
-            yield parse_line(line, names)[1]
 
 
 def parse_line(line: str, names: dict[int, str]) -> tuple[int, Numbers]:
@@ -208,6 +214,9 @@ def entry_of(
         behind = 4 + (columns.keypoints or len(numbers))
         numbers = np.concatenate([numbers[:4], numbers[behind:]])
         passed.append("objects have key points, which are not read; their boxes are")
+    if columns.outlines and len(numbers) >= 10:
+        numbers = numbers[4:]
+        passed.append("boxes in front of outlines are not read; the outlines are")
     if len(numbers) > 4 and len(numbers) % 2 == 0 and (pose or columns.tracks):
         numbers = numbers[:-1]
         passed.append("numbers of tracks behind the confidences are not read")
@@ -228,7 +237,7 @@ def entry_of(
     if len(pairs) == 2:
         half = pairs[1] / 2
         return box_entry(np.stack([pairs[0] - half, pairs[0] + half])) | more
-    if _is_rectangle(pairs):
+    if len(pairs) == 4 and are_rectangles(pairs[None])[0]:
         passed.append("rectangles by four corners (OBB) are read as the upright boxes around them")
         return box_entry(pairs) | more
     passed += [columns.doubt] * bool(columns.doubt)
@@ -261,16 +270,3 @@ def _is_pose(numbers: Numbers, keypoints: int) -> bool:
         return False
     # 2 is no share of an image; of as many numbers as a polygon has, only that makes it certain.
     return len(numbers) % 2 == 1 or bool((visible == 2).any())
-
-
-def _is_rectangle(corners_xy: Float[np.ndarray, "n 2"]) -> bool:
-    """Whether four corners, in their order, are a rectangle, turned or not."""
-    if len(corners_xy) != 4:
-        return False
-    sides = np.roll(corners_xy, -1, axis=0) - corners_xy
-    lengths = np.linalg.norm(sides, axis=1)
-    if lengths.min() == 0:
-        return False
-    directions = sides / lengths[:, None]
-    cosines = (directions * np.roll(directions, -1, axis=0)).sum(axis=1)
-    return bool(np.abs(cosines).max() < SQUARE)

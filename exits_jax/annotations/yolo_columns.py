@@ -18,6 +18,9 @@ NO_OUTLINE = 0.6  # ... and so many are no outline that anyone draws: they have 
 FAR = 2.0  # ... a corner so many sides away from the others, or sides that cross
 FEWEST_LINES, FEWEST_POINTS = 5, 10  # by which that is certain
 MORE = 0.25  # of lines that fit in another order of columns
+SAME = 0.005  # how far a box in front of an outline may be off it, in shares of the image, ...
+MOSTLY = 0.5  # ... in so many lines: no outline begins so, and nothing is a rectangle, by chance
+SQUARE = 0.02  # how far from a right angle, as a cosine, the corners of a turned box may be
 MOST_LINES = 2000  # looked at
 # Numbers of a key point, and numbers behind all of them: confidence, or confidence and track.
 SHAPES = tuple((step, behind) for behind in (0, 1, 2) for step in (3, 2))
@@ -32,20 +35,23 @@ class Columns(NamedTuple):
 
     Attributes:
       keypoints: how many numbers of key points follow each box, 0 if not known.
+      outlines: whether each outline stands behind its box.
       tracks: behind an even count of numbers is that of a track.
       doubt: what the lines may be instead, in words for a note; empty without a doubt.
     """
 
     keypoints: int = 0
+    outlines: bool = False
     tracks: bool = False
     doubt: str = ""
 
 
-def columns_of(lines: list[Numbers], keypoints: int = 0) -> Columns:
+def columns_of(lines: list[Numbers], sizes: list[tuple[int, int]], keypoints: int = 0) -> Columns:
     """The columns of a data set.
 
     Args:
       lines: what follows the class in each of its lines.
+      sizes: width and height of each line's image.
       keypoints: as `Columns`, where a data.yaml states it.
 
     Raises:
@@ -55,7 +61,11 @@ def columns_of(lines: list[Numbers], keypoints: int = 0) -> Columns:
     long = [line for line in lines if len(line) >= 6]  # than a box with a confidence
     if keypoints or not long:
         return Columns(keypoints)
-    if len({len(line) for line in long}) == 1 and len(long[0]) >= 8:
+    one_length = len({len(line) for line in long}) == 1
+    if _are_boxed(long):  # points of one number each may be key points: their boxes are certain
+        return Columns(_points_behind(long[0]) if one_length else 0, outlines=not one_length)
+    turned = one_length and _are_turned_boxes(lines, sizes)
+    if one_length and len(long[0]) >= 8 and not turned:
         table = np.stack(long[:MOST_LINES])
         if _have_visibility(table):
             return Columns(table.shape[1] - 4)
@@ -81,6 +91,46 @@ def _refuse_confidence_first(lines: list[Numbers]) -> None:
             f" their images, as [class, confidence, x, y, width, height] {others} are: write the"
             " confidence at the end",
         )
+
+
+def _points_behind(line: Numbers) -> int:
+    """How many numbers of points are behind a box, in front of a confidence if there is one."""
+    return (len(line) - 4) // 2 * 2
+
+
+def _are_boxed(lines: list[Numbers]) -> bool:
+    """Whether lines begin with the very box around the points behind it, three or more.
+
+    A box may be that of an object whose other parts are not written: it holds the points then.
+    """
+    over = []  # by how much the box reaches over its points
+    for line in lines[:MOST_LINES]:
+        if len(line) < 10:
+            return False
+        points = line[4 : 4 + _points_behind(line)].reshape(-1, 2)
+        half = line[2:4] / 2
+        low, high = points.min(axis=0), points.max(axis=0)
+        over.append([*low - (line[:2] - half), *line[:2] + half - high])
+    held, tight = np.array(over) >= -SAME, np.abs(over) <= SAME
+    return bool(held.all(axis=1).mean() >= NEARLY_ALL and tight.all(axis=1).mean() >= MOSTLY)
+
+
+def _are_turned_boxes(lines: list[Numbers], sizes: list[tuple[int, int]]) -> bool:
+    """Whether the long lines of a data set are rectangles, be it with confidence and track."""
+    both = [both for both in zip(lines, sizes, strict=True) if len(both[0]) in (8, 9, 10)]
+    if not both:
+        return False
+    corners = np.stack([line[:8].reshape(4, 2) * size for line, size in both[:MOST_LINES]])
+    return bool(are_rectangles(corners).mean() >= MOSTLY)
+
+
+def are_rectangles(corners_xy: Float[np.ndarray, "n 4 2"]) -> Bool[np.ndarray, "n"]:
+    """Whether four corners in pixels, in their order, are a rectangle, turned or not."""
+    sides = np.roll(corners_xy, -1, axis=1) - corners_xy
+    lengths = np.linalg.norm(sides, axis=2)
+    directions = sides / np.maximum(lengths, np.finfo(float).tiny)[..., None]
+    cosines = (directions * np.roll(directions, -1, axis=1)).sum(axis=2)
+    return (np.abs(cosines).max(axis=1) < SQUARE) & (lengths.min(axis=1) > 0)
 
 
 def _have_visibility(table: Table) -> bool:

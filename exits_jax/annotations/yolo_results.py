@@ -12,22 +12,39 @@ from exits_jax.annotations.image_files import size_on_disk, stated_size
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
-from exits_jax.annotations.yolo import category_name, entry_of, numbers_of, parse_line
-from exits_jax.annotations.yolo_columns import columns_of
+from exits_jax.annotations.yolo import (
+    OWN_FORM,
+    category_name,
+    entry_of,
+    parse_line,
+    refuse_other_form,
+)
+from exits_jax.annotations.yolo_columns import Numbers, columns_of
 from exits_jax.annotations.yolo_layout import label_files
 from exits_jax.annotations.yolo_yaml import names_near
 
 
 class _Row(NamedTuple):
-    """A line of a text file."""
+    """A line of a text file: its class and numbers, and the image that it is of."""
 
-    path: pathlib.Path
-    number: int
-    line: str
+    place: str
+    index: int
+    numbers: Numbers
+    image: dict[str, Any]
+    size: tuple[int, int]
+
+
+def is_text(boxes: pathlib.Path) -> bool:
+    """Whether a detector's boxes are YOLO's text files."""
+    return boxes.is_dir() or boxes.suffix.lower() == ".txt"
 
 
 def yolo_results(
-    place: pathlib.Path, document: dict[str, Any], folder: ImageFolder | None, report: Report
+    place: pathlib.Path,
+    document: dict[str, Any],
+    folder: ImageFolder | None,
+    report: Report,
+    box_form: str = "auto",
 ) -> list[dict[str, Any]]:
     """The lines of text files (`class x y width height confidence`) as results.
 
@@ -40,9 +57,11 @@ def yolo_results(
       document: its images give sizes and ids, its categories ids.
       folder: the image folder, for sizes that are not stated.
       report: takes the mistakes; what is wrong is left out.
+      box_form: how boxes are written, a key of `box_forms.FORMS`; "auto" is YOLO's own, and
+        refuses files whose boxes as a whole say otherwise.
 
     Raises:
-      BadItem: there are no text files.
+      BadItem: there are no text files, or the boxes are of another form.
     """
     around = place if place.is_dir() else place.parent
     files = label_files(around) if place.is_dir() else [place]
@@ -52,23 +71,26 @@ def yolo_results(
     images = _by_stem(document.get("images"))
     ids = dict(sorted(_ids(document.get("categories")).items(), key=lambda pair: pair[1]))
     positions = [*ids.values()]
-    rows, results, passed = [*_lines(files, report)], [], PassedOver()
     spelled = names or dict(enumerate(ids))
-    columns = columns_of([*numbers_of((row.line for row in rows), spelled)])
-    for row in rows:
-        place = f"{row.path.name}: line {row.number}"
+    rows = [*_rows(files, images, folder, spelled, report)]
+    results, passed = [], PassedOver()
+    form = OWN_FORM if box_form == "auto" else box_form
+    lines, sizes = [row.numbers for row in rows], [row.size for row in rows]
+    columns = columns_of(lines, sizes)
+    if box_form == "auto":
+        refuse_other_form(lines, sizes, columns)
+    for place, index, numbers, image, size in rows:
         try:
-            image = _image(images, row.path)
-            index, numbers = parse_line(row.line, spelled)
-            entry = entry_of(numbers, _size(image, folder), columns)
+            entry = entry_of(numbers, size, columns, form)
             category = _category(index, names, ids, positions)
         except BadItem as bad:
             report(Problem(bad.code, f"{place}: {bad.text}"))
             continue
         for what in entry["passed"]:
             passed.add(what, place)
-        score = min(max(entry.get("score", 1.0), 0.0), 1.0)  # without a confidence it is certain
-        found = {"image_id": image["id"], "bbox": entry["bbox"], "score": score}
+        found = {"image_id": image["id"], "bbox": entry["bbox"]}
+        if "score" in entry:
+            found["score"] = min(max(entry["score"], 0.0), 1.0)
         results.append(found | category)
     passed.say(report)
     used = {int(result["category_name"]) for result in results} if ids and not names else {}
@@ -78,15 +100,29 @@ def yolo_results(
     return results
 
 
-def _lines(files: list[pathlib.Path], report: Report) -> Iterator[_Row]:
-    """The lines of text files that are not empty; files that cannot be read are reported."""
+def _rows(
+    files: list[pathlib.Path],
+    images: dict[str, list[dict[str, Any]]],
+    folder: ImageFolder | None,
+    names: dict[int, str],
+    report: Report,
+) -> Iterator[_Row]:
+    """The lines of text files that are not empty; what cannot be read is reported."""
     for path in files:
         try:
             lines = read_text(path).splitlines()
         except BadItem as bad:
             report(Problem(bad.code, f"{path.name}: {bad.text}"))
             continue
-        yield from (_Row(path, k, line) for k, line in enumerate(lines, start=1) if line.strip())
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            place = f"{path.name}: line {number}"
+            try:
+                image = _image(images, path)
+                yield _Row(place, *parse_line(line, names), image, _size(image, folder))
+            except BadItem as bad:
+                report(Problem(bad.code, f"{place}: {bad.text}"))
 
 
 def _category(
