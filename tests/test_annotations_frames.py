@@ -235,6 +235,60 @@ def test_boxes_tell_the_frame_of_an_image_whose_size_is_not_stated(
             load_image(image)
 
 
+def unsized_boxes(folder, *boxes):
+    """A COCO file without sizes of boxes as they are given, on a photograph of 48 x 32 turned."""
+    write_turned(folder / "a.jpg", (48, 32), 6, "JPEG")
+    content = json.loads(unsized_coco(folder, (0, 0, 1, 1)).read_text())
+    first = content["annotations"][0]
+    rows = [first | {"id": k, "bbox": box} for k, box in enumerate(boxes, start=1)]
+    return save(folder, content | {"annotations": rows})
+
+
+def frame_found(file, folder, **settings):
+    """The size that was taken, and whether the frame is unclear."""
+    image = read_annotations(file, folder, **settings).images[1]
+    return image.width, image.height, image.unclear
+
+
+@pytest.mark.parametrize(
+    ("form", "box", "size"),
+    [
+        ("xyxy", [4, 12, 25, 28], None),  # as corner and size it fits what is displayed alone
+        ("xyxy", [4, 12, 25, 40], (32, 48)),
+        ("xyxy", [12, 4, 40, 25], (48, 32)),
+        ("yxyx", [4, 12, 25, 40], (48, 32)),
+        ("cxcywh", [20, 30, 10, 20], (32, 48)),
+        ("cxcywh", [20, 20, 10, 20], None),
+        ("xywh_from_below", [4, 4, 20, 40], None),
+        ("xyxy_shares", [0.1, 0.1, 0.3, 0.9], None),
+    ],
+)
+def test_the_form_that_was_asked_for_tells_the_frame(tmp_path, form, box, size):
+    file = unsized_boxes(tmp_path, box)
+    found = frame_found(file, tmp_path, box_form=form)
+    assert found == (*(size or (32, 48)), size is None)
+
+
+def test_names_of_sides_and_boxes_that_say_their_form_tell_the_frame(tmp_path):
+    names = ("xmin", "ymin", "xmax", "ymax")
+    for corners, size in (((4, 12, 25, 28), None), ((12, 4, 40, 25), (48, 32))):
+        file = unsized_boxes(tmp_path, dict(zip(names, corners, strict=True)))
+        assert frame_found(file, tmp_path) == (*(size or (32, 48)), size is None)
+    # Two corners that both fit, or corner and size that only one frame holds: nobody knows.
+    assert frame_found(unsized_boxes(tmp_path, [4, 4, 40, 25]), tmp_path) == (48, 32, False)
+    assert frame_found(unsized_boxes(tmp_path, [4, 12, 25, 28]), tmp_path) == (32, 48, True)
+    # Another box has a height below its y.
+    file = unsized_boxes(tmp_path, [4, 12, 25, 28], [4, 20, 8, 9])
+    assert frame_found(file, tmp_path) == (32, 48, False)
+
+
+@pytest.mark.parametrize(("form", "size"), [("yxyx", (48, 32)), ("xyxy", (32, 48))])
+def test_the_form_asked_of_voc_tells_its_frame(tmp_path, form, size):
+    write_turned(tmp_path / "a.jpg", (48, 32), 6, "JPEG")
+    file = voc_file(tmp_path, (4, 12, 25, 40))
+    assert frame_found(file, tmp_path, box_form=form) == (*size, False)
+
+
 @pytest.mark.parametrize("orientation", [1, 2, 6])
 def test_shares_of_an_image_never_tell_its_frame(tmp_path, orientation):
     box = write_turned(tmp_path / "a.jpg", (48, 32), orientation, "JPEG")

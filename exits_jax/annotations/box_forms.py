@@ -167,6 +167,13 @@ def to_xywh(form: str, bbox: Float[np.ndarray, "4"], size_wh: tuple[int, int]) -
     return [x0, y0, x1 - x0, y1 - y0]
 
 
+def reach(form: str, bbox: Float[np.ndarray, "4"]) -> Float[np.ndarray, "2"]:
+    """The lower right corner of a box on an image of unknown size; NaN where the form needs it."""
+    if form not in LAYOUTS:
+        return np.full(2, np.nan)
+    return LAYOUTS[form].to_xyxy(bbox[None], np.full((1, 2), np.nan))[0, 2:]
+
+
 def _against_known(boxes: Boxes, sizes: Sizes, known: Boxes, stand: str) -> Mixup | None:
     """By the masks and the points that belong to the boxes."""
 

@@ -39,7 +39,8 @@ MAX_PIXELS = 178_956_970  # where Pillow refuses an image as a decompression bom
 LOOKED_AT = 1_000  # images whose headers are read before labelling
 NEARLY_BLACK = 16  # of 255: an image without a brighter value is worth a word, ...
 MOSTLY = 0.95  # ... and one of wider values of which so many are no brighter
-FRAME_UNCLEAR = "frame_unclear"  # of an image entry, on its way to `ImageRecord.unclear`
+FRAME_UNCLEAR = "frame_unclear"  # of an image entry, on its way to `ImageRecord.unclear`: True, ...
+BY_REACH = "by reach"  # ... or that the boxes, which are in pixels, may tell
 MAX_NAME_BYTES = 1024  # what every system takes as a path
 
 # What Pillow's decoders remark on goes to standard error with a line of Pillow's own source. Images
@@ -94,15 +95,16 @@ def size_on_disk(path: pathlib.Path, exif: str = "auto") -> Size:
 
 
 def measured(
-    path: pathlib.Path, exif: str = "auto", reach_xy: Float[np.ndarray, "n 2"] | None = None
+    path: pathlib.Path, exif: str = "auto", reach_xy: Float[np.ndarray, "n forms 2"] | None = None
 ) -> dict[str, Any]:
     """Width and height of an image entry that states none, by the file; with `FRAME_UNCLEAR`.
 
     Args:
       path: the file.
       exif: as `size_on_disk`.
-      reach_xy: the lower right corners of what was annotated on it, in pixels: where they are
-        inside the image in one of its frames alone, that is the one.
+      reach_xy: the lower right corners of what was annotated on it, in pixels, in each form that
+        it may be written in; NaN where that does not tell. Where they are inside the image in one
+        of its frames alone, the same in all forms, that is the one.
 
     Raises:
       UserError: it is missing or no image.
@@ -112,9 +114,10 @@ def measured(
     unclear = exif == "auto" and orientation != 1
     if unclear and reach_xy is not None and len(reach_xy):
         reach = reach_xy.max(axis=0)
-        fitting = [name for name in FRAMES if (reach <= np.add(sizes[name], BORDER_PX)).all()]
-        if len(fitting) == 1 and sizes["displayed"] != sizes["stored"]:
-            frame, unclear = fitting[0], False
+        fits = {f: (reach <= np.add(sizes[f], BORDER_PX)).all(axis=1) for f in FRAMES}
+        alone = [f for f in FRAMES if fits[f].all() and sum(map(np.any, fits.values())) == 1]
+        if alone and sizes["displayed"] != sizes["stored"]:
+            frame, unclear = alone[0], False
     width, height = sizes[frame]
     return {"width": width, "height": height, FRAME_UNCLEAR: unclear}
 

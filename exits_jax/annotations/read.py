@@ -210,7 +210,7 @@ def open_document(found: Found, report: coco.Report, crowds: str = "pass") -> Op
     for note in heed_extra_keys(document["annotations"], box_form):
         report(note)
     categories = coco.category_names(document, report)
-    return Opened(document, image_records(document, folder, report), categories)
+    return Opened(document, image_records(document, folder, report, box_form), categories)
 
 
 def _in_file(file: str | os.PathLike, report: coco.Report) -> coco.Report:
