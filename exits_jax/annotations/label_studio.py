@@ -7,6 +7,7 @@ of that label, and so are four at the sides of the rectangle whose children they
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from exits_jax.annotations.shapes import (
 
 Result = dict[str, Any]
 
+NUMBERS = ("x", "y", "width", "height", "radiusX", "radiusY")  # of a value, beside its points
 SHAPES = ("rectangle", "polygon", "ellipse", "brush", "keypoint")
 
 
@@ -43,10 +45,14 @@ def label_studio_document(
       content: of the JSON file.
       images: the image folder: names are looked up in it, and sizes that no result states.
       report: takes the mistakes; what is wrong is left out.
+
+    Raises:
+      BadItem: its coordinates are shares of the image.
     """
     draft = Draft(report)
-    for task in tasks_in(content, draft):
-        regions = _regions(task.results, draft, task.where)
+    read = [(task, _regions(task.results, draft, task.where)) for task in tasks_in(content, draft)]
+    _refuse_shares(region["value"] for _, regions in read for region in regions)
+    for task, regions in read:
         try:
             size = _size(task, regions, images)
             image = draft.add_image(task.file_name, size, task.where, again=True)
@@ -85,6 +91,30 @@ def _regions(results: list[Any], draft: Draft, where: str) -> list[Result]:
         known["value"] |= result["value"]
         known["kinds"].append(result.get("type"))
     return list(regions.values())
+
+
+def _refuse_shares(values: Iterable[dict[str, Any]]) -> None:
+    """Refuses a file of which all coordinates lie in the first per cent: no objects all do.
+
+    Raises:
+      BadItem: they do.
+    """
+    given: list[Any] = []
+    for value in values:
+        pairs = value.get("points")
+        pairs = (
+            [pair for pair in pairs if isinstance(pair, list)] if isinstance(pairs, list) else []
+        )
+        given += [value.get(name) for name in NUMBERS] + [
+            number for pair in pairs for number in pair
+        ]
+    numbers = [abs(number) for number in map(finite_number, given) if number is not None]
+    if 0 < max(numbers, default=0) <= 1:
+        raise BadItem(
+            "shares_for_percent",
+            f"none of its {len(numbers)} coordinates is above 1: they are read as per cent of the"
+            " image, not as shares; multiply them by 100",
+        )
 
 
 def _kind(region: Result) -> str:
