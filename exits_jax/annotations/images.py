@@ -12,7 +12,7 @@ from jaxtyping import Float
 from exits_jax.annotations.box_forms import reach
 from exits_jax.annotations.box_writing import WrittenBox, combined_form, written_box
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.image_files import FRAME_UNCLEAR, measured, stated_size
+from exits_jax.annotations.image_files import BY_REACH, FRAME_UNCLEAR, measured, stated_size
 from exits_jax.annotations.image_folder import ImageFolder, Match
 from exits_jax.annotations.image_names import is_plain, leads_out, name_parts
 from exits_jax.annotations.lvis import image_file_names
@@ -280,22 +280,31 @@ def _reach(
     Each in the form that was asked for, or that its own names say. Where nothing is said, boxes of
     which all may be [x0, y0, x1, y1] do not tell COCO's form: both are looked at.
     """
-    corners = {entry.image["id"]: [] for entry in entries if _is_unsized(entry.image)}
-    boxes = []
+    images = {entry.image["id"]: entry.image for entry in entries}
+    told = [k for k, e in images.items() if _is_unsized(e) or e.get(FRAME_UNCLEAR) == BY_REACH]
+    corners = {image_id: [] for image_id in told}
+    boxes, masked = [], set()
     for annotation in document["annotations"] if corners else ():
-        bbox = annotation.get("bbox") if isinstance(annotation, dict) else None
+        image_id = annotation.get("image_id") if isinstance(annotation, dict) else None
+        if type(image_id) is not int or image_id not in corners:
+            continue
+        bbox = annotation.get("bbox")
         box = WrittenBox(finite_numbers(bbox), None)
         box = written_box(bbox) if box.numbers is None and bbox else box
         if box is not None and box.numbers is not None and box.numbers.size == 4:
-            boxes.append((annotation.get("image_id"), box))
+            boxes.append((image_id, box))
+        if isinstance(annotation.get("segmentation"), dict):
+            masked.add(image_id)
     forms = [box_form]
     if box_form == "auto":
         plain = [box.numbers for _, box in boxes if box.form is None and box.numbers.any()]
         forms = ["xywh", "xyxy"] if all((n[2:] > n[:2]).all() for n in plain) else ["xywh"]
     for image_id, box in boxes:
-        if type(image_id) is int and image_id in corners:
-            mine = [reach(combined_form(box.form, form), box.numbers) for form in forms]
-            corners[image_id].append(np.array(mine))
+        mine = [reach(combined_form(box.form, form), box.numbers) for form in forms]
+        corners[image_id].append(np.array(mine))
+    for image_id in masked:
+        if images[image_id].get(FRAME_UNCLEAR) == BY_REACH:
+            corners[image_id] = []  # its run lengths were made for what is displayed
     return corners
 
 
@@ -306,7 +315,7 @@ def _size(entry: _Entry, exif: str, corners: dict[Any, list[Any]]) -> tuple[int,
       BadItem: neither says, or no image is like that.
     """
     image = entry.image
-    if _is_unsized(image):
+    if _is_unsized(image) or (image.get(FRAME_UNCLEAR) == BY_REACH and entry.match):
         if entry.match is None:
             raise BadItem(
                 "bad_size", "width and height are missing, and there is no image file to ask"

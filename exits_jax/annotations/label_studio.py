@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Float
 
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.draft import Draft, image_size
+from exits_jax.annotations.draft import Draft
 from exits_jax.annotations.image_files import stated_size
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.label_studio_brush import brush_entry
-from exits_jax.annotations.label_studio_tasks import Task, tasks_in
+from exits_jax.annotations.label_studio_tasks import tasks_in
 from exits_jax.annotations.numbers import finite_number, shown
 from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.shapes import (
@@ -54,8 +54,11 @@ def label_studio_document(
     _refuse_shares(region["value"] for _, regions in read for region in regions)
     for task, regions in read:
         try:
-            size = _size(task, regions, images)
-            image = draft.add_image(task.file_name, size, task.where, again=True)
+            size = _size(regions)
+            if size is None:
+                image = draft.add_unsized(task.file_name, images, task.where, pixels=False)
+            else:
+                image = draft.add_image(task.file_name, size, task.where, again=True)
         except BadItem as bad:
             draft.refuse(bad, task.where)
             continue
@@ -64,12 +67,12 @@ def label_studio_document(
     return draft.document()
 
 
-def _size(task: Task, regions: list[Result], images: ImageFolder | None) -> tuple[int, int]:
-    """The image's size, which every result states for itself, or its file."""
+def _size(regions: list[Result]) -> tuple[int, int] | None:
+    """The image's size, which every result states for itself; None where none does."""
     sizes = [[region.get(f"original_{side}") for side in ("width", "height")] for region in regions]
     sizes = [size for size in sizes if size != [None, None]]
     if not sizes:
-        return image_size(task.file_name, images)
+        return None
     if any(size != sizes[0] for size in sizes):
         raise BadItem("bad_size", f"its results state several image sizes: {shown(sizes)}")
     return stated_size(dict(zip(("width", "height"), sizes[0], strict=True)))
