@@ -187,6 +187,12 @@ def reach(form: str, bbox: Float[np.ndarray, "4"]) -> Float[np.ndarray, "2"]:
 
 def _against_known(boxes: Boxes, sizes: Sizes, known: Boxes, stand: str, held: str) -> Mixup | None:
     """By the masks and the points that belong to the boxes."""
+    if known.max() <= 1 + 1e-6 < CORNER < min(boxes.max(), np.median(sizes.min(axis=1))):
+        return Mixup(
+            "shares_for_pixels",
+            f"the masks or points beside {len(boxes)} boxes all lie within the first pixel of their"
+            " images, and the boxes do not: they are read as pixels, not as shares; multiply them",
+        )
 
     def share(xyxy: Boxes) -> float:
         return float((box_iou(xyxy, known) >= FITS_IOU).mean())
