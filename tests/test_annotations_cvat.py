@@ -252,3 +252,17 @@ def test_bad_xml(tmp_path, content):
     file = save(tmp_path, content)
     with pytest.raises(UserError, match="bad_xml"):
         read_annotations(file, kind="cvat")
+
+
+@pytest.mark.parametrize(
+    ("corners", "code"),
+    [(("0.1", "0.2", "0.5", "0.9"), "boxes_xyxy_shares"), (("5", "30", "45", "75"), "boxes_yxyx")],
+)
+def test_boxes_of_another_form_are_told_what_cvat_holds(tmp_path, corners, code):
+    box = cvat_shape("box", **dict(zip(BOX, corners, strict=True)))
+    file = save(tmp_path, cvat(box))
+    text = "files of this kind hold xtl, ytl, xbr and ybr in pixels: mend them"
+    with pytest.raises(UserError, match=f"{code}.*{text}") as refused:
+        read_annotations(file)
+    assert "box_form" not in str(refused.value)
+    assert check_file(file)[0].code == code

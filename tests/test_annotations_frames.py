@@ -1,5 +1,6 @@
 """Turned photographs: annotations lie on the frame that was annotated, or somebody is told."""
 
+import base64
 import io
 import json
 import pathlib
@@ -233,6 +234,147 @@ def test_boxes_tell_the_frame_of_an_image_whose_size_is_not_stated(
             image = read_annotations(file, tmp_path, exif=exif).images[1]
             assert (image.width, image.height) == expected
             load_image(image)
+
+
+def unsized_boxes(folder, *boxes):
+    """A COCO file without sizes of boxes as they are given, on a photograph of 48 x 32 turned."""
+    write_turned(folder / "a.jpg", (48, 32), 6, "JPEG")
+    content = json.loads(unsized_coco(folder, (0, 0, 1, 1)).read_text())
+    first = content["annotations"][0]
+    rows = [first | {"id": k, "bbox": box} for k, box in enumerate(boxes, start=1)]
+    return save(folder, content | {"annotations": rows})
+
+
+def frame_found(file, folder, **settings):
+    """The size that was taken, and whether the frame is unclear."""
+    image = read_annotations(file, folder, **settings).images[1]
+    return image.width, image.height, image.unclear
+
+
+@pytest.mark.parametrize(
+    ("form", "box", "size"),
+    [
+        ("xyxy", [4, 12, 25, 28], None),  # as corner and size it fits what is displayed alone
+        ("xyxy", [4, 12, 25, 40], (32, 48)),
+        ("xyxy", [12, 4, 40, 25], (48, 32)),
+        ("yxyx", [4, 12, 25, 40], (48, 32)),
+        ("cxcywh", [20, 30, 10, 20], (32, 48)),
+        ("cxcywh", [20, 20, 10, 20], None),
+        ("xywh_from_below", [4, 4, 20, 40], None),
+        ("xyxy_shares", [0.1, 0.1, 0.3, 0.9], None),
+    ],
+)
+def test_the_form_that_was_asked_for_tells_the_frame(tmp_path, form, box, size):
+    file = unsized_boxes(tmp_path, box)
+    found = frame_found(file, tmp_path, box_form=form)
+    assert found == (*(size or (32, 48)), size is None)
+
+
+def test_names_of_sides_and_boxes_that_say_their_form_tell_the_frame(tmp_path):
+    names = ("xmin", "ymin", "xmax", "ymax")
+    for corners, size in (((4, 12, 25, 28), None), ((12, 4, 40, 25), (48, 32))):
+        file = unsized_boxes(tmp_path, dict(zip(names, corners, strict=True)))
+        assert frame_found(file, tmp_path) == (*(size or (32, 48)), size is None)
+    # Two corners that both fit, or corner and size that only one frame holds: nobody knows.
+    assert frame_found(unsized_boxes(tmp_path, [4, 4, 40, 25]), tmp_path) == (48, 32, False)
+    assert frame_found(unsized_boxes(tmp_path, [4, 12, 25, 28]), tmp_path) == (32, 48, True)
+    # Another box has a height below its y.
+    file = unsized_boxes(tmp_path, [4, 12, 25, 28], [4, 20, 8, 9])
+    assert frame_found(file, tmp_path) == (32, 48, False)
+
+
+@pytest.mark.parametrize(("form", "size"), [("yxyx", (48, 32)), ("xyxy", (32, 48))])
+def test_the_form_asked_of_voc_tells_its_frame(tmp_path, form, size):
+    write_turned(tmp_path / "a.jpg", (48, 32), 6, "JPEG")
+    file = voc_file(tmp_path, (4, 12, 25, 40))
+    assert frame_found(file, tmp_path, box_form=form) == (*size, False)
+
+
+def unsized_csv(folder, box):
+    file = folder / "boxes.csv"
+    row = ",".join(map(str, box))
+    file.write_text(f"filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,,,square,{row}\n")
+    return file, {}
+
+
+def unsized_labelme(folder, box):
+    shape = {"label": "square", "shape_type": "rectangle", "points": [box[:2], box[2:]]}
+    return save(folder, {"imagePath": "a.jpg", "shapes": [shape]}), {}
+
+
+def unsized_cvat(folder, box):
+    sides = " ".join(f'{k}="{v}"' for k, v in zip(("xtl", "ytl", "xbr", "ybr"), box, strict=True))
+    file = folder / "a.xml"
+    image = f'<image id="0" name="a.jpg"><box label="square" {sides}/></image>'
+    file.write_text(f"<annotations><version>1.1</version>{image}</annotations>")
+    return file, {}
+
+
+def detected(folder, box):
+    """A folder of images, with a detector's boxes."""
+    x0, y0, x1, y1 = box
+    found = {"file_name": "a.jpg", "category_id": 1, "score": 0.9}
+    return folder, {"boxes": save(folder, [found | {"bbox": [x0, y0, x1 - x0, y1 - y0]}])}
+
+
+def detected_corners(folder, box):
+    found = {"file_name": "a.jpg", "category_id": 1, "score": 0.9, "bbox": box}
+    return folder, {"boxes": save(folder, [found]), "box_form": "xyxy"}
+
+
+UNSIZED = [unsized_csv, unsized_labelme, unsized_cvat, detected, detected_corners]
+
+
+@pytest.mark.parametrize("write", UNSIZED)
+@pytest.mark.parametrize(
+    ("box", "size"),
+    [
+        ([2, 3, 40, 20], (48, 32)),  # only in the pixels as stored
+        ([2, 34, 20, 44], (32, 48)),  # only in what is displayed
+        ([2, 3, 20, 30], None),  # in both
+    ],
+)
+def test_boxes_in_pixels_of_any_kind_tell_the_frame(tmp_path, write, box, size):
+    images = tmp_path / "images"
+    images.mkdir()
+    write_turned(images / "a.jpg", (48, 32), 6, "JPEG")
+    file, settings = write(images if write in UNSIZED[3:] else tmp_path, box)
+    if "boxes" in settings:
+        settings["boxes"] = settings["boxes"].rename(tmp_path / "boxes.json")
+    assert frame_found(file, images, **settings) == (*(size or (32, 48)), size is None)
+    found = inspect_file(file, images, **settings)
+    expected = [] if size else ["ambiguous_orientation"]
+    assert [p.code for p in found.problems if p.code != "no_scores"] == expected
+    (instance,) = read_annotations(file, images, **settings).instances
+    np.testing.assert_allclose(instance.box_xyxy, box)
+    if max(box) < 33:
+        assert frame_found(file, images, exif="stored", **settings) == (48, 32, False)
+
+
+def test_what_was_scaled_by_a_frame_does_not_tell_it(tmp_path):
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    images.mkdir(), labels.mkdir()
+    write_turned(images / "a.jpg", (48, 32), 6, "JPEG")
+    (labels / "a.txt").write_text("0 0.5 0.8 0.5 0.3 0.9\n")  # reaches y 45 of 48
+    assert frame_found(images, images, boxes=labels) == (32, 48, True)
+    (tmp_path / "coco").mkdir()
+    file = unsized_coco(tmp_path / "coco", (0, 0, 9, 9))
+    assert frame_found(file, images, boxes=labels) == (32, 48, True)
+
+
+def test_masks_that_were_made_for_a_frame_do_not_tell_it(tmp_path):
+    write_turned(tmp_path / "a.jpg", (48, 32), 6, "JPEG")
+    ring = {"label": "b", "shape_type": "polygon", "points": [[1, 1], [40, 1], [40, 20]]}
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((9, 9), 255, np.uint8)).save(buffer, "PNG")
+    mask = base64.b64encode(buffer.getvalue()).decode()
+    mask = {"label": "a", "shape_type": "mask", "points": [[2, 3], [10, 11]], "mask": mask}
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    file = save(folder, {"imagePath": "a.jpg", "shapes": [ring]})
+    assert frame_found(file, tmp_path) == (48, 32, False)
+    file = save(folder, {"imagePath": "a.jpg", "shapes": [mask]})
+    assert frame_found(file, tmp_path) == (32, 48, True)
 
 
 @pytest.mark.parametrize("orientation", [1, 2, 6])

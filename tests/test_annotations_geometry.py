@@ -253,6 +253,21 @@ def test_points_with_x_and_y_exchanged_are_refused(tmp_path):
     assert check_file(file)[0].code == "xy_exchanged"
 
 
+@pytest.mark.parametrize("count", [16, 5])
+def test_points_in_shares_beside_boxes_in_pixels_are_said_once(tmp_path, count):
+    content = content_of(BOXES)
+    for annotation, box in list(zip(content["annotations"], BOXES, strict=True))[:count]:
+        annotation["extreme_points"] = (np.array(points(box)) / [WIDTH, HEIGHT]).tolist()
+    file = save(tmp_path, content)
+    line = read_refused(file)
+    assert line.startswith(f"{file}: shares_for_pixels: the masks or points beside {count} boxes")
+    assert line.endswith("they are read as pixels, not as shares; multiply them")
+    assert check_file(file)[0].code == "shares_for_pixels"
+    # Where one is not, each is judged by itself.
+    content["annotations"][2]["extreme_points"] = points(BOXES[2])
+    assert {p.code for p in check_file(save(tmp_path, content))} == {"point_off_box"}
+
+
 def read_refused(file) -> str:
     with pytest.raises(UserError) as caught:
         read_annotations(file)

@@ -311,3 +311,22 @@ def test_several_sizes_of_one_image(tmp_path):
     file = save(tmp_path, [task(BOX, {**POLYGON, "original_width": 9})])
     with pytest.raises(UserError, match="bad_size: task 17: its results state several"):
         read_annotations(file)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("rectangle", {"x": 0.2, "y": 0.1, "width": 0.5, "height": 0.9, "rotation": 30}),
+        ("polygon", {"points": [[0.1, 0.2], [0.9, 0.2], [0.5, 1.0]]}),
+        ("ellipse", {"x": 0.5, "y": 0.5, "radiusX": 0.2, "radiusY": 0.1}),
+    ],
+)
+def test_shares_for_per_cent_are_refused(tmp_path, kind, value):
+    file = save(tmp_path, [task(region(kind, "cat", value))])
+    text = "is above 1: they are read as per cent of the image, not as shares; multiply them by 100"
+    assert [p.code for p in check_file(file)] == ["shares_for_percent"]
+    with pytest.raises(UserError, match=text):
+        read_annotations(file)
+    # One that is above speaks for all.
+    read, _ = read_all(tmp_path, region(kind, "cat", value), BOX)
+    assert len(read.instances) == 2

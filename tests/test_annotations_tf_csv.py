@@ -69,3 +69,22 @@ def test_mistakes_name_their_line(tmp_path, row, code):
     with pytest.raises(UserError, match=f"{code}: line 3"):
         read_annotations(file)
     assert code in [problem.code for problem in check_file(file)]
+
+
+@pytest.mark.parametrize(
+    ("box", "seen"),
+    [
+        ("0.1,0.2,0.5,0.9", "in shares of the image; files of"),
+        ("5,30,45,75", "as [x0, y0, x1, y1] 0 of 4 boxes fit their images, as [y0, x0, y1, x1] 4"),
+    ],
+)
+def test_boxes_of_another_form_are_refused_without_a_setting_that_is_none(tmp_path, box, seen):
+    file = save(tmp_path, *[f"{k}.png,{WIDTH},{HEIGHT},cat,{box}" for k in range(4)])
+    with pytest.raises(UserError) as refused:
+        read_annotations(file)
+    assert seen in str(refused.value)
+    assert "files of this kind hold xmin, ymin, xmax and ymax in pixels" in str(refused.value)
+    assert "box_form" not in str(refused.value)
+    assert check_file(file)[0].text in str(refused.value)
+    with pytest.raises(UserError, match="box_form is yxyx, but files of kind tf_csv say"):
+        read_annotations(file, box_form="yxyx")

@@ -173,6 +173,38 @@ def test_values_of_a_narrow_range_are_stretched(values):
     assert np.abs(found - (expected if values.ndim == 3 else grey(expected))).max() <= 1
 
 
+SIGNED = {  # what is black and white in a radar's decibels, Hounsfield units and indices
+    "decibels": (RAMP / 190 * 30 - 30).astype(np.float32),
+    "hounsfield": (RAMP * 8).astype(np.int32) - 1000,
+    "index": (RAMP / 95 - 1).astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("filling", [None, -9999], ids=["full", "filled"])
+@pytest.mark.parametrize("values", SIGNED.values(), ids=SIGNED)
+def test_where_values_are_negative_black_is_the_least(values, filling):
+    low, high = float(values.min()), float(values.max())
+    expected = np.rint((values.astype(float) - low) / (high - low) * 255)
+    values = values.copy()
+    if filling is not None:
+        values[0], expected[0] = filling, 0  # as maps mark where there is no value
+        low, high = values[1:].min(), values.max()
+        expected[1:] = np.rint((values[1:].astype(float) - low) / (high - low) * 255)
+    file = io.BytesIO()
+    tifffile.imwrite(file, values)
+    found = images.decode_image(file.getvalue()).astype(int)
+    assert np.abs(found - grey(expected)).max() <= 1
+
+
+@pytest.mark.parametrize("filling", [-0.02, -9999.0], ids=["overshoot", "filled"])
+def test_a_little_below_black_is_black(filling):
+    values = (RAMP / RAMP.max()).astype(np.float32)
+    values[0] = filling
+    expected = np.rint(RAMP / RAMP.max() * 255) * (np.arange(8) > 0)[:, None]
+    found = images.decode_image(encode(Image.fromarray(values), "TIFF"))
+    np.testing.assert_array_equal(found, grey(expected))
+
+
 def test_alpha_is_never_stretched():
     values = np.dstack([COLOUR.astype(np.uint16) * 257, np.full(COLOUR.shape[:2], 65_000)])
     values[0, 0, 3] = 65_535
@@ -246,6 +278,27 @@ def test_the_check_notes_images_that_are_nearly_black(tmp_path):
     assert note.code == "dark_image"
     assert "brightest value is 11 of 255" in note.text
     assert note.text.endswith("2 more")
+
+
+def test_the_check_notes_negative_values(tmp_path):
+    kinds = [encode(Image.fromarray(values), "TIFF") for values in SIGNED.values()]
+    found = looked_at(tmp_path, kinds)
+    assert found.problems == []
+    (note,) = found.notes
+    assert note.code == "negative_values"
+    assert "0.img: its values from -29.97 to" in note.text
+    assert note.text.endswith("are black to white; 2 more")
+
+
+def test_the_check_notes_wide_images_that_are_mostly_black(tmp_path):
+    radar = (RAMP / 200).astype(np.float32)
+    radar[3, 3] = 40  # a scatterer
+    sixteen = np.rint(radar * 1000).astype(np.uint16)
+    found = looked_at(tmp_path, [encode(Image.fromarray(v), "TIFF") for v in (radar, sixteen)])
+    assert found.problems == []
+    (note,) = [note for note in found.notes if note.code == "dark_image"]
+    assert "0.img: nearly black: 99.0% of its values are below 16 of 255, as" in note.text
+    assert note.text.endswith("; 1 more")
 
 
 @pytest.mark.parametrize("full", [1.0, 255.0, 4095.0, 65535.0, 3e6])

@@ -94,6 +94,7 @@ def _form(layout: Form, unit: str) -> Form:
 FORMS: dict[str, Form] = {  # `data.box_form`
     name + unit: _form(layout, unit) for unit in UNITS for name, layout in LAYOUTS.items()
 }
+EXCHANGED = (("xywh", "yxhw"), ("xyxy", "yxyx"))  # forms with x and y
 SCALES = (0.25, 0.5, 2.0, 4.0)  # of the image that the boxes were drawn on
 
 
@@ -124,6 +125,13 @@ class BoxTable:
         table = np.array(self._rows).reshape(-1, 10)
         return table[:, :4], table[:, 4:6], table[:, 6:]
 
+    def corners(self) -> "BoxTable":
+        """The same of boxes that stand there as [x, y, width, height], as [x0, y0, x1, y1]."""
+        boxes, *others = self.columns()
+        table = BoxTable()
+        table._rows.extend(np.hstack([_xywh(boxes, others[0]), *others]).ravel())
+        return table
+
 
 class Mixup(NamedTuple):
     """What the boxes of a file seem to be: a code, "boxes_" and the form, and a sentence."""
@@ -132,13 +140,16 @@ class Mixup(NamedTuple):
     text: str
 
 
-def find_mixup(table: BoxTable, stand: str = "xywh") -> Mixup | None:
+def find_mixup(table: BoxTable, stand: str = "xywh", held: str = "") -> Mixup | None:
     """The form in which the boxes of a file fit where they do not fit as they stand.
 
     Args:
       table: the boxes.
       stand: the form that the kind of file has, of `FORMS`.
+      held: in words, where no other can be chosen: the boxes have been made [x, y, width, height].
     """
+    if held:
+        table, stand = table.corners(), "xyxy"
     boxes, sizes, known = table.columns()
     if not len(boxes):
         return None
@@ -146,17 +157,17 @@ def find_mixup(table: BoxTable, stand: str = "xywh") -> Mixup | None:
     # A file may hold 1e308: what overflows fits nothing.
     with np.errstate(over="ignore", invalid="ignore"):
         if has.mean() >= KNOWN:  # one odd mask does not speak for a whole file
-            return _against_known(boxes[has], sizes[has], known[has], stand)
-        return _by_the_image(boxes, sizes, stand)
+            return _against_known(boxes[has], sizes[has], known[has], stand, held)
+        return _by_the_image(boxes, sizes, stand, held)
 
 
-def refuse_mixup(table: BoxTable, stand: str = "xywh") -> None:
+def refuse_mixup(table: BoxTable, stand: str = "xywh", held: str = "") -> None:
     """Refuses a file whose boxes as a whole are of another form; arguments as `find_mixup`.
 
     Raises:
       BadItem: they are.
     """
-    mixup = find_mixup(table, stand)
+    mixup = find_mixup(table, stand, held)
     if mixup is not None:
         raise BadItem(*mixup)
 
@@ -167,8 +178,21 @@ def to_xywh(form: str, bbox: Float[np.ndarray, "4"], size_wh: tuple[int, int]) -
     return [x0, y0, x1 - x0, y1 - y0]
 
 
-def _against_known(boxes: Boxes, sizes: Sizes, known: Boxes, stand: str) -> Mixup | None:
+def reach(form: str, bbox: Float[np.ndarray, "4"]) -> Float[np.ndarray, "2"]:
+    """The lower right corner of a box on an image of unknown size; NaN where the form needs it."""
+    if form not in LAYOUTS:
+        return np.full(2, np.nan)
+    return LAYOUTS[form].to_xyxy(bbox[None], np.full((1, 2), np.nan))[0, 2:]
+
+
+def _against_known(boxes: Boxes, sizes: Sizes, known: Boxes, stand: str, held: str) -> Mixup | None:
     """By the masks and the points that belong to the boxes."""
+    if known.max() <= 1 + 1e-6 < CORNER < min(boxes.max(), np.median(sizes.min(axis=1))):
+        return Mixup(
+            "shares_for_pixels",
+            f"the masks or points beside {len(boxes)} boxes all lie within the first pixel of their"
+            " images, and the boxes do not: they are read as pixels, not as shares; multiply them",
+        )
 
     def share(xyxy: Boxes) -> float:
         return float((box_iou(xyxy, known) >= FITS_IOU).mean())
@@ -177,8 +201,8 @@ def _against_known(boxes: Boxes, sizes: Sizes, known: Boxes, stand: str) -> Mixu
     best = max(found, key=lambda name: found[name])
     if _better(found[best], found[stand]):
         shares = found[best], found[stand]
-        mixup = _mixup([best], stand, shares, len(boxes), "their masks or points")
-        if (stand, best) == ("xywh", "yxhw") and not _many_off(boxes, sizes, stand):
+        mixup = _mixup([best], stand, shares, len(boxes), "their masks or points", held)
+        if (stand, best) in EXCHANGED and not _many_off(boxes, sizes, stand):
             text = f"{mixup.text}; or x and y are exchanged in the masks or points: mend those"
             return Mixup("xy_exchanged", text)
         return mixup
@@ -192,7 +216,7 @@ def _against_known(boxes: Boxes, sizes: Sizes, known: Boxes, stand: str) -> Mixu
     return None
 
 
-def _by_the_image(boxes: Boxes, sizes: Sizes, stand: str) -> Mixup | None:
+def _by_the_image(boxes: Boxes, sizes: Sizes, stand: str, held: str) -> Mixup | None:
     """By the borders of the images alone, which several forms may fit."""
     count, fit = len(boxes), _fitting(FORMS[stand], boxes, sizes)
     own = FORMS[stand].unit
@@ -201,7 +225,7 @@ def _by_the_image(boxes: Boxes, sizes: Sizes, stand: str) -> Mixup | None:
         if _in_corner(unit, boxes, sizes, pixels=not own, sure=fit < FEW):
             names, _ = _best(unit, boxes, sizes)
             text = f"the {count} boxes all lie within {UNITS[unit][0]:g} px of their images' first"
-            text = f"{text} corner, so they are {_words(names)}; {_setting(names, stand)}"
+            text = f"{text} corner, so they are {_words(names)}; {_way_out(names, stand, held)}"
             return Mixup(f"boxes_{names[0]}", text)
     if not _many_off(boxes, sizes, stand):
         return None
@@ -211,7 +235,7 @@ def _by_the_image(boxes: Boxes, sizes: Sizes, stand: str) -> Mixup | None:
     for unit in (own, *others):
         names, most = _best(unit, boxes, sizes)
         if stand not in names and _better(most, fit) and (unit == own or other):
-            mixup = _mixup(names, stand, (most, fit), count, "their images")
+            mixup = _mixup(names, stand, (most, fit), count, "their images", held)
             mixup = mixup._replace(text=mixup.text + _doubtful_unit(unit, most, boxes, sizes))
             if _fitting(FORMS[stand], boxes, sizes[:, ::-1]) >= most - AS_MANY:
                 text = f"{mixup.text}; or the widths and heights of the images are exchanged"
@@ -273,13 +297,13 @@ def _better(fits: float, stand: float) -> bool:
 
 
 def _mixup(
-    names: list[str], stand: str, shares: tuple[float, float], count: int, what: str
+    names: list[str], stand: str, shares: tuple[float, float], count: int, what: str, held: str
 ) -> Mixup:
     fit, stands = (round(share * count) for share in shares)
     return Mixup(
         f"boxes_{names[0]}",
         f"as {_words([stand])} {stands} of {count} boxes fit {what}, as {_words(names)} {fit} do;"
-        f" {_setting(names, stand)}",
+        f" {_way_out(names, stand, held)}",
     )
 
 
@@ -289,7 +313,10 @@ def _words(names: list[str]) -> str:
     return words + UNITS[FORMS[names[0]].unit][1]
 
 
-def _setting(names: list[str], stand: str) -> str:
+def _way_out(names: list[str], stand: str, held: str) -> str:
+    """The setting that reads boxes in one of the forms, or that there is none."""
+    if held:
+        return f"files of this kind hold {held}: mend them"
     others = f" (or {', '.join(names[1:])})" if names[1:] else ""
     return f"--config.data.box_form={names[0]}{others} reads them so ({stand}: as they stand)"
 

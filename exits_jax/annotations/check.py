@@ -6,13 +6,13 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from exits_jax.annotations.coco import Report
 from exits_jax.annotations.findings import NOTED, annotation_findings
 from exits_jax.annotations.folder_files import files_in
 from exits_jax.annotations.image_files import decoded_problems
 from exits_jax.annotations.instances import PointRule, annotation_problem, read_instances
 from exits_jax.annotations.kinds import detect_kind
 from exits_jax.annotations.read import (
+    Found,
     Opened,
     check_options,
     find_document,
@@ -135,7 +135,7 @@ def inspect_file(
         opened = open_document(source, report, crowds)
     except BadItem as bad:
         return Checked([*problems, Problem(bad.code, bad.text)], notes.said(), "")
-    _judge(opened, problems, source.judge, source.box_form)
+    _judge(opened, problems, source)
     for problem in image_problems(opened.images):
         report(problem)
     return Checked(problems, notes.said(), _counts(opened))
@@ -152,14 +152,15 @@ def _counts(opened: Opened) -> str:
     )
 
 
-def _judge(opened: Opened, problems: list[Problem], report: Report, box_form: str) -> None:
+def _judge(opened: Opened, problems: list[Problem], source: Found) -> None:
     """Finds what is wrong with the annotations of a document."""
-    document, records, categories = opened
+    document, records, _ = opened
+    report = source.judge
     crowded = _mostly_crowds(document["annotations"])
     found: list[Instance] = []
     try:
         found = read_instances(
-            document, records, categories, PointRule(), report, box_form=box_form
+            *opened, PointRule(), report, box_form=source.box_form, held=source.held
         )
     except BadItem as bad:  # the boxes as a whole: more than any one of them
         problems.insert(0, Problem(bad.code, bad.text))

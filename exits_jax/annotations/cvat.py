@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.draft import Draft, image_size
+from exits_jax.annotations.draft import Draft
 from exits_jax.annotations.image_files import stated_size
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
@@ -87,7 +87,7 @@ def _add_image(
     name = element.get("name", "")
     sides = [element.get(side) for side in ("width", "height")]
     if None in sides:
-        return draft.add_image(name, image_size(name, images), where, again=True)
+        return draft.add_unsized(name, images, where)
     width, height = (_whole(side) for side in sides)
     size = stated_size({"width": width, "height": height})
     return draft.add_image(name, size, where, again=True)

@@ -29,9 +29,16 @@ from exits_jax.annotations.recognise import bad_json, refuse_json
 from exits_jax.annotations.records import BadItem, Problem
 
 # Kinds whose boxes have a form of their own and are often written in another; JSON's is COCO's. All
-# other kinds name what they hold.
+# other kinds name what they hold, and there is no form to choose.
 KINDS_OF_FORM = {"voc": voc.OWN_FORM, "yolo": yolo.OWN_FORM}
 KINDS_OF_COCO = ("json", "coco", "lvis", "sa1b", "images")
+HELD = {
+    "cvat": "xtl, ytl, xbr and ybr in pixels",
+    "label_studio": "x, y, width and height in per cent of the image",
+    "labelme": "two corners in pixels",
+    "open_images": "XMin, XMax, YMin and YMax in shares of the image",
+    "tf_csv": "xmin, ymin, xmax and ymax in pixels",
+}
 MOST_ENTRIES = 100  # of a list that may be documents
 HUGE = re.compile(rb"[eE]\+?\d{3}")
 
@@ -51,7 +58,7 @@ def forms_told(kind: str, boxes: bool, box_form: str) -> tuple[str, str]:
         return KINDS_OF_FORM[kind], box_form
     if kind in KINDS_OF_FORM and box_form != "auto":
         return box_form, "xywh"
-    if not boxes and kind not in KINDS_OF_COCO:
+    if not boxes:
         _refuse_form(kind, box_form)
     # What "json" is, is known once it has been read: it is refused then.
     return "auto" if boxes else box_form, box_form
@@ -59,7 +66,7 @@ def forms_told(kind: str, boxes: bool, box_form: str) -> tuple[str, str]:
 
 def _refuse_form(kind: str, box_form: str) -> None:
     """Refuses a form of boxes for a kind of file whose shapes say themselves what they are."""
-    if box_form != "auto":
+    if kind in HELD and box_form != "auto":
         text = f"data.box_form is {box_form}, but files of kind {kind} say themselves what it is"
         raise BadItem("box_form", text)
 
@@ -70,8 +77,8 @@ def read_document(
     kind: str,
     report: Report,
     box_form: str = "auto",
-) -> Any:
-    """The COCO-style document in a file, converted where the file is of another kind.
+) -> tuple[Any, str]:
+    """The COCO-style document in a file, converted where it is of another kind, and that kind.
 
     What a JSON file holds is returned as it is, still unchecked. `box_form` is the first that
     `forms_told` gives.
@@ -82,46 +89,45 @@ def read_document(
     if kind == "auto":
         kind = detect_kind(file)
     if kind == "voc":
-        return voc.voc_document(file, images, report, box_form)
+        return voc.voc_document(file, images, report, box_form), kind
     if kind == "cvat":
         inner = files_in(folder_of(file, ".xml"), ".xml") if file.is_dir() else [file]
-        return cvat.cvat_document(read_content(inner[0]), images, report)
+        return cvat.cvat_document(read_content(inner[0]), images, report), kind
     if kind == "open_images":
-        return open_images.open_images_document(file, images, report)
+        return open_images.open_images_document(file, images, report), kind
     if kind == "tf_csv":
-        return tf_csv.tf_csv_document(file, images, report)
+        return tf_csv.tf_csv_document(file, images, report), kind
     if kind == "yolo":
-        return yolo.yolo_document(file, images, report, box_form)
+        return yolo.yolo_document(file, images, report, box_form), kind
     if kind == "images":
-        return images_document(images or ImageFolder(file), report)
+        return images_document(images or ImageFolder(file), report), kind
     return _json_document(file, images, kind, report, box_form)
 
 
 def _json_document(
     file: pathlib.Path, images: ImageFolder | None, kind: str, report: Report, box_form: str
-) -> Any:
-    """The document in a JSON file, or in a folder of them; `kind` "json" to tell by the content."""
+) -> tuple[Any, str]:
+    """Document and kind of a JSON file, or a folder of them; `kind` "json": the content tells."""
     document = None if file.is_dir() else _unwrapped(load_json(file, report), report)
     if kind not in JSON_KINDS:
         kind = json_kind(document)
     elif kind == "coco":
         refuse_json(document)
-    if kind not in KINDS_OF_COCO:
-        _refuse_form(kind, box_form)
+    _refuse_form(kind, box_form)
     if kind == "label_studio":
-        return label_studio.label_studio_document(document, images, report)
+        return label_studio.label_studio_document(document, images, report), kind
     several = [(file, document)]
     if file.is_dir():
         several = _loaded(files_in(folder_of(file, ".json"), ".json"), report)
     if kind == "labelme":
-        return labelme.labelme_document(several, images, report)
+        return labelme.labelme_document(several, images, report), kind
     if kind == "sa1b":
-        return sa1b.sa1b_document(several, report)
+        return sa1b.sa1b_document(several, report), kind
     if kind == "lvis" and isinstance(document, dict) and not lvis.is_lvis(document):
         raise BadItem("bad_document", "its images have no neg_category_ids: this is not LVIS")
     if isinstance(document, dict):
         list_categories(document, report)
-    return document
+    return document, kind
 
 
 def _unwrapped(content: Any, report: Report) -> Any:

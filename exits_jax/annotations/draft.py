@@ -15,7 +15,7 @@ from jaxtyping import Float
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.extreme import order_points
 from exits_jax.annotations.geometry import may_be_extreme, points_fit, within
-from exits_jax.annotations.image_files import measured, size_on_disk
+from exits_jax.annotations.image_files import BY_REACH, FRAME_UNCLEAR, measured
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.image_names import name_parts
 from exits_jax.annotations.numbers import shown
@@ -92,7 +92,13 @@ class Draft:
         self._named: dict[str, tuple[str, dict[str, Any], bool]] = {}  # where, image, `again`
 
     def add_image(
-        self, name: str, size: tuple[int, int], where: str, *, again: bool = False
+        self,
+        name: str,
+        size: tuple[int, int],
+        where: str,
+        *,
+        again: bool = False,
+        unclear: bool | str = False,
     ) -> dict[str, Any]:
         """A new image, or the one of that name.
 
@@ -101,6 +107,7 @@ class Draft:
           size: width and height in pixels.
           where: what of the annotations it stands in.
           again: several entries may be of one image, which is said.
+          unclear: whether its frame is, a value of `FRAME_UNCLEAR`.
 
         Raises:
           BadItem: another entry has named this image, with another size where it may, or it is no
@@ -120,20 +127,56 @@ class Draft:
             raise BadItem("duplicate_image", f"{text}; leave one of them out")
         image = {"id": len(self._images) + 1, "file_name": name}
         image |= {"width": size[0], "height": size[1]}
+        image |= {FRAME_UNCLEAR: unclear} if unclear else {}
         self._images.append(image)
         self._named[path] = where, image, again
         return image
 
-    def add_measured(self, name: str, path: pathlib.Path, exif: str, where: str) -> dict[str, Any]:
+    def add_measured(
+        self,
+        name: str,
+        path: pathlib.Path,
+        exif: str,
+        where: str,
+        *,
+        again: bool = False,
+        pixels: bool = False,
+    ) -> dict[str, Any]:
         """A new image whose size is that of the file; `exif` as `image_files.measured`.
+
+        Args:
+          name, where, again: as `add_image`.
+          path: the file.
+          exif: as `image_files.measured`.
+          pixels: of which its boxes are in any case: they may tell its frame.
 
         Raises:
           BadItem: as `add_image`, or it is no image.
         """
         size = measured(path, exif)
-        image = self.add_image(name, (size["width"], size["height"]), where)
-        image.update(size)
-        return image
+        unclear = BY_REACH if pixels and size[FRAME_UNCLEAR] else size[FRAME_UNCLEAR]
+        sides = size["width"], size["height"]
+        return self.add_image(name, sides, where, again=again, unclear=unclear)
+
+    def add_unsized(
+        self,
+        name: str,
+        images: ImageFolder | None,
+        where: str,
+        *,
+        again: bool = True,
+        pixels: bool = True,
+    ) -> dict[str, Any]:
+        """A new image, or the one of that name, whose size is not stated; as `add_measured`.
+
+        Raises:
+          BadItem: there is no image folder, or no such image in it.
+        """
+        if images is None:
+            text = f"the size of {shown(name)} is not stated; give the image folder to take it from"
+            raise BadItem("bad_size", text)
+        path = images.find([name])
+        return self.add_measured(name, path, images.exif, where, again=again, pixels=pixels)
 
     def add(
         self,
@@ -227,15 +270,3 @@ class Draft:
                 self.count_points(one.points_xy, one.where)
             if {"bbox", "extreme_points"} & one.entry.keys() or not len(one.points_xy):
                 yield one
-
-
-def image_size(name: str, images: ImageFolder | None) -> tuple[int, int]:
-    """Width and height of an image whose annotations do not say them, from its file.
-
-    Raises:
-      BadItem: there is no image folder, or no such image in it.
-    """
-    if images is None:
-        text = f"the size of {shown(name)} is not stated; give the image folder to take it from"
-        raise BadItem("bad_size", text)
-    return size_on_disk(images.find([name]), images.exif)

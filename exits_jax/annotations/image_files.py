@@ -37,8 +37,10 @@ from exits_jax.errors import one_line
 MAX_SIDE = 65_535  # the largest a JPEG can say
 MAX_PIXELS = 178_956_970  # where Pillow refuses an image as a decompression bomb
 LOOKED_AT = 1_000  # images whose headers are read before labelling
-NEARLY_BLACK = 16  # of 255: an image without a brighter value is worth a word
-FRAME_UNCLEAR = "frame_unclear"  # of an image entry, on its way to `ImageRecord.unclear`
+NEARLY_BLACK = 16  # of 255: an image without a brighter value is worth a word, ...
+MOSTLY = 0.95  # ... and one of wider values of which so many are no brighter
+FRAME_UNCLEAR = "frame_unclear"  # of an image entry, on its way to `ImageRecord.unclear`: True, ...
+BY_REACH = "by reach"  # ... or that the boxes, which are in pixels, may tell
 MAX_NAME_BYTES = 1024  # what every system takes as a path
 
 # What Pillow's decoders remark on goes to standard error with a line of Pillow's own source. Images
@@ -93,15 +95,16 @@ def size_on_disk(path: pathlib.Path, exif: str = "auto") -> Size:
 
 
 def measured(
-    path: pathlib.Path, exif: str = "auto", reach_xy: Float[np.ndarray, "n 2"] | None = None
+    path: pathlib.Path, exif: str = "auto", reach_xy: Float[np.ndarray, "n forms 2"] | None = None
 ) -> dict[str, Any]:
     """Width and height of an image entry that states none, by the file; with `FRAME_UNCLEAR`.
 
     Args:
       path: the file.
       exif: as `size_on_disk`.
-      reach_xy: the lower right corners of what was annotated on it, in pixels: where they are
-        inside the image in one of its frames alone, that is the one.
+      reach_xy: the lower right corners of what was annotated on it, in pixels, in each form that
+        it may be written in; NaN where that does not tell. Where they are inside the image in one
+        of its frames alone, the same in all forms, that is the one.
 
     Raises:
       UserError: it is missing or no image.
@@ -111,9 +114,10 @@ def measured(
     unclear = exif == "auto" and orientation != 1
     if unclear and reach_xy is not None and len(reach_xy):
         reach = reach_xy.max(axis=0)
-        fitting = [name for name in FRAMES if (reach <= np.add(sizes[name], BORDER_PX)).all()]
-        if len(fitting) == 1 and sizes["displayed"] != sizes["stored"]:
-            frame, unclear = fitting[0], False
+        fits = {f: (reach <= np.add(sizes[f], BORDER_PX)).all(axis=1) for f in FRAMES}
+        alone = [f for f in FRAMES if fits[f].all() and sum(map(np.any, fits.values())) == 1]
+        if alone and sizes["displayed"] != sizes["stored"]:
+            frame, unclear = alone[0], False
     width, height = sizes[frame]
     return {"width": width, "height": height, FRAME_UNCLEAR: unclear}
 
@@ -164,35 +168,39 @@ def decoded_problems(record: ImageRecord) -> Iterator[Problem]:
         image.draft("L", (1, 1))
         orientation, values = load(image, record.path)
         sizes = frame_sizes(image, orientation, size)
-        dark = _range_note(image, values)
+        remarks = [*_range_notes(image, values)]
     check_frame(sizes, record)
     if is_ambiguous(sizes, orientation, record):
         yield Problem("ambiguous_orientation", ambiguity(record.path, orientation))
-    if dark:
-        yield Problem(dark.code, f"{record.path}: {dark.text}", note=True)
+    for code, text in remarks:
+        yield Problem(code, f"{record.path}: {text}", note=True)
 
 
-def _range_note(image: Image.Image, values: Values | None) -> BadItem | None:
-    """What to say of an image that uses only part of the range of its values."""
+def _range_notes(image: Image.Image, values: Values | None) -> Iterator[tuple[str, str]]:
+    """Codes and texts of what to say of the range of values that an image uses."""
     if values is not None:
         colour = values if values.ndim == 2 else values[..., :3]
         full = full_value(colour)
         black, white = black_and_white(colour)
-        if (black, white) != (0.0, full):
-            text = f"its values from {black:g} to {white:g} are {(white - black) * 255 / full:.1f}"
-            return BadItem("narrow_range", f"{text} of 255 grey levels: they are stretched to all")
-        if full in FULL_VALUES[:-1] and (full > 255 or values.dtype.kind != "f"):
+        used = f"its values from {black:g} to {white:g}"
+        if black < 0:
+            yield "negative_values", f"{used} are black to white"
+        elif (black, white) != (0.0, full):
+            text = f"{used} are {(white - black) * 255 / full:.1f} of 255 grey levels"
+            yield "narrow_range", f"{text}: they are stretched to all"
+        elif full in FULL_VALUES[:-1] and (full > 255 or values.dtype.kind != "f"):
             bits = int(full).bit_length()
-            return BadItem(
-                "part_of_range", f"its values need {bits} bits of 16: {full:,.0f} is white"
-            )
-        return None
-    if image.has_transparency_data:
-        return None  # drawn on white
-    brightest = max(high for _, high in image.convert("RGB").getextrema())
-    if brightest < NEARLY_BLACK:
-        return BadItem("dark_image", f"nearly black: its brightest value is {brightest} of 255")
-    return None
+            yield "part_of_range", f"its values need {bits} bits of 16: {full:,.0f} is white"
+        # Not a number is black, too.
+        dark = 1 - np.mean(colour >= black + (white - black) * NEARLY_BLACK / 255)
+        if dark >= MOSTLY:
+            text = f"nearly black: {dark:.1%} of its values are below {NEARLY_BLACK} of 255, as"
+            text = f"{text} {black:g} is black and {white:g} is white; if the objects are among"
+            yield "dark_image", f"{text} them, save it with the contrast that was annotated"
+    elif not image.has_transparency_data:  # that is drawn on white
+        brightest = max(high for _, high in image.convert("RGB").getextrema())
+        if brightest < NEARLY_BLACK:
+            yield "dark_image", f"nearly black: its brightest value is {brightest} of 255"
 
 
 def index_image(path: pathlib.Path) -> Num[np.ndarray, "h w"]:

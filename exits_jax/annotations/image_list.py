@@ -25,7 +25,7 @@ def images_document(images: ImageFolder, report: Report) -> dict[str, Any]:
         raise BadItem("no_annotations", f"no image file in {images.path}")
     for name in names:
         try:
-            draft.add_measured(name, images.path / name, images.exif, name)
+            draft.add_measured(name, images.path / name, images.exif, name, pixels=True)
         except BadItem as bad:
             draft.refuse(bad, name)
     return draft.document()

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
+from exits_jax.annotations.box_forms import reach
+from exits_jax.annotations.box_writing import WrittenBox, combined_form, written_box
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.image_files import FRAME_UNCLEAR, measured, stated_size
+from exits_jax.annotations.image_files import BY_REACH, FRAME_UNCLEAR, measured, stated_size
 from exits_jax.annotations.image_folder import ImageFolder, Match
 from exits_jax.annotations.image_names import is_plain, leads_out, name_parts
 from exits_jax.annotations.lvis import image_file_names
@@ -56,16 +59,19 @@ class _Entry:
 
 
 def image_records(
-    document: dict[str, Any], folder: ImageFolder | None, report: Report
+    document: dict[str, Any], folder: ImageFolder | None, report: Report, box_form: str = "auto"
 ) -> dict[int, ImageRecord]:
     """The images by id, each with its file looked up in the image folder.
 
     Sizes that are not stated are those of the files, and are put into the document. Left out and
     reported are a second image of an id, and one that may be another's file. What was found
     otherwise than by its name, and what was not found, is said once.
+
+    `box_form` is that of the annotations' boxes, by which the frames of turned photographs are told
+    where no size is stated; "auto" where nobody said.
     """
     problems: list[Problem] = []
-    records = _records(document, folder, problems.append)
+    records = _records(document, folder, problems.append, box_form)
     counts = collections.Counter(
         entry["image_id"]
         for entry in document["annotations"]
@@ -79,19 +85,19 @@ def image_records(
 
 
 def _records(
-    document: dict[str, Any], folder: ImageFolder | None, report: Report
+    document: dict[str, Any], folder: ImageFolder | None, report: Report, box_form: str
 ) -> dict[int, ImageRecord]:
     entries = [*_entries(document, folder, report)]
     if folder is not None:
         entries = _with_files(entries, folder, report)
     exif = folder.exif if folder else "auto"
-    reach = _reach(document, entries)
+    corners = _reach(document, entries, box_form)
     records: dict[int, ImageRecord] = {}
     otherwise = 0
     for entry in entries:
         stated = entry.image.get("width"), entry.image.get("height")
         try:
-            width, height = _size(entry, exif, reach)
+            width, height = _size(entry, exif, corners)
         except BadItem as bad:
             report(entry.problem(bad))
             continue
@@ -266,31 +272,56 @@ def _tell(entries: list[_Entry], folder: ImageFolder, report: Report) -> None:
         )
 
 
-def _reach(document: dict[str, Any], entries: list[_Entry]) -> dict[Any, list[Any]]:
-    """The lower right corners of the boxes on each image that does not state its size."""
-    corners = {entry.image["id"]: [] for entry in entries if _is_unsized(entry.image)}
+def _reach(
+    document: dict[str, Any], entries: list[_Entry], box_form: str
+) -> dict[Any, list[Float[np.ndarray, "forms 2"]]]:
+    """The lower right corners of the boxes on each image whose size they may tell.
+
+    Each in the form that was asked for, or that its own names say. Where nothing is said, boxes of
+    which all may be [x0, y0, x1, y1] do not tell COCO's form: both are looked at.
+    """
+    images = {entry.image["id"]: entry.image for entry in entries}
+    told = [k for k, e in images.items() if _is_unsized(e) or e.get(FRAME_UNCLEAR) == BY_REACH]
+    corners = {image_id: [] for image_id in told}
+    boxes, masked = [], set()
     for annotation in document["annotations"] if corners else ():
         image_id = annotation.get("image_id") if isinstance(annotation, dict) else None
-        box = finite_numbers(annotation.get("bbox")) if type(image_id) is int else None
-        if image_id in corners and box is not None and box.size == 4:
-            corners[image_id].append(box[:2] + box[2:])
+        if type(image_id) is not int or image_id not in corners:
+            continue
+        bbox = annotation.get("bbox")
+        box = WrittenBox(finite_numbers(bbox), None)
+        box = written_box(bbox) if box.numbers is None and bbox else box
+        if box is not None and box.numbers is not None and box.numbers.size == 4:
+            boxes.append((image_id, box))
+        if isinstance(annotation.get("segmentation"), dict):
+            masked.add(image_id)
+    forms = [box_form]
+    if box_form == "auto":
+        plain = [box.numbers for _, box in boxes if box.form is None and box.numbers.any()]
+        forms = ["xywh", "xyxy"] if all((n[2:] > n[:2]).all() for n in plain) else ["xywh"]
+    for image_id, box in boxes:
+        mine = [reach(combined_form(box.form, form), box.numbers) for form in forms]
+        corners[image_id].append(np.array(mine))
+    for image_id in masked:
+        if images[image_id].get(FRAME_UNCLEAR) == BY_REACH:
+            corners[image_id] = []  # its run lengths were made for what is displayed
     return corners
 
 
-def _size(entry: _Entry, exif: str, reach: dict[Any, list[Any]]) -> tuple[int, int]:
+def _size(entry: _Entry, exif: str, corners: dict[Any, list[Any]]) -> tuple[int, int]:
     """Width and height: stated, or of the file.
 
     Raises:
       BadItem: neither says, or no image is like that.
     """
     image = entry.image
-    if _is_unsized(image):
+    if _is_unsized(image) or (image.get(FRAME_UNCLEAR) == BY_REACH and entry.match):
         if entry.match is None:
             raise BadItem(
                 "bad_size", "width and height are missing, and there is no image file to ask"
             )
-        corners = np.array(reach[image["id"]], np.float64).reshape(-1, 2)
-        image.update(measured(entry.match.path, exif, corners))
+        reach_xy = np.array(corners[image["id"]]) if corners[image["id"]] else None
+        image.update(measured(entry.match.path, exif, reach_xy))
         return image["width"], image["height"]
     return stated_size(image)
 

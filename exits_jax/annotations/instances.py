@@ -53,6 +53,7 @@ def read_instances(
     report: Report,
     *,
     box_form: str = "auto",
+    held: str = "",
 ) -> list[Instance]:
     """The non-crowd annotations as instances, in document order; mistakes go to `report`.
 
@@ -66,6 +67,7 @@ def read_instances(
       rule: for masks.
       report: takes mistakes and notes.
       box_form: a key of `box_forms.FORMS`, or "auto": COCO's, unless all boxes say otherwise.
+      held: what the boxes of this kind of file are, where there is no form to choose.
 
     Raises:
       BadItem: the boxes of the whole file are meant in another form.
@@ -81,7 +83,7 @@ def read_instances(
     for problem in by_image(reader.absent):
         report(problem)
     if box_form == "auto":
-        _refuse_other_form(reader.boxes, instances)
+        _refuse_other_form(reader.boxes, instances, held)
     instances = _without_solid(document, instances, reader.solid, report)
     _note_twins(document, instances, report)
     return instances
@@ -262,13 +264,13 @@ def _around(points_xy: Float[np.ndarray, "4 2"]) -> Float[np.ndarray, "4"]:
     return np.concatenate([points_xy.min(axis=0), points_xy.max(axis=0)])
 
 
-def _refuse_other_form(boxes: BoxTable, instances: list[Instance]) -> None:
+def _refuse_other_form(boxes: BoxTable, instances: list[Instance], held: str) -> None:
     """Refuses a file whose coordinates as a whole are meant otherwise than COCO's.
 
     Raises:
       BadItem: they are.
     """
-    refuse_mixup(boxes)
+    refuse_mixup(boxes, held=held)
     large = any(min(i.image.width, i.image.height) > 4 for i in instances)
     if large and all(map(_like_shares, instances)):
         raise BadItem(

@@ -7,17 +7,18 @@ of that label, and so are four at the sides of the rectangle whose children they
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.draft import Draft, image_size
+from exits_jax.annotations.draft import Draft
 from exits_jax.annotations.image_files import stated_size
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.label_studio_brush import brush_entry
-from exits_jax.annotations.label_studio_tasks import Task, tasks_in
+from exits_jax.annotations.label_studio_tasks import tasks_in
 from exits_jax.annotations.numbers import finite_number, shown
 from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.shapes import (
@@ -31,6 +32,7 @@ from exits_jax.annotations.shapes import (
 
 Result = dict[str, Any]
 
+NUMBERS = ("x", "y", "width", "height", "radiusX", "radiusY")  # of a value, beside its points
 SHAPES = ("rectangle", "polygon", "ellipse", "brush", "keypoint")
 
 
@@ -43,13 +45,20 @@ def label_studio_document(
       content: of the JSON file.
       images: the image folder: names are looked up in it, and sizes that no result states.
       report: takes the mistakes; what is wrong is left out.
+
+    Raises:
+      BadItem: its coordinates are shares of the image.
     """
     draft = Draft(report)
-    for task in tasks_in(content, draft):
-        regions = _regions(task.results, draft, task.where)
+    read = [(task, _regions(task.results, draft, task.where)) for task in tasks_in(content, draft)]
+    _refuse_shares(region["value"] for _, regions in read for region in regions)
+    for task, regions in read:
         try:
-            size = _size(task, regions, images)
-            image = draft.add_image(task.file_name, size, task.where, again=True)
+            size = _size(regions)
+            if size is None:
+                image = draft.add_unsized(task.file_name, images, task.where, pixels=False)
+            else:
+                image = draft.add_image(task.file_name, size, task.where, again=True)
         except BadItem as bad:
             draft.refuse(bad, task.where)
             continue
@@ -58,12 +67,12 @@ def label_studio_document(
     return draft.document()
 
 
-def _size(task: Task, regions: list[Result], images: ImageFolder | None) -> tuple[int, int]:
-    """The image's size, which every result states for itself, or its file."""
+def _size(regions: list[Result]) -> tuple[int, int] | None:
+    """The image's size, which every result states for itself; None where none does."""
     sizes = [[region.get(f"original_{side}") for side in ("width", "height")] for region in regions]
     sizes = [size for size in sizes if size != [None, None]]
     if not sizes:
-        return image_size(task.file_name, images)
+        return None
     if any(size != sizes[0] for size in sizes):
         raise BadItem("bad_size", f"its results state several image sizes: {shown(sizes)}")
     return stated_size(dict(zip(("width", "height"), sizes[0], strict=True)))
@@ -85,6 +94,30 @@ def _regions(results: list[Any], draft: Draft, where: str) -> list[Result]:
         known["value"] |= result["value"]
         known["kinds"].append(result.get("type"))
     return list(regions.values())
+
+
+def _refuse_shares(values: Iterable[dict[str, Any]]) -> None:
+    """Refuses a file of which all coordinates lie in the first per cent: no objects all do.
+
+    Raises:
+      BadItem: they do.
+    """
+    given: list[Any] = []
+    for value in values:
+        pairs = value.get("points")
+        pairs = (
+            [pair for pair in pairs if isinstance(pair, list)] if isinstance(pairs, list) else []
+        )
+        given += [value.get(name) for name in NUMBERS] + [
+            number for pair in pairs for number in pair
+        ]
+    numbers = [abs(number) for number in map(finite_number, given) if number is not None]
+    if 0 < max(numbers, default=0) <= 1:
+        raise BadItem(
+            "shares_for_percent",
+            f"none of its {len(numbers)} coordinates is above 1: they are read as per cent of the"
+            " image, not as shares; multiply them by 100",
+        )
 
 
 def _kind(region: Result) -> str:

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from PIL import Image
 
 from exits_jax.annotations.coco import Report
-from exits_jax.annotations.draft import Draft, image_size
+from exits_jax.annotations.draft import Draft
 from exits_jax.annotations.image_files import stated_size
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
@@ -104,9 +104,11 @@ def _add_image(
         name = own
     sides = {"width": content.get("imageWidth"), "height": content.get("imageHeight")}
     known = all(side not in (None, -1) for side in sides.values())  # converters write -1
-    size = stated_size(sides) if known else image_size(name, images)
     # Of a copy for another image, whose name was not changed, nobody knows which it is of.
-    return draft.add_image(name, size, path.name, again=own is None)
+    again = own is None
+    if not known:
+        return draft.add_unsized(name, images, path.name, again=again)
+    return draft.add_image(name, stated_size(sides), path.name, again=again)
 
 
 def _parts(draft: Draft, shapes: list[Any], where: str) -> Iterator[Part]:

@@ -69,23 +69,41 @@ def full_value(values: Values) -> float:
 
 
 def black_and_white(values: Values) -> tuple[float, float]:
-    """The values that stand for black and white: 0 and `full_value`, but for a narrow range.
+    """The values that stand for black and white: 0 and `full_value`, but for two kinds of range.
 
     A thermal camera's 7,000 to 7,510 are 8 of 255 grey levels: nothing to see, and masks of nothing
     with good scores. Where so few are used, those used are black to white, as the cameras' own
     programs show them. A thousandth of the pixels at either end does not count: a dead pixel hides
     no picture. Where more than a few are far brighter, they are what is to be seen.
+
+    Values below 0 (decibels, Hounsfield units, indices from -1 to 1) are no blacker than black
+    either: where cutting them off would cost as many grey levels, those used are black to white.
     """
     full = full_value(values)
     pixels = values.reshape(-1, values.shape[2] if values.ndim == 3 else 1)
     some = pixels[:: len(pixels) // LOOKED_AT + 1]
     some = some[np.isfinite(some)]
     if some.size:
+        some = _without_filling(some)
         low, high = np.percentile(some, (ENDS, 100 - ENDS)).tolist()
         bright = np.count_nonzero(pixels > high + (high - low))
-        if 0 < (high - low) * 255 < NARROW * full and bright <= 1 + DEAD * pixels.size:
+        negative = -low * 255 > NARROW * (high - low) > 0
+        narrow = 0 < (high - low) * 255 < NARROW * full
+        if negative or (narrow and bright <= 1 + DEAD * pixels.size):
             return low, high
     return 0.0, full
+
+
+def _without_filling(some: Num[np.ndarray, "n"]) -> Num[np.ndarray, "m"]:
+    """Values without what maps and scanners write where they have none: -9999 and the like.
+
+    It is one value below 0, further from all others than these are from each other.
+    """
+    rest = some[some > some.min()]
+    if not rest.size or some.min() >= 0:
+        return some
+    least, low, high = map(float, (some.min(), rest.min(), rest.max()))
+    return rest if low - least > high - low else some
 
 
 def _swapped(tile: Any) -> Any | None:

@@ -10,7 +10,7 @@ from exits_jax.annotations import coco
 from exits_jax.annotations.box_forms import FORMS
 from exits_jax.annotations.detection_images import IMAGES_BY
 from exits_jax.annotations.detections import boxes_document
-from exits_jax.annotations.documents import forms_told, load_json, read_document
+from exits_jax.annotations.documents import HELD, forms_told, load_json, read_document
 from exits_jax.annotations.extra_keys import heed_extra_keys
 from exits_jax.annotations.fields import is_marked
 from exits_jax.annotations.frames import EXIF
@@ -124,7 +124,9 @@ def read_annotations(
         raise refusal(problem_line(file, first)) from bad
     try:
         rule = PointRule(points, click_noise, seed)
-        instances = read_instances(*opened, rule, found.judge, box_form=found.box_form)
+        instances = read_instances(
+            *opened, rule, found.judge, box_form=found.box_form, held=found.held
+        )
     except BadItem as bad:
         raise UserError(problem_line(file, Problem(bad.code, bad.text))) from bad
     total = len(opened.document["annotations"])
@@ -145,12 +147,14 @@ class Found(NamedTuple):
       folder: of the images.
       judge: takes problems of its annotations: those of a detector's boxes name their file.
       box_form: of its boxes.
+      held: what the boxes of its kind of file are, where there is no form to choose.
     """
 
     document: Any
     folder: ImageFolder | None
     judge: coco.Report
     box_form: str
+    held: str = ""
 
     @property
     def is_empty(self) -> bool:
@@ -178,9 +182,9 @@ def find_document(
     folder = image_folder(images, exif)
     kind = detect_kind(file) if kind == "auto" else kind
     own_form, box_form = forms_told(kind, bool(boxes), box_form)
-    document = read_document(file, folder, kind, report, own_form)
+    document, kind = read_document(file, folder, kind, report, own_form)
     if not boxes:
-        return Found(document, folder, report, box_form)
+        return Found(document, folder, report, box_form, HELD.get(kind, ""))
     refuse_results(results_in(document))
     judge = _in_file(boxes, report)
     boxes, asked = pathlib.Path(boxes), box_form
@@ -204,7 +208,7 @@ def open_document(found: Found, report: coco.Report, crowds: str = "pass") -> Op
     Raises:
       UserError: the file as a whole cannot be used.
     """
-    document, folder, _, box_form = found
+    document, folder, _, box_form, held = found
     coco.check_structure(document)
     for note in (*plain_keys(document), *plain_document(document, crowds == "label")):
         report(note)
@@ -213,7 +217,8 @@ def open_document(found: Found, report: coco.Report, crowds: str = "pass") -> Op
     for note in heed_extra_keys(document["annotations"], box_form):
         report(note)
     categories = coco.category_names(document, report)
-    return Opened(document, image_records(document, folder, report), categories)
+    written = "xywh" if held else box_form  # what was converted is COCO's for certain
+    return Opened(document, image_records(document, folder, report, written), categories)
 
 
 def _in_file(file: str | os.PathLike, report: coco.Report) -> coco.Report:

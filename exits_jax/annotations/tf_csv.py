@@ -8,7 +8,7 @@ from typing import Any
 
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.csv_files import csv_rows
-from exits_jax.annotations.draft import Draft, image_size
+from exits_jax.annotations.draft import Draft
 from exits_jax.annotations.image_files import stated_size
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown, whole_number
@@ -66,9 +66,9 @@ def _image(
     name, width, height = stated
     try:
         absent = not whole_number(width) and not whole_number(height)
-        sides = {"width": width, "height": height}
-        size = image_size(name, images) if absent else stated_size(sides)
-        return draft.add_image(name, size, where)
+        if absent:
+            return draft.add_unsized(name, images, where, again=False)
+        return draft.add_image(name, stated_size({"width": width, "height": height}), where)
     except BadItem as bad:
         draft.refuse(bad, where)
         return None

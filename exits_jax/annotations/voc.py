@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 from jaxtyping import Float, Num
 
-from exits_jax.annotations.box_forms import BoxTable, refuse_mixup, to_xywh
+from exits_jax.annotations.box_forms import BoxTable, reach, refuse_mixup, to_xywh
 from exits_jax.annotations.coco import Report
 from exits_jax.annotations.draft import PassedOver
 from exits_jax.annotations.folder_files import files_in, folder_of, images_below
@@ -84,7 +84,7 @@ def voc_document(
     for image_id, path in enumerate(_xml_files(file), start=1):
         try:
             root = _parse(path)
-            image = {"id": image_id, **_image_entry(root, path, images)}
+            image = {"id": image_id, **_image_entry(root, path, images, box_form)}
             masks = _object_masks(path, image)
         except BadItem as bad:
             held.append(Problem(bad.code, f"{path.name}: {bad.text}", image_id=image_id))
@@ -175,7 +175,7 @@ def _parse(path: pathlib.Path) -> ElementTree.Element:
 
 
 def _image_entry(
-    root: ElementTree.Element, path: pathlib.Path, images: ImageFolder | None
+    root: ElementTree.Element, path: pathlib.Path, images: ImageFolder | None, box_form: str
 ) -> dict[str, Any]:
     """File name and size of an XML's image; the size from the image file where the XML has none.
 
@@ -191,16 +191,20 @@ def _image_entry(
     if width <= 0 or height <= 0:
         if images is None:
             raise BadItem("bad_size", "no <size>; give the image folder to take it from there")
-        size = measured(images.find([name]), images.exif, _reach(root))
+        size = measured(images.find([name]), images.exif, _reach(root, box_form))
     renamed = {} if name_parts(name) == named else {"renamed_from": "/".join(named)}
     return {"file_name": name, **size, **renamed}
 
 
-def _reach(root: ElementTree.Element) -> Float[np.ndarray, "n 2"]:
+def _reach(root: ElementTree.Element, box_form: str) -> Float[np.ndarray, "n 1 2"]:
     """The lower right corners of the boxes of an XML, as far as they are numbers."""
     boxes = ([number_in(box.findtext(side)) for side in SIDES] for box in root.iter("bndbox"))
-    corners = [np.reshape(box, (2, 2)).max(axis=0) for box in boxes if None not in box]
-    return np.array(corners, np.float64).reshape(-1, 2)
+    numbers = [np.array(box, np.float64) for box in boxes if None not in box]
+    if box_form == "auto":  # minimum and maximum may be exchanged
+        corners = [box.reshape(2, 2).max(axis=0) for box in numbers]
+    else:
+        corners = [reach(box_form, box) for box in numbers]
+    return np.array(corners, np.float64).reshape(-1, 1, 2)
 
 
 def _named_objects(

@@ -8,7 +8,7 @@ from exits_jax.annotations.coco import Report
 from exits_jax.annotations.detection_categories import note_position
 from exits_jax.annotations.draft import PassedOver
 from exits_jax.annotations.folder_files import read_text
-from exits_jax.annotations.image_files import size_on_disk, stated_size
+from exits_jax.annotations.image_files import FRAME_UNCLEAR, measured, stated_size
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
@@ -162,9 +162,11 @@ def _by_stem(images: Any) -> dict[str, list[dict[str, Any]]]:
 
 
 def _size(image: dict[str, Any], folder: ImageFolder | None) -> tuple[int, int]:
-    """Width and height that the document states, or of the file."""
+    """Width and height that the document states, or of the file; shares do not tell its frame."""
     if image.get("width") is None and folder is not None:
-        return size_on_disk(folder.find([image["file_name"]]), folder.exif)
+        image.update(measured(folder.find([image["file_name"]]), folder.exif))
+    if FRAME_UNCLEAR in image:
+        image[FRAME_UNCLEAR] = bool(image[FRAME_UNCLEAR])
     return stated_size(image)
 
 
