@@ -8,6 +8,7 @@ from exits_jax.annotations import problem_line
 from exits_jax.annotations.check import checked_files, inspect_file
 from exits_jax.annotations.summary import SHORT, counted, problem_lines, sum_by_code
 from exits_jax.errors import UserError
+from exits_jax.workdir import RECORDS
 
 SETTINGS = ("kind", "boxes", "boxes_by", "box_form", "crowds", "exif")  # of data, as labelling's
 
@@ -32,7 +33,8 @@ def check(
     Returns:
       1 if there is any finding, else 0.
     """
-    found = [_check_any(file, images, everything, settings) for file in checked_files(files)]
+    chosen = checked_files(files, RECORDS)
+    found = [_check_any(file, images, everything, settings) for file in chosen]
     return max(found)
 
 

@@ -46,7 +46,7 @@ Configs
 
 Your own data, nothing to edit:
   python main.py --config=configs/own.py --workdir=runs/mine --mode=label \\
-      --config.label.source=propagation --config.data.annotations=FILE.json --config.data.images=DIR
+      --config.data.annotations=FILE.json --config.data.images=DIR
   needs no training; FILE.json is COCO JSON with `extreme_points`, masks or boxes.
   With a trained generator: the config it was trained with, and in place of label.source
       --config.generator.params=RUN/params/generator.safetensors

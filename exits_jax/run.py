@@ -127,7 +127,7 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
         exif=data.exif,
     )
     if report:
-        _say_notes(run, file, annotations)
+        _say_notes(run, file or images, annotations)
         report_problems(run, role, annotations.problems)
     return annotations
 

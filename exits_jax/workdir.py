@@ -30,6 +30,11 @@ FREE = (
     "train.heartbeat",
     "train.log_every",
 )
+# Files of a workdir that are JSON and no labels.
+RECORDS = (
+    *("config.json", "outputs.json", "review.json", "review_decisions.json"),
+    *("evaluation.json", "training_check.json"),
+)
 OLD_SECONDS = 3600  # no file takes that long to be written
 
 

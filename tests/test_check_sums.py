@@ -10,6 +10,7 @@ from exits_jax.annotations.check import inspect_file
 from exits_jax.annotations.summary import FIRST, SHORT, Notes, problem_lines, sum_by_code
 from exits_jax.command_line import main
 from exits_jax.errors import UserError
+from exits_jax.workdir import RECORDS
 
 
 def check(capsys, *arguments) -> tuple[int, list[str], list[str]]:
@@ -219,5 +220,13 @@ def test_a_config_beside_the_check_is_refused(tmp_path, capsys):
 def test_hidden_files_of_a_folder_are_no_annotations(tmp_path, capsys):
     save(tmp_path, document())
     (tmp_path / "._annotations.json").write_bytes(b"\0\5\x16\7")
+    status, out, err = check(capsys, tmp_path)
+    assert (status, out, len(err)) == (0, [], 1)
+
+
+def test_the_records_of_a_workdir_are_no_annotations(tmp_path, capsys):
+    save(tmp_path, document())
+    for name in RECORDS:
+        (tmp_path / name).write_text('{"images": "none"}')
     status, out, err = check(capsys, tmp_path)
     assert (status, out, len(err)) == (0, [], 1)

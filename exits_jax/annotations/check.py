@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from exits_jax.annotations.findings import NOTED, annotation_findings
@@ -50,12 +50,18 @@ class Checked:
     read: str
 
 
-def checked_files(paths: Sequence[str]) -> list[str]:
-    """The files meant by paths: a folder that is no data set itself stands for its JSON files."""
+def checked_files(paths: Sequence[str], records: Collection[str] = ()) -> list[str]:
+    """The files meant by paths: a folder that is no data set itself stands for its JSON files.
+
+    Args:
+      paths: of files and folders.
+      records: names of files in folders that hold no annotations.
+    """
     files: list[str] = []
     for path in paths:
         folder = pathlib.Path(os.path.expanduser(path))
-        inside = [*map(str, files_in(folder, ".json"))] if folder.is_dir() else []
+        inside = files_in(folder, ".json") if folder.is_dir() else []
+        inside = [str(path) for path in inside if path.name not in records]
         files += inside if inside and not _is_data_set(folder) else [str(folder)]
     return files
 

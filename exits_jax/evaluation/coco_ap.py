@@ -61,7 +61,7 @@ def detection_ap(
 ) -> dict[str, float | None]:
     """COCO's detection figures of results, by COCOeval as it is: at most 100 an image, every area.
 
-    Boxes of the ground truth are the tight ones of its masks.
+    Boxes of the ground truth are those that its file states; a crowd's is that of its mask.
 
     Args:
       truth: the ground truth; None where there is none.
@@ -76,8 +76,6 @@ def detection_ap(
         return dict.fromkeys(DETECTION_FIGURES)
     _, expected = _by_category(truth, {})
     truths = [entry for entries in expected.values() for entry in entries]
-    for entry in truths:
-        entry["bbox"] = pycocotools.mask.toBbox(entry["segmentation"]).tolist()
     with contextlib.redirect_stdout(io.StringIO()):
         ground_truth = _coco(truths)
         ground_truth.dataset["images"] = [
@@ -102,7 +100,9 @@ def _by_category(
     expected: dict[int, list[dict[str, Any]]] = {}
     for instance, rle in zip(truth.instances, truth.rles, strict=True):
         place = (instance.image.id, instance.category_id)
-        expected.setdefault(instance.category_id, []).append(_entry(*place, rle, instance.area))
+        x0, y0, x1, y1 = instance.box_xyxy.tolist()
+        entry = _entry(*place, rle, instance.area) | {"bbox": [x0, y0, x1 - x0, y1 - y0]}
+        expected.setdefault(instance.category_id, []).append(entry)
         if instance.id in labels:
             label = labels[instance.id]
             rle = checked_rle(label, instance)
@@ -121,6 +121,7 @@ def _entry(image_id: int, category_id: int, rle: dict[str, Any], area: float) ->
         "image_id": image_id,
         "category_id": category_id,
         "segmentation": rle,
+        "bbox": pycocotools.mask.toBbox(rle).tolist(),
         "area": area,
         "iscrowd": 0,
     }

@@ -214,7 +214,7 @@ cannot take in the input it cannot take in our file either.
 
 {troubles}
 Command: `make interop`, which is `python -m experiments.interop` in an environment of
-`requirements-interop.txt`. For the label files of a run of yours, printed:
+`requirements-interop.txt`. For the label files of your own run, printed and not kept:
 `.venv-interop/bin/python -m experiments.interop --run=runs/mine --images=DIR`.
 """
 
