@@ -107,7 +107,7 @@ bootstrap over scenes.
 ![The first scene of every difficulty](scenes.png)
 
 Commands: `python -m experiments.scenes --out=data/scenes`, then
-`python -m experiments.scene_masks --root=data/scenes`; half a minute on two cores.
+`python -m experiments.scene_masks --root=data/scenes`; a minute on two cores.
 """
 
 
