@@ -2,7 +2,7 @@
 
 import sys
 
-from exits_jax.command_line import main
+from exits_jax.app.command_line import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -183,7 +183,7 @@ def best_labelling(config: ml_collections.ConfigDict) -> None:
     """What measured best when masks are cut (none of it is in the paper)."""
     config.label.shape = 1.0
     config.label.compete = True
-    config.label.update(cubic=True, smooth=0.5)  # `exits_jax.labelling.edges.SMOOTH`
+    config.label.update(cubic=True, smooth=0.5)  # `exits_jax.pseudo_labels.edges.SMOOTH`
     config.label.score = "predicted_iou"
 
 

@@ -11,21 +11,21 @@ from jaxtyping import Bool, Float, UInt8
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from exits_jax import networks
 from exits_jax.annotations import ImageRecord, Instance, Problem, problem_line
 from exits_jax.annotations.fields import stated_box
 from exits_jax.annotations.instances import PointRule, read_instances
 from exits_jax.annotations.masks import decode_segmentation
-from exits_jax.cpu import prefer_eigen
+from exits_jax.app import networks
 from exits_jax.data.images import decode_image
 from exits_jax.data.source import table_source
-from exits_jax.errors import UserError
-from exits_jax.labelling.edges import SMOOTH
-from exits_jax.labelling.label import Labeller
-from exits_jax.labelling.predict import Predict, propagation_predictor, with_shape
-from exits_jax.labelling.predicted_iou import predicted_iou
 from exits_jax.models import backbones
+from exits_jax.pseudo_labels.edges import SMOOTH
+from exits_jax.pseudo_labels.label import Labeller
+from exits_jax.pseudo_labels.predict import Predict, propagation_predictor, with_shape
+from exits_jax.pseudo_labels.predicted_iou import predicted_iou
 from exits_jax.retrieval import RESEEDED_KEYS, crop_scores
+from exits_jax.system.cpu import prefer_eigen
+from exits_jax.system.errors import UserError
 
 CROP_SIZE, MARGIN, BATCH_SIZE = 336, 0.3, 8
 
@@ -42,7 +42,7 @@ def label_image(
 
     Label propagation with the settings that measured best with DINOv2 (`RESEEDED_KEYS`, shape
     evidence); see the README for what to expect of the masks. For many images use the command line.
-    The first call may set XLA_FLAGS of this process (`exits_jax.cpu`).
+    The first call may set XLA_FLAGS of this process (`exits_jax.system.cpu`).
 
     Args:
       image: RGB pixels uint8[h,w,3], or the path of an image file.

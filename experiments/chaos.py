@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from absl import app, flags
 
 from exits_jax.evaluation.tables import markdown
-from exits_jax.files import write_bytes
+from exits_jax.system.files import write_bytes
 from exits_jax.training.logs import CLOCKED
 from experiments.machine import machine
 from experiments.synthetic import write_synthetic

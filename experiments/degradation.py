@@ -18,18 +18,16 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from configs import coco_mini
-from exits_jax import from_config, networks
 from exits_jax.annotations import Instance, read_annotations
 from exits_jax.annotations.extreme import complete_points
+from exits_jax.app import from_config, networks
 from exits_jax.data.labelling import label_batches
 from exits_jax.data.source import by_image
 from exits_jax.evaluation.iou import label_ious, read_ground_truth
 from exits_jax.evaluation.tables import markdown
-from exits_jax.files import write_bytes
-from exits_jax.labelling.label import label_from_logits
-from exits_jax.labelling.quality import Label
+from exits_jax.export.quality import Label
 from exits_jax.models import jit_in_slices
-from exits_jax.progress import track
+from exits_jax.pseudo_labels.label import label_from_logits
 from exits_jax.retrieval import (
     RetrievalSettings,
     propagation_score,
@@ -37,6 +35,8 @@ from exits_jax.retrieval import (
     shape_offset,
     similarity_matrix,
 )
+from exits_jax.system.files import write_bytes
+from exits_jax.system.progress import track
 from experiments.figures import write_figure
 
 RESULTS = pathlib.Path(__file__).parent / "results"

@@ -19,10 +19,10 @@ from exits_jax.annotations import decode_segmentation, encode_rle, mask_to_polyg
 from exits_jax.evaluation.iou import GroundTruth, Prediction, ScoredMask, label_ious
 from exits_jax.evaluation.summary import paired_bootstrap
 from exits_jax.evaluation.tables import Rows, markdown
-from exits_jax.files import write_bytes
-from exits_jax.labelling.compete import Crop, compete
-from exits_jax.labelling.edges import SMOOTH, Edges
-from exits_jax.labelling.label import label_from_logits
+from exits_jax.pseudo_labels.compete import Crop, compete
+from exits_jax.pseudo_labels.edges import SMOOTH, Edges
+from exits_jax.pseudo_labels.label import label_from_logits
+from exits_jax.system.files import write_bytes
 from experiments.propagation_maps import final_crops, read_split
 
 RESULTS = pathlib.Path(__file__).parent / "results"

@@ -5,7 +5,7 @@ import pathlib
 
 from matplotlib.figure import Figure
 
-from exits_jax.files import write_bytes
+from exits_jax.system.files import write_bytes
 
 
 def write_figure(path: pathlib.Path, figure: Figure) -> None:

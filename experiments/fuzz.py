@@ -25,8 +25,8 @@ from typing import Any
 from absl import app, flags
 
 import exits_jax
-from exits_jax.errors import UserError
-from exits_jax.files import write_bytes
+from exits_jax.system.errors import UserError
+from exits_jax.system.files import write_bytes
 from experiments.fuzz_targets import TARGETS
 
 ROOT = pathlib.Path(__file__).parent.parent

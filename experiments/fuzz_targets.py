@@ -27,19 +27,19 @@ from exits_jax.annotations import (
     read_annotations,
 )
 from exits_jax.annotations.image_files import stated_size
-from exits_jax.errors import UserError
-from exits_jax.files import write_json_rows
-from exits_jax.labelling.export import (
+from exits_jax.app.phases import pack
+from exits_jax.export.export import (
     pseudo_label_rows,
     pseudo_labels,
     results,
     review_queue,
 )
-from exits_jax.labelling.formats import FORMATS, export_problems, write_format
-from exits_jax.labelling.quality import Label
+from exits_jax.export.formats import FORMATS, export_problems, write_format
+from exits_jax.export.quality import Label
 from exits_jax.models.params_io import load_params
 from exits_jax.models.read_tensors import read_tensors
-from exits_jax.phases import pack
+from exits_jax.system.errors import UserError
+from exits_jax.system.files import write_json_rows
 from experiments import fuzz_cases as cases
 from experiments import fuzz_exports as exports
 
@@ -265,7 +265,7 @@ def _annotations(*names: str) -> tuple[str, ...]:
 
 
 FORMAT_MODULES = tuple(
-    f"labelling/formats/{name}.py"
+    f"export/formats/{name}.py"
     for name in ("label_studio", "limits", "names", "png", "polygons", "rows", "voc", "yolo")
 )
 COCO, LVIS = cases.coco_document(), cases.lvis_document()
@@ -398,6 +398,6 @@ TARGETS = {
         cases.json_files([COCO, LVIS]),
         [cases.as_json(COCO), cases.as_json(LVIS)],
         write_labels,
-        ("labelling/export.py", "annotations/outlines.py", *FORMAT_MODULES, "files.py"),
+        ("export/export.py", "annotations/outlines.py", *FORMAT_MODULES, "system/files.py"),
     ),
 }

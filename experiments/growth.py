@@ -21,14 +21,14 @@ from matplotlib.figure import Figure
 
 from configs import demo
 from exits_jax.annotations import Instance, read_annotations
-from exits_jax.cpu import prefer_eigen
 from exits_jax.data.labelling import label_batches
-from exits_jax.files import write_bytes
-from exits_jax.labelling.label import label_from_logits
 from exits_jax.models import Generator, build_vit, jit_in_slices, normalise
 from exits_jax.models.backbones import DEFAULT, load_backbone
+from exits_jax.pseudo_labels.label import label_from_logits
 from exits_jax.retrieval import inside_box, score_inputs, seed_points
 from exits_jax.retrieval.decision import decide, mean_seed
+from exits_jax.system.cpu import prefer_eigen
+from exits_jax.system.files import write_bytes
 from experiments.figures import write_figure
 from experiments.machine import machine
 from experiments.retrieval_measures import Examples, examples, in_batches, mask_iou

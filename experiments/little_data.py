@@ -3,7 +3,7 @@
     python -m experiments.little_data --root=data/coco-mini
 
 Generators of `configs/own.py` are trained for a given number of steps on a few objects of
-train2017, and label them. Masks are read only to judge what `exits_jax.trust` says without them.
+train2017, and label them. Masks are read only to judge what `app.trust` says without them.
 Runs that are finished are not made again; writes experiments/results/little_data.md and .csv.
 """
 
@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from configs import own
-from exits_jax import phases, trust
-from exits_jax.cpu import prefer_eigen
+from exits_jax.app import phases, trust
+from exits_jax.app.labels import make_labels
+from exits_jax.app.run import Run, data_to_label
+from exits_jax.app.workdir import Workdir
 from exits_jax.evaluation.iou import label_ious, read_ground_truth
 from exits_jax.evaluation.tables import markdown
-from exits_jax.files import write_bytes, write_json
-from exits_jax.labels import make_labels
-from exits_jax.run import Run, data_to_label
-from exits_jax.workdir import Workdir
+from exits_jax.system.cpu import prefer_eigen
+from exits_jax.system.files import write_bytes, write_json
 from experiments.supplement.ledger import Ledger
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -176,10 +176,10 @@ PAGE = """\
 # Training on little data
 
 Generators of `configs/own.py`, trained for so many steps of 8 crops on objects of {split} and
-labelling the same ones (128 of 200). `fit` is what `exits_jax.trust` goes by, without a mask: the
+labelling the same ones (128 of 200). `fit` is what `app.trust` goes by, without a mask: the
 mean of the shares of extreme points the masks come near, box sides they reach, masks without a flag
 and masks that fill less than 0.9 of their box. `overlap`: mean IoU with propagation's masks.
-`refused`: the fit is lower than propagation's by more than 0.03 (`labelling.agreement.MARGIN`).
+`refused`: the fit is lower than propagation's by more than 0.03 (`pseudo_labels.agreement.MARGIN`).
 
 {table}
 `own`: own.py's rates, warming up over a quarter of the steps. `fast`: ten times the learning rate.

@@ -21,10 +21,10 @@ from matplotlib.figure import Figure
 from exits_jax.evaluation.iou import GroundTruth, label_ious
 from exits_jax.evaluation.summary import paired_bootstrap
 from exits_jax.evaluation.tables import markdown
-from exits_jax.files import write_bytes
-from exits_jax.labelling import predicted_iou
-from exits_jax.labelling.compete import Crop, compete
-from exits_jax.labelling.export import labels_of
+from exits_jax.export.export import labels_of
+from exits_jax.pseudo_labels import predicted_iou
+from exits_jax.pseudo_labels.compete import Crop, compete
+from exits_jax.system.files import write_bytes
 from experiments.figures import write_figure
 from experiments.propagation_maps import (
     BEST,
@@ -85,7 +85,7 @@ def options_table(methods: dict[str, Float[np.ndarray, " n"]], truth: GroundTrut
 
 
 class ScoreModel(NamedTuple):
-    """A logistic model of the IoU; see `exits_jax.labelling.predicted_iou`."""
+    """A logistic model of the IoU; see `exits_jax.pseudo_labels.predicted_iou`."""
 
     coefficients: Float[np.ndarray, " f"]
     intercept: float

@@ -18,7 +18,7 @@ import time
 from absl import app, flags
 
 from exits_jax.evaluation.tables import markdown
-from exits_jax.files import write_bytes, write_json_rows
+from exits_jax.system.files import write_bytes, write_json_rows
 from experiments.machine import machine
 from experiments.synthetic import write_synthetic
 
@@ -93,10 +93,10 @@ LOAD = "from exits_jax.annotations import read_annotations; read_annotations({fi
 MERGE = """
 import pathlib
 from exits_jax.annotations import read_annotations
-from exits_jax.labelling.export import pseudo_label_rows, results
-from exits_jax.labelling.parts import StoredLabels, part_positions, write_part
-from exits_jax.labelling.quality import box_label
-from exits_jax.files import write_json_rows
+from exits_jax.export.export import pseudo_label_rows, results
+from exits_jax.export.parts import StoredLabels, part_positions, write_part
+from exits_jax.export.quality import box_label
+from exits_jax.system.files import write_json_rows
 folder = pathlib.Path({folder!r})
 data = read_annotations({file!r})
 parts = part_positions(data.instances, 1024)

@@ -16,7 +16,6 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from exits_jax.files import write_bytes
 from exits_jax.retrieval import (
     absorbing_kernel,
     power_kernel,
@@ -24,6 +23,7 @@ from exits_jax.retrieval import (
     propagate_absorbing,
     transition_matrix,
 )
+from exits_jax.system.files import write_bytes
 from experiments.machine import machine
 
 RESULT = pathlib.Path(__file__).parent / "results" / "propagation_benchmark.md"

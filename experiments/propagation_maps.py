@@ -14,17 +14,17 @@ import numpy as np
 from jaxtyping import Float
 
 from configs import coco_mini
-from exits_jax import from_config, networks
 from exits_jax.annotations import Instance, read_annotations
+from exits_jax.app import from_config, networks
 from exits_jax.data.crop import box_to_crop, to_crop, valid_in_crop
 from exits_jax.data.source import by_image
 from exits_jax.evaluation.iou import GroundTruth, read_ground_truth
-from exits_jax.files import write_bytes
-from exits_jax.labelling.compete import Crop, claim, compete, rivals
-from exits_jax.labelling.label import label_from_logits
-from exits_jax.labelling.predict import propagation_predictor
-from exits_jax.labelling.quality import Label
+from exits_jax.export.quality import Label
+from exits_jax.pseudo_labels.compete import Crop, claim, compete, rivals
+from exits_jax.pseudo_labels.label import label_from_logits
+from exits_jax.pseudo_labels.predict import propagation_predictor
 from exits_jax.retrieval import shape_offset
+from exits_jax.system.files import write_bytes
 from experiments.retrieval_measures import in_batches
 
 

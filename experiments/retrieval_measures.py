@@ -18,9 +18,8 @@ from exits_jax.annotations.regions import box_pixels
 from exits_jax.data.crop import fixed_window
 from exits_jax.data.labelling import label_batches
 from exits_jax.data.source import by_image
-from exits_jax.labelling.paste import paste_probability
 from exits_jax.models import ViT, normalise
-from exits_jax.progress import track
+from exits_jax.pseudo_labels.paste import paste_probability
 from exits_jax.retrieval import (
     RetrievalSettings,
     Scores,
@@ -30,6 +29,7 @@ from exits_jax.retrieval import (
     similarity_matrix,
 )
 from exits_jax.retrieval.crops import layers_asked
+from exits_jax.system.progress import track
 from exits_jax.training.state import Params
 
 SMALLEST = 32**2  # square pixels: smaller instances are not measured

@@ -16,13 +16,13 @@ import numpy as np
 from absl import app, flags
 from jaxtyping import Float
 
-from exits_jax.files import write_bytes
 from exits_jax.models.backbones import load_backbone
 from exits_jax.retrieval import (
     RetrievalSettings,
     Scores,
     calibrate_thresholds,
 )
+from exits_jax.system.files import write_bytes
 from experiments.retrieval_measures import (
     Examples,
     Row,

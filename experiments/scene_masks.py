@@ -18,8 +18,8 @@ from exits_jax.annotations import decode_segmentation
 from exits_jax.evaluation.iou import GroundTruth, label_ious
 from exits_jax.evaluation.summary import paired_bootstrap
 from exits_jax.evaluation.tables import markdown
-from exits_jax.files import write_bytes
-from exits_jax.labelling.quality import Label
+from exits_jax.export.quality import Label
+from exits_jax.system.files import write_bytes
 from experiments.figures import write_figure
 from experiments.propagation_maps import BEST, OPTIONS, Split, option_labels, read_split
 

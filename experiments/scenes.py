@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from exits_jax.annotations import encode_rle, tight_box
-from exits_jax.files import write_bytes
+from exits_jax.system.files import write_bytes
 
 OUT = flags.DEFINE_string("out", "data/scenes", "folder to write")
 PER_KIND = flags.DEFINE_integer("per_kind", 12, "scenes of each difficulty")

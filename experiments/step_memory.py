@@ -14,18 +14,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from exits_jax.cpu import prefer_eigen
-from exits_jax.files import write_bytes
+from exits_jax.app.networks import attend
 from exits_jax.models import Generator, build_vit
-from exits_jax.networks import attend
-from exits_jax.progress import track
+from exits_jax.pseudo_labels.objectives import LossSettings, generator_objective
+from exits_jax.pseudo_labels.supervision import supervise_online
 from exits_jax.retrieval import RetrievalSettings, crop_scores
-from exits_jax.training.objectives import LossSettings, generator_objective
+from exits_jax.system.cpu import prefer_eigen
+from exits_jax.system.files import write_bytes
+from exits_jax.system.progress import track
 from exits_jax.training.optimiser import make_optimiser
 from exits_jax.training.parallel import automatic_microbatches
 from exits_jax.training.state import init_state
 from exits_jax.training.step import make_step
-from exits_jax.training.supervision import supervise_online
 from experiments.machine import machine
 
 RESULT = pathlib.Path(__file__).parent / "results" / "step_memory.md"

@@ -11,7 +11,7 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
-from exits_jax.files import write_bytes
+from exits_jax.system.files import write_bytes
 
 OUT = flags.DEFINE_string("out", "data/synthetic", "folder to write")
 ANNOTATIONS = flags.DEFINE_integer("annotations", 1000, "how many")

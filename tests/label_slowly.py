@@ -13,10 +13,10 @@ import numpy as np
 
 from exits_jax.annotations import Instance, read_annotations
 from exits_jax.data.source import Source, file_source
-from exits_jax.labelling.in_parts import PartsToMake
-from exits_jax.labelling.label import Labeller
-from exits_jax.labelling.parts import Share
-from exits_jax.progress import Tracker
+from exits_jax.export.parts import Share
+from exits_jax.pseudo_labels.in_parts import PartsToMake
+from exits_jax.pseudo_labels.label import Labeller
+from exits_jax.system.progress import Tracker
 
 BATCH, PART = 2, 12
 

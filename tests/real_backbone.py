@@ -2,8 +2,8 @@
 
 import pytest
 
-from exits_jax.errors import UserError
 from exits_jax.models import backbones
+from exits_jax.system.errors import UserError
 
 
 def require_backbone() -> None:

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exits_jax.annotations import Problem, check_file, read_annotations
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 NAN, INFINITY = float("nan"), float("inf")
 POINTS = [[20, 4], [10, 10], [22, 20], [30, 12]]

@@ -8,7 +8,7 @@ from annotations_samples import document, save
 from exits_jax.annotations import read_annotations
 from exits_jax.annotations.box_writing import written_box
 from exits_jax.annotations.check import inspect_file
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 NAN = math.nan
 BOX = [5, 5, 20, 10]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from exits_jax.annotations import check_file, encode_rle, problem_line, read_annotations
 from exits_jax.annotations.check import inspect_file
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 POINTS = [[20, 4], [10, 10], [22, 20], [30, 12]]  # top, left, bottom, right
 

@@ -18,7 +18,7 @@ from foreign_exports import (
 )
 
 from exits_jax.annotations import check_file, decode_segmentation, read_annotations
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 BOX = {"xtl": "10.00", "ytl": "5.00", "xbr": "60.00", "ybr": "45.00"}
 POLYGON = {"points": cvat_points(TRIANGLE)}

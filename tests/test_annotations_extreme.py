@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from exits_jax.annotations import extreme_points, jitter_points, order_points, tight_box
 from exits_jax.annotations.extreme import complete_points
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 
 def mask_of(*rows: str) -> np.ndarray:

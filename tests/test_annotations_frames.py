@@ -15,7 +15,7 @@ from exits_jax.annotations.check import inspect_file
 from exits_jax.annotations.frames import TURNS
 from exits_jax.annotations.image_files import LOOKED_AT, ambiguous_frames, size_on_disk
 from exits_jax.data.images import load_image
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 RED = (220, 30, 40)
 KINDS = {

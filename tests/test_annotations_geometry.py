@@ -9,7 +9,7 @@ from annotations_samples import save
 
 from exits_jax.annotations import check_file, read_annotations
 from exits_jax.annotations.geometry import box_iou, points_fit
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 WIDTH, HEIGHT = 640, 480
 RNG = np.random.default_rng(5)

@@ -13,7 +13,7 @@ from exits_jax.annotations import check_file, read_annotations
 from exits_jax.annotations.folder_files import IMAGE_ENDINGS
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.data.images import load_image
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 SIZE = 24
 HASH = "68cb444f62494b5756c4708d119a66da"

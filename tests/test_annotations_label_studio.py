@@ -21,7 +21,7 @@ from foreign_exports import (
 )
 
 from exits_jax.annotations import check_file, decode_segmentation, read_annotations
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 BOX = region("rectangle", "cat", rectangle(10, 5, 50, 40))
 POLYGON = region("polygon", "cat", {"points": percent(TRIANGLE), "closed": True})

@@ -19,7 +19,7 @@ from foreign_exports import (
 )
 
 from exits_jax.annotations import check_file, decode_segmentation, extreme_points, read_annotations
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 
 def save(folder, content, name="a.json"):

@@ -14,7 +14,7 @@ from exits_jax.annotations import (
     encode_rle,
     parts_and_holes,
 )
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 # Without a fill value every pixel is drawn, which makes ragged masks.
 MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), fill=st.nothing())

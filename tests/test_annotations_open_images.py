@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from exits_jax.annotations import Problem, check_file, read_annotations
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 HEADER = (
     "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,"

@@ -15,7 +15,7 @@ from skimage.draw import polygon2mask
 
 from exits_jax.annotations import decode_segmentation, mask_to_polygons, parts_and_holes
 from exits_jax.annotations.outlines import crosses_itself, simplified
-from exits_jax.labelling.formats.yolo import join_parts
+from exits_jax.export.formats.yolo import join_parts
 
 # Without a fill value every pixel is drawn, which makes ragged masks.
 MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), fill=st.nothing())

@@ -9,7 +9,7 @@ from annotations_samples import document, save
 from exits_jax.annotations import check_file, read_annotations
 from exits_jax.annotations.numbers import plain_number, whole_number
 from exits_jax.annotations.plain import without_nan
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 NAN = math.nan
 

@@ -13,7 +13,7 @@ from exits_jax.annotations import (
     read_annotations,
     tight_box,
 )
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 POINTS = [[20.0, 4.0], [10.0, 10.0], [22.0, 20.0], [30.0, 12.0]]  # top, left, bottom, right
 

@@ -16,10 +16,10 @@ from PIL import Image
 
 from configs import own
 from exits_jax.annotations import check_file, read_annotations
-from exits_jax.config_check import check_config
-from exits_jax.errors import UserError
-from exits_jax.run import Run, read_files
-from exits_jax.workdir import Workdir
+from exits_jax.app.config_check import check_config
+from exits_jax.app.run import Run, read_files
+from exits_jax.app.workdir import Workdir
+from exits_jax.system.errors import UserError
 
 COCO = json.dumps(document()).encode()
 

@@ -8,7 +8,7 @@ from annotations_samples import HEIGHT, WIDTH, save
 
 from exits_jax.annotations import check_file, read_annotations
 from exits_jax.annotations.detection_categories import by_position
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 BOXES = [[1, 2, 8, 9], [12, 4, 20, 16], [5, 6, 7, 8], [20, 12, 10, 11]]
 COCO_IDS = [n for n in range(1, 91) if n not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]

@@ -9,7 +9,7 @@ from annotations_samples import HEIGHT, WIDTH, disc, document, save
 from exits_jax.annotations import check_file, decode_segmentation, encode_rle, read_annotations
 from exits_jax.annotations.check import inspect_file
 from exits_jax.annotations.segmentations import is_rectangle, plain_outline
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 PENTAGON = [5.0, 5.0, 15.0, 3.0, 25.0, 5.0, 25.0, 15.0, 5.0, 15.0]
 PAIRS = [PENTAGON[k : k + 2] for k in range(0, 10, 2)]

@@ -5,7 +5,7 @@ import pytest
 from foreign_exports import HEIGHT, WIDTH, pictures
 
 from exits_jax.annotations import check_file, read_annotations
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax"
 CAT = f"a.png,{WIDTH},{HEIGHT},cat,10,5,60,45"

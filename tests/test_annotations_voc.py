@@ -6,7 +6,7 @@ from annotations_samples import HEIGHT, WIDTH, disc
 from PIL import Image
 
 from exits_jax.annotations import check_file, decode_segmentation, extreme_points, read_annotations
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 
 def element(name: str, box: tuple, extra: str = "") -> str:

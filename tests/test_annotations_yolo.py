@@ -11,7 +11,7 @@ from PIL import Image
 
 from exits_jax.annotations import check_file, read_annotations
 from exits_jax.annotations.yolo_columns import columns_of
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 BOX = "1 0.4375 0.5 0.625 0.8"  # [10, 5, 60, 45]
 POLYGON = "0 " + " ".join(f"{x / WIDTH:.6f} {y / HEIGHT:.6f}" for x, y in TRIANGLE)

@@ -12,8 +12,8 @@ import skimage.data
 import exits_jax
 from exits_jax import api
 from exits_jax.annotations import decode_segmentation, extreme_points
-from exits_jax.errors import UserError
 from exits_jax.models import vit
+from exits_jax.system.errors import UserError
 from tests.real_backbone import require_backbone
 
 DEMO = pathlib.Path(__file__).parent.parent / "demo" / "annotations.json"
@@ -151,7 +151,7 @@ def test_one_box_may_come_without_its_list(monkeypatch):
 
 def test_importing_loads_no_framework_that_is_not_used():
     code = (
-        "import sys, exits_jax, exits_jax.phases; "
+        "import sys, exits_jax, exits_jax.app.phases; "
         "bad = {'tensorflow', 'torch'} & set(sys.modules); sys.exit(str(bad) if bad else 0)"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)

@@ -14,16 +14,16 @@ import pytest
 from PIL import Image
 
 from configs import coco_mini, demo
-from exits_jax import command_line, dry_run, phases, saved_config
 from exits_jax.annotations.records import Problem
-from exits_jax.errors import UserError
-from exits_jax.interruption import heard_again
-from exits_jax.library_messages import in_our_words
+from exits_jax.app import command_line, dry_run, phases, saved_config
+from exits_jax.app.run import Run, report_problems
+from exits_jax.app.settings_given import parse
+from exits_jax.app.unused_settings import unused_settings
+from exits_jax.app.workdir import Workdir
 from exits_jax.models import backbones
-from exits_jax.run import Run, report_problems
-from exits_jax.settings_given import parse
-from exits_jax.unused_settings import unused_settings
-from exits_jax.workdir import Workdir
+from exits_jax.system.errors import UserError
+from exits_jax.system.interruption import heard_again
+from exits_jax.system.library_messages import in_our_words
 from tests import tiny_config
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -17,7 +17,7 @@ from PIL import Image
 from exits_jax.annotations import ImageRecord
 from exits_jax.annotations.check import inspect_file
 from exits_jax.data import images
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 RAMP = np.arange(12 * 8, dtype=np.uint8).reshape(8, 12) * 2
 COLOUR = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], axis=-1)

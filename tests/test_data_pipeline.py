@@ -12,7 +12,7 @@ from exits_jax.data import crop
 from exits_jax.data.colour import change_colour
 from exits_jax.data.pipeline import Augment, batches_per_epoch, train_batches
 from exits_jax.data.source import file_source
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 AUGMENT = Augment(crop_size=16)
 

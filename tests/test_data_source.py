@@ -11,7 +11,7 @@ from exits_jax.data import crop
 from exits_jax.data import labelling as labelling_module
 from exits_jax.data.labelling import label_batches
 from exits_jax.data.source import Source, by_image, file_source, usable_instances
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 
 def test_examples_are_the_instances(tmp_path):

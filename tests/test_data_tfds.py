@@ -18,7 +18,7 @@ from exits_jax.data.labelling import label_batches
 from exits_jax.data.pipeline import Augment, train_batches
 from exits_jax.data.prepared_index import image_record, make_index
 from exits_jax.data.source import file_source
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -13,7 +13,6 @@ from exits_jax.annotations import ImageRecord
 from exits_jax.annotations.masks import encode_rle
 from exits_jax.annotations.outlines import mask_to_polygons
 from exits_jax.annotations.read import read_annotations
-from exits_jax.errors import UserError
 from exits_jax.evaluation.coco_ap import DETECTION_FIGURES, box_conditioned_ap, detection_ap
 from exits_jax.evaluation.iou import (
     Prediction,
@@ -23,6 +22,7 @@ from exits_jax.evaluation.iou import (
     read_ground_truth,
 )
 from exits_jax.evaluation.summary import METRICS, evaluate, evaluation_record
+from exits_jax.system.errors import UserError
 
 HEIGHT, WIDTH = 120, 160
 IMAGES = {key: ImageRecord(key, f"{key}.jpg", WIDTH, HEIGHT, None) for key in (1, 2)}

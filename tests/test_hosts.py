@@ -2,8 +2,8 @@
 
 import pytest
 
-from exits_jax.errors import UserError
-from exits_jax.hosts import ALONE, Hosts, hosts_from
+from exits_jax.system.errors import UserError
+from exits_jax.system.hosts import ALONE, Hosts, hosts_from
 
 
 def test_flags_and_schedulers_say_which_process_this_is():

@@ -13,9 +13,9 @@ from pycocotools.cocoeval import COCOeval
 from exits_jax.annotations import encode_rle, read_annotations
 from exits_jax.evaluation.coco_ap import box_conditioned_ap, detection_ap
 from exits_jax.evaluation.iou import Prediction, read_ground_truth
-from exits_jax.files import write_json_rows
-from exits_jax.labelling.export import pseudo_label_rows, results
-from exits_jax.labelling.quality import Label
+from exits_jax.export.export import pseudo_label_rows, results
+from exits_jax.export.quality import Label
+from exits_jax.system.files import write_json_rows
 
 HEIGHT, WIDTH = 40, 60
 

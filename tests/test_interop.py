@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exits_jax.annotations import decode_segmentation, read_annotations
-from exits_jax.labelling.formats.label_studio import brush_rle
+from exits_jax.export.formats.label_studio import brush_rle
 from experiments.interop.compare import (
     EXPECTED,
     READS,

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from configs import base, coco_mini, demo, own
-from exits_jax import fitting, from_config, labels, networks, phases
+from exits_jax.app import fitting, from_config, labels, networks, phases
+from exits_jax.app.run import Run, data_to_label
+from exits_jax.app.workdir import Workdir
 from exits_jax.data.pipeline import label_batches
-from exits_jax.labelling.agreement import MARGIN, compare
-from exits_jax.labelling.label import Labeller
-from exits_jax.labelling.predict import with_shape
+from exits_jax.pseudo_labels.agreement import MARGIN, compare
+from exits_jax.pseudo_labels.label import Labeller
+from exits_jax.pseudo_labels.predict import with_shape
 from exits_jax.retrieval import prior_logits
-from exits_jax.run import Run, data_to_label
-from exits_jax.workdir import Workdir
 from tests.real_backbone import require_backbone
 
 CROPS = {"crop_size": 336, "margin": 0.3, "batch_size": 8}

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from jax import export
 
+from exits_jax.app.networks import attend
 from exits_jax.models import Generator, ViT, normalise
-from exits_jax.networks import attend
+from exits_jax.pseudo_labels.objectives import LossSettings, generator_objective, warmup_objective
+from exits_jax.pseudo_labels.supervision import supervise_once, supervise_online, supervise_seeds
 from exits_jax.retrieval import RESEEDED_KEYS, RetrievalSettings, crop_scores, score_inputs
-from exits_jax.training.objectives import LossSettings, generator_objective, warmup_objective
 from exits_jax.training.optimiser import make_optimiser
 from exits_jax.training.state import init_state
 from exits_jax.training.step import make_step
-from exits_jax.training.supervision import supervise_once, supervise_online, supervise_seeds
 
 SIDE, GRID, BATCH = 32, 4, 2
 NETWORK = ViT(patch=8, width=12, depth=12, heads=2)

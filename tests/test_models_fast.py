@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from exits_jax import cpu
 from exits_jax.models import attention, convolution
 from exits_jax.models.attention import mean_probability, mixed_values
 from exits_jax.models.convolution import convolve
 from exits_jax.models.embedding import PatchProjection
 from exits_jax.models.layers import anchored, gelu
+from exits_jax.system import cpu
 from exits_jax.training.parallel import automatic_microbatches
 
 B, N, D = 2, 7, 12

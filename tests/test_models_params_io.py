@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from exits_jax.errors import UserError
 from exits_jax.models.params_io import load_params, save_params
+from exits_jax.system.errors import UserError
 
 PARAMS = {
     "encoder": {"norm": {"scale": jnp.arange(3.0), "bias": jnp.ones(3)}},

@@ -10,11 +10,11 @@ import onnx
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from exits_jax.errors import UserError
 from exits_jax.models.params_io import flatten
 from exits_jax.models.pretrained import load_vit
 from exits_jax.models.read_tensors import read_tensors
 from exits_jax.models.vit import ViT
+from exits_jax.system.errors import UserError
 
 FOLDER = pathlib.Path(__file__).parent / "fixtures" / "vit"
 # What make_vit_fixtures.py built.

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from exits_jax import from_config, networks
-from exits_jax.workdir import Workdir
+from exits_jax.app import from_config, networks
+from exits_jax.app.workdir import Workdir
 from tests import tiny_config
 
 

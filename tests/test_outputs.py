@@ -8,15 +8,15 @@ import re
 
 import pytest
 
-from exits_jax import label_files
 from exits_jax.annotations import read_annotations
-from exits_jax.errors import UserError
-from exits_jax.label_files import labels_are_written, write_labels
-from exits_jax.labelling.quality import box_label
-from exits_jax.outputs import LABELS, REPORT, Outputs, file_digest, summary
-from exits_jax.report_files import evaluate, report_is_written
-from exits_jax.run import Run
-from exits_jax.workdir import Workdir, free_settings
+from exits_jax.app import label_files
+from exits_jax.app.label_files import labels_are_written, write_labels
+from exits_jax.app.outputs import LABELS, REPORT, Outputs, file_digest, summary
+from exits_jax.app.report_files import evaluate, report_is_written
+from exits_jax.app.run import Run
+from exits_jax.app.workdir import Workdir, free_settings
+from exits_jax.export.quality import box_label
+from exits_jax.system.errors import UserError
 from tests import tiny_config
 from tests.pictures import write_pictures
 

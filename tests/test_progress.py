@@ -10,17 +10,17 @@ import time
 import numpy as np
 import pytest
 
-from exits_jax import progress
-from exits_jax.errors import UserError
-from exits_jax.labelling import unfinished
-from exits_jax.labelling.parts import Share
-from exits_jax.labelling.unfinished import (
+from exits_jax.export import unfinished
+from exits_jax.export.parts import Share
+from exits_jax.export.unfinished import (
     Predicted,
     Unfinished,
     unfinished_files,
     unfinished_path,
 )
-from exits_jax.progress import Tracker, clock, track
+from exits_jax.system import progress
+from exits_jax.system.errors import UserError
+from exits_jax.system.progress import Tracker, clock, track
 from tests.label_slowly import BATCH, PART, labeller, parts_to_make
 from tests.label_slowly import pictures as instances_of
 from tests.pictures import write_pictures

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from exits_jax.errors import UserError
 from exits_jax.retrieval import (
     RetrievalSettings,
     Scores,
@@ -16,6 +15,7 @@ from exits_jax.retrieval import (
     score_inputs,
     similarity_matrix,
 )
+from exits_jax.system.errors import UserError
 
 GRID = 4
 LEFT = np.tile([1, 1, 0, 0], GRID).astype(bool)  # cells of the two left columns, row-major

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from exits_jax import command_line
 from exits_jax.annotations import decode_segmentation, encode_rle
+from exits_jax.app import command_line
 from exits_jax.evaluation.summary import METRICS
-from exits_jax.labelling.formats import FORMATS, format_paths
+from exits_jax.export.formats import FORMATS, format_paths
 from exits_jax.training.logs import CLOCKED
 from tests.pictures import SIZE, write_document, write_pictures
 
@@ -164,7 +164,7 @@ def test_settings_that_cannot_work(data, tmp_path, capsys, setting, expected):
 
 def test_best_retrieval_is_one_thing():
     from configs import coco_mini
-    from exits_jax import from_config
+    from exits_jax.app import from_config
     from exits_jax.retrieval import RESEEDED_KEYS
 
     assert from_config.retrieval(coco_mini.get_config()) == RESEEDED_KEYS
@@ -189,7 +189,7 @@ def test_labels_follow_edited_annotations(data, tmp_path):
 
 
 def test_two_runs_in_one_workdir_are_refused(tmp_path, data, capsys):
-    from exits_jax.workdir import Workdir
+    from exits_jax.app.workdir import Workdir
 
     with Workdir(tmp_path / "w").locked():
         assert run(tmp_path / "w", data) == 2
@@ -236,7 +236,7 @@ def test_interrupted_training_resumes_bit_for_bit(
 
 
 def test_interrupted_labelling_keeps_finished_parts(finished, data, tmp_path, monkeypatch):
-    from exits_jax.labelling import in_parts
+    from exits_jax.pseudo_labels import in_parts
 
     write, written = in_parts.write_part, []
 

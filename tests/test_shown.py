@@ -5,10 +5,10 @@ import pathlib
 import numpy as np
 
 from exits_jax.annotations import Annotations, ImageRecord, Instance
+from exits_jax.app.run import DataSet
+from exits_jax.app.shown import Shown, chosen, worst, worst_images
 from exits_jax.data.source import file_source
-from exits_jax.labelling.quality import Label
-from exits_jax.run import DataSet
-from exits_jax.shown import Shown, chosen, worst, worst_images
+from exits_jax.export.quality import Label
 
 
 def data(scores, images=None):

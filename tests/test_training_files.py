@@ -13,7 +13,7 @@ import pytest
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 from exits_jax.training.checkpoints import Checkpoints
 from exits_jax.training.logs import MetricsLog
 from exits_jax.training.loop import Schedule, fit

@@ -6,22 +6,22 @@ import numpy as np
 import optax
 import pytest
 
-from exits_jax.errors import UserError
-from exits_jax.labelling.predict import with_prior
 from exits_jax.models import Generator, build_vit
-from exits_jax.retrieval import RetrievalSettings, crop_scores, inside_box, prior_logits
-from exits_jax.training.objectives import (
+from exits_jax.pseudo_labels.objectives import (
     LossSettings,
     generator_objective,
     soft_loss,
     supervised_parts,
     warmup_objective,
 )
+from exits_jax.pseudo_labels.predict import with_prior
+from exits_jax.pseudo_labels.supervision import supervise_once, supervise_online, supervise_seeds
+from exits_jax.retrieval import RetrievalSettings, crop_scores, inside_box, prior_logits
+from exits_jax.system.errors import UserError
 from exits_jax.training.optimiser import learning_rate_schedule, make_optimiser
 from exits_jax.training.parallel import parallel_step, replicate
 from exits_jax.training.state import init_state, merge_params, split_params, trains_blocks
 from exits_jax.training.step import make_step
-from exits_jax.training.supervision import supervise_once, supervise_online, supervise_seeds
 
 SIZE, PATCH, GRID = 64, 8, 8
 

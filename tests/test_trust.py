@@ -5,11 +5,11 @@ import json
 import jax.numpy as jnp
 import pytest
 
-from exits_jax import command_line, from_config, networks, trust
 from exits_jax.annotations import decode_segmentation
+from exits_jax.app import command_line, from_config, networks, trust
+from exits_jax.app.run import Run, data_to_label
+from exits_jax.app.workdir import Workdir
 from exits_jax.models import save_params
-from exits_jax.run import Run, data_to_label
-from exits_jax.workdir import Workdir
 from tests import tiny_config
 from tests.pictures import write_pictures
 

@@ -22,7 +22,7 @@ from exits_jax.annotations.read import (
 from exits_jax.annotations.records import BadItem, ImageRecord, Instance, Problem
 from exits_jax.annotations.results import result_problems, results_in
 from exits_jax.annotations.summary import Notes, counted
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 # What labelling only says, and goes on, but a person wants to know of a file.
 WRONG = frozenset(

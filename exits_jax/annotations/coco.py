@@ -7,7 +7,7 @@ from exits_jax.annotations.fields import is_crowd
 from exits_jax.annotations.numbers import shown, whole_id, whole_number
 from exits_jax.annotations.records import BadItem, Problem
 from exits_jax.annotations.summary import counted
-from exits_jax.progress import track
+from exits_jax.system.progress import track
 
 LONG = 20_000  # annotations that take more than a few seconds to read ...
 STRIDE = 1_000  # ... and how many the progress bar takes at a time

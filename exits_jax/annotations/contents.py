@@ -8,7 +8,7 @@ import zipfile
 import zlib
 
 from exits_jax.annotations.records import BadItem
-from exits_jax.errors import UserError, one_line
+from exits_jax.system.errors import UserError, one_line
 
 GZIP, ZIP = b"\x1f\x8b", b"PK\x03\x04"
 # JSON of annotations packs to a fifth or a tenth. What packs to less than a hundredth is a bomb, or

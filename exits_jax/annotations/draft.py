@@ -21,7 +21,7 @@ from exits_jax.annotations.image_names import name_parts
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem, Problem
 from exits_jax.annotations.summary import counted
-from exits_jax.errors import one_line
+from exits_jax.system.errors import one_line
 
 MOST_KINDS = 12  # of things passed over that are told apart
 LONGEST_PLACE = 80  # characters by which a place is named in a note

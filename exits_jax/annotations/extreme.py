@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 EXTREMENET_BAND = 0.02  # share of the box's side
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from exits_jax.annotations.recognise import not_utf8
 from exits_jax.annotations.records import BadItem
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 # What image files end in, in lower case; any other file is found by its exact name alone.
 IMAGE_ENDINGS = (

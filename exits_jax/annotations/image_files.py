@@ -32,7 +32,7 @@ from exits_jax.annotations.pixel_values import (
     load,
 )
 from exits_jax.annotations.records import BadItem, ImageRecord, Problem
-from exits_jax.errors import one_line
+from exits_jax.system.errors import one_line
 
 MAX_SIDE = 65_535  # the largest a JPEG can say
 MAX_PIXELS = 178_956_970  # where Pillow refuses an image as a decompression bomb

@@ -25,7 +25,7 @@ from exits_jax.annotations.image_names import (
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.summary import counted
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 MOST_FILES = 5_000_000  # looked at in a folder
 MOST_COMPARED = 20_000  # names that the nearest one is searched among

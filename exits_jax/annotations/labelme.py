@@ -36,7 +36,7 @@ from exits_jax.annotations.shapes import (
     mask_entry,
     outline_entry,
 )
-from exits_jax.errors import one_line
+from exits_jax.system.errors import one_line
 
 TURNED = ("oriented_rectangle", "rotation")  # labelme's word and X-AnyLabeling's
 KINDS = {

@@ -33,7 +33,7 @@ from exits_jax.annotations.records import (
 from exits_jax.annotations.results import results_in
 from exits_jax.annotations.summary import Notes, counted, sum_by_code
 from exits_jax.annotations.yolo_results import is_text, yolo_results
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 ALLOWED = {
     "kind": KINDS,

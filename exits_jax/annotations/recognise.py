@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from exits_jax.annotations.records import BadItem
-from exits_jax.errors import one_line
+from exits_jax.system.errors import one_line
 
 READ = (
     "COCO or LVIS JSON, PASCAL VOC XML, Open Images or TensorFlow CSV, YOLO text files, labelme"

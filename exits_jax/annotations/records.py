@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 from exits_jax.annotations.numbers import finite_number
 from exits_jax.annotations.records import BadItem
-from exits_jax.errors import one_line
+from exits_jax.system.errors import one_line
 
 
 def parse_xml(content: bytes) -> ElementTree.Element:

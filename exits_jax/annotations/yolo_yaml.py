@@ -11,7 +11,7 @@ import yaml
 from exits_jax.annotations.folder_files import files_in, read_text
 from exits_jax.annotations.numbers import shown
 from exits_jax.annotations.records import BadItem
-from exits_jax.errors import UserError, one_line
+from exits_jax.system.errors import UserError, one_line
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 YAML_ENDINGS = (".yaml", ".yml")

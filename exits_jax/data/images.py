@@ -13,7 +13,7 @@ from exits_jax.annotations import ImageRecord
 from exits_jax.annotations.frames import Sizes, check_frame, comes_turned, frame_sizes, in_frame
 from exits_jax.annotations.image_files import refuse_misread
 from exits_jax.annotations.pixel_values import Values, black_and_white, full_value, load
-from exits_jax.errors import UserError, one_line
+from exits_jax.system.errors import UserError, one_line
 
 # What transparent pixels are shown on: the white page on which most tools display them.
 BACKGROUND_RGB = (255, 255, 255)

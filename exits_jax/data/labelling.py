@@ -10,7 +10,7 @@ from exits_jax.data import crop
 from exits_jax.data.batches import Batch, Row, cut, stack
 from exits_jax.data.images import RGBImage
 from exits_jax.data.source import Source, as_source
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 # Told of an image that cannot be used: the positions of its instances, and why.
 OnError = Callable[[list[int], UserError], None]

@@ -23,7 +23,7 @@ from exits_jax.data.batches import Batch, Row, cut, stack
 from exits_jax.data.colour import change_colour
 from exits_jax.data.labelling import label_batches
 from exits_jax.data.source import Example, Source, as_source
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 __all__ = ["Augment", "TrainBatches", "batches_per_epoch", "label_batches", "train_batches"]
 

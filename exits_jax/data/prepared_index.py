@@ -16,7 +16,7 @@ import numpy as np
 
 from exits_jax.annotations import Annotations, ImageRecord, Instance
 from exits_jax.data.source import Source
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 FORMAT = 1
 

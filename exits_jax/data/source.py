@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 
 from exits_jax.annotations import ImageRecord, Instance, Problem
 from exits_jax.data.images import RGBImage, decode_record, load_image, read_record
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 # image uint8[h,w,3], box_xyxy float64[4], points_xy float64[4,2] (zeros where has_points is False),
 # has_points, annotation_id, index (position in the source): image coordinates.

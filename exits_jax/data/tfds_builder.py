@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from exits_jax import files
 from exits_jax.annotations import Annotations, ImageRecord, Instance, Problem
 from exits_jax.annotations.image_folder import ImageFolder
 from exits_jax.annotations.images import image_records
@@ -39,7 +38,8 @@ from exits_jax.data.prepared_index import (
     read_index,
 )
 from exits_jax.data.source import Source, file_source, table_source
-from exits_jax.errors import UserError
+from exits_jax.system import files
+from exits_jax.system.errors import UserError
 
 SPLIT = "images"
 Progress = Callable[[int], object]  # called with 1 after each image

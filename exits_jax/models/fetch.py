@@ -7,8 +7,8 @@ import sys
 import tempfile
 import zipfile
 
-from exits_jax import files
-from exits_jax.errors import UserError
+from exits_jax.system import files
+from exits_jax.system.errors import UserError
 
 
 def fetch_from_wheel(

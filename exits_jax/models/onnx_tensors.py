@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import external_data_helper, numpy_helper
 
-from exits_jax.errors import UserError, one_line
+from exits_jax.system.errors import UserError, one_line
 
 _MADE_UP = "onnx::"
 

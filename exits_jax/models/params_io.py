@@ -11,8 +11,8 @@ import safetensors
 import safetensors.numpy
 from flax import traverse_util
 
-from exits_jax import files
-from exits_jax.errors import UserError, one_line
+from exits_jax.system import files
+from exits_jax.system.errors import UserError, one_line
 
 # A nested dict of arrays: what stands under "params" in what `Module.init` returns.
 Params = dict[str, Any]

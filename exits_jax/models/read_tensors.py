@@ -9,8 +9,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from exits_jax.errors import UserError, one_line
 from exits_jax.models.params_io import read_safetensors
+from exits_jax.system.errors import UserError, one_line
 
 _REAL = (jnp.floating, jnp.integer, jnp.bool_)
 # An .npz may unpack to so many times its size, and to so many bytes whatever its size.

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from grain.checkpoint import CheckpointHandler, CheckpointRestore, CheckpointSave
 
-from exits_jax.errors import UserError
+from exits_jax.system.errors import UserError
 from exits_jax.training.state import TrainState
 
 

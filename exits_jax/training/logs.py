@@ -11,8 +11,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
-from exits_jax.errors import UserError
-from exits_jax.files import write_bytes
+from exits_jax.system.errors import UserError
+from exits_jax.system.files import write_bytes
 
 # Numbers of a line that a clock made: the others are the same in a run that was interrupted.
 CLOCKED = ("crops_per_second", "waiting_for_data")

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from exits_jax.errors import UserError
-from exits_jax.interruption import stop_between_steps
-from exits_jax.progress import track
+from exits_jax.system.errors import UserError
+from exits_jax.system.interruption import stop_between_steps
+from exits_jax.system.progress import track
 from exits_jax.training.checkpoints import Checkpoints
 from exits_jax.training.logs import MetricsLog
 from exits_jax.training.state import Params, TrainState

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from exits_jax.errors import UserError
 from exits_jax.models.slices import slice_size
+from exits_jax.system.errors import UserError
 from exits_jax.training.state import Params, TrainState
 from exits_jax.training.step import Batch, Logs, Step
 

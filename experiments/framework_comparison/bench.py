@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from exits_jax.files import write_bytes, write_json
+from exits_jax.system.files import write_bytes, write_json
 from experiments.framework_comparison.report import device_of, page, plot
 from experiments.framework_comparison.rows import COLUMNS, ROWS
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import jax
 
+from exits_jax.app.networks import attend
 from exits_jax.models import Generator, ViT, normalise
-from exits_jax.networks import attend
+from exits_jax.pseudo_labels.objectives import LossSettings, generator_objective, warmup_objective
+from exits_jax.pseudo_labels.supervision import supervise_once, supervise_online, supervise_seeds
 from exits_jax.retrieval import RetrievalSettings, crop_scores
-from exits_jax.training.objectives import LossSettings, generator_objective, warmup_objective
 from exits_jax.training.optimiser import learning_rate_schedule, make_optimiser
 from exits_jax.training.state import split_params, trains_blocks
 from exits_jax.training.step import Objective
-from exits_jax.training.supervision import supervise_once, supervise_online, supervise_seeds
 from experiments.framework_comparison.prepare import flax_params
 from experiments.framework_comparison.problem import Problem
 

@@ -11,21 +11,21 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from exits_jax.cpu import prefer_eigen
+from exits_jax.app.networks import attend
 from exits_jax.data.pipeline import Augment, train_batches
 from exits_jax.data.source import as_source
-from exits_jax.labelling.label import Labeller
-from exits_jax.labelling.predict import generator_predictor
 from exits_jax.losses import mean_field as refine
 from exits_jax.models import Generator, jit_in_slices, normalise
-from exits_jax.networks import attend
+from exits_jax.pseudo_labels.label import Labeller
+from exits_jax.pseudo_labels.objectives import box_masks
+from exits_jax.pseudo_labels.predict import generator_predictor
 from exits_jax.retrieval import (
     RetrievalSettings,
     propagation_score,
     retrieve_points,
     similarity_matrix,
 )
-from exits_jax.training.objectives import box_masks
+from exits_jax.system.cpu import prefer_eigen
 from exits_jax.training.parallel import automatic_microbatches, parallel_step, replicate
 from exits_jax.training.state import init_state
 from exits_jax.training.step import make_step

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import pycocotools.mask
 
-from exits_jax.files import write_bytes
+from exits_jax.system.files import write_bytes
 from experiments.framework_comparison.problem import Arrays, load_problem
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -14,13 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from exits_jax.annotations.regions import encode_in_image
-from exits_jax.labelling.paste import binary_mask, paste_probability
+from exits_jax.app.networks import attend
 from exits_jax.losses import crf_loss, mean_field, mil_loss, point_loss
 from exits_jax.models import Generator, MaskDecoder
 from exits_jax.models.convolution import Conv3x3
 from exits_jax.models.layers import Block
 from exits_jax.models.params_io import flatten
-from exits_jax.networks import attend
+from exits_jax.pseudo_labels.objectives import (
+    LossSettings,
+    at_points,
+    box_masks,
+    soft_loss,
+)
+from exits_jax.pseudo_labels.paste import binary_mask, paste_probability
 from exits_jax.retrieval import (
     RetrievalSettings,
     absorbing_kernel,
@@ -33,12 +39,6 @@ from exits_jax.retrieval import (
     shape_offset,
     similarity_matrix,
     transition_matrix,
-)
-from exits_jax.training.objectives import (
-    LossSettings,
-    at_points,
-    box_masks,
-    soft_loss,
 )
 from exits_jax.training.state import init_state
 from exits_jax.training.step import Objective, make_step

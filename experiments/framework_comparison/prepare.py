@@ -23,8 +23,8 @@ from exits_jax.models import SIZES, Generator
 from exits_jax.models.backbones import DEFAULT, load_backbone
 from exits_jax.models.params_io import flatten, unflatten
 from exits_jax.models.vit import ViT
+from exits_jax.pseudo_labels.objectives import LossSettings
 from exits_jax.retrieval import RESEEDED_KEYS, RetrievalSettings
-from exits_jax.training.objectives import LossSettings
 from experiments.framework_comparison.problem import Arrays, Problem, save_problem
 
 PRETRAINED = "dinov2"

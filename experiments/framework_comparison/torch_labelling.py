@@ -1,4 +1,4 @@
-"""Labelling of `exits_jax.labelling`, in PyTorch: logits of a crop -> run lengths in the image.
+"""Labelling of `exits_jax.pseudo_labels`, in PyTorch: logits of a crop -> run lengths in the image.
 
 The package encodes the part of the image that the crop covers by a routine of its own; here
 pycocotools encodes the whole mask, which is what PyTorch code around COCO does.

@@ -27,7 +27,7 @@ Losses = tuple[Tensor, dict[str, Tensor]]
 
 @dataclasses.dataclass(frozen=True)
 class LossSettings:
-    """The fields of `exits_jax.training.objectives.LossSettings`."""
+    """The fields of `exits_jax.pseudo_labels.objectives.LossSettings`."""
 
     mil: float
     point: float

@@ -21,7 +21,7 @@ import textwrap
 from absl import app, flags, logging
 
 from exits_jax.evaluation.tables import Rows, markdown
-from exits_jax.files import write_bytes
+from exits_jax.system.files import write_bytes
 from experiments.interop.compare import (
     EXPECTED,
     FIELDS,

@@ -24,12 +24,12 @@ from exits_jax.annotations import (
 from exits_jax.annotations.lvis import image_file_names
 from exits_jax.annotations.records import Annotations
 from exits_jax.annotations.regions import box_pixels
-from exits_jax.files import write_json, write_json_rows
-from exits_jax.labelling.export import pseudo_labels, results
-from exits_jax.labelling.formats import format_paths, write_format
-from exits_jax.labelling.formats.names import unique_stems
-from exits_jax.labelling.quality import Label, make_label
-from exits_jax.workdir import Workdir
+from exits_jax.app.workdir import Workdir
+from exits_jax.export.export import pseudo_labels, results
+from exits_jax.export.formats import format_paths, write_format
+from exits_jax.export.formats.names import unique_stems
+from exits_jax.export.quality import Label, make_label
+from exits_jax.system.files import write_json, write_json_rows
 
 Mask = Bool[np.ndarray, "h w"]
 

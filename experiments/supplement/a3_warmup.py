@@ -9,13 +9,14 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
+from exits_jax.app.networks import digest, fresh_params
 from exits_jax.data.labelling import label_batches
 from exits_jax.evaluation.tables import markdown
 from exits_jax.models import Generator, load_params, save_params
 from exits_jax.models.backbones import DEFAULT, load_backbone
-from exits_jax.networks import digest, fresh_params
-from exits_jax.progress import track
-from exits_jax.training.objectives import LossSettings, warmup_objective
+from exits_jax.pseudo_labels.objectives import LossSettings, warmup_objective
+from exits_jax.pseudo_labels.supervision import supervise_seeds
+from exits_jax.system.progress import track
 from exits_jax.training.optimiser import learning_rate_schedule, make_optimiser
 from exits_jax.training.state import (
     Params,
@@ -25,7 +26,6 @@ from exits_jax.training.state import (
     trains_blocks,
 )
 from exits_jax.training.step import make_step
-from exits_jax.training.supervision import supervise_seeds
 from experiments.retrieval_measures import Examples
 from experiments.supplement.choices import MEASURED_ON
 from experiments.supplement.kept import PUBLISHED, Extractor, path_of

@@ -17,12 +17,12 @@ import optax
 from jaxtyping import Float
 
 from exits_jax.models import MaskDecoder, normalise
+from exits_jax.pseudo_labels.objectives import LossSettings, crf_part, supervised_parts
+from exits_jax.pseudo_labels.supervision import Points
 from exits_jax.retrieval import Scores, retrieve_points
-from exits_jax.training.objectives import LossSettings, crf_part, supervised_parts
 from exits_jax.training.optimiser import learning_rate_schedule, make_optimiser
 from exits_jax.training.state import Params, init_state
 from exits_jax.training.step import make_step
-from exits_jax.training.supervision import Points
 from experiments.retrieval_measures import Examples, mask_iou
 from experiments.supplement.kept import Crops
 from experiments.supplement.protocol import MARGIN

@@ -22,10 +22,10 @@ from exits_jax.data.crop import fixed_window
 from exits_jax.data.images import load_image
 from exits_jax.evaluation.iou import GroundTruth, label_ious
 from exits_jax.evaluation.tables import markdown
-from exits_jax.labelling.compete import compete
-from exits_jax.labelling.drawing import distinct_colour, paint_mask
-from exits_jax.labelling.label import label_from_logits
-from exits_jax.labelling.quality import Label
+from exits_jax.export.quality import Label
+from exits_jax.pseudo_labels.compete import compete
+from exits_jax.pseudo_labels.label import label_from_logits
+from exits_jax.report.drawing import distinct_colour, paint_mask
 from experiments.propagation_maps import Split, final_crops, labels_from, read_split
 from experiments.retrieval_measures import SMALLEST, Examples
 from experiments.supplement.kept import scores_of

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from exits_jax.files import write_bytes
 from exits_jax.models import ViT, normalise
 from exits_jax.models.backbones import BACKBONES, DEFAULT, backbone_vit, load_backbone
 from exits_jax.retrieval import RetrievalSettings, Scores
+from exits_jax.system.files import write_bytes
 from exits_jax.training.state import Params
 from experiments.retrieval_measures import Examples, in_batches, score_all
 from experiments.supplement.protocol import MARGIN, ids

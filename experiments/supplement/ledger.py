@@ -6,8 +6,8 @@ import pathlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from exits_jax.files import write_bytes
-from exits_jax.progress import track
+from exits_jax.system.files import write_bytes
+from exits_jax.system.progress import track
 from experiments.machine import machine
 from experiments.supplement.kept import digest_of
 

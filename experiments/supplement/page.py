@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from exits_jax.files import write_bytes
+from exits_jax.system.files import write_bytes
 from experiments.figures import write_figure
 from experiments.machine import machine
 from experiments.supplement import decoder

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from exits_jax.files import write_json
 from exits_jax.retrieval import RetrievalSettings, Scores, calibrate_thresholds
+from exits_jax.system.files import write_json
 from experiments.retrieval_measures import measure, object_shares
 from experiments.supplement import decoder
 from experiments.supplement.kept import PUBLISHED, Extractor, crops_of, path_of, scores_of

@@ -1,0 +1,1 @@
+"""The command line: settings, workdir, and a function for each phase."""

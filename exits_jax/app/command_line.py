@@ -1,0 +1,140 @@
+"""The command line: flags in, one phase or all of them run, an exit status out."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from exits_jax.app.settings_given import parse
+from exits_jax.system.cpu import prefer_eigen
+from exits_jax.system.errors import UserError
+from exits_jax.system.interruption import heard_again
+from exits_jax.system.library_messages import in_our_words
+
+HELP = """\
+exits_jax: extreme points in, instance masks out.
+
+  python main.py --config=configs/X.py[:variant] --workdir=DIR [--mode=M] [--config.a.b=value ...]
+  python main.py --workdir=DIR [--mode=M] [--config.a.b=value ...]     with the config DIR has
+  python main.py --mode=check FILE ... [--images=DIR] [--all] [--config.data.X=value ...]
+
+Modes
+  run       every phase below that is not done yet, in order (default)
+  warmup    warm up the similarity extractor -> params/similarity_extractor.safetensors
+  train     train the mask generator -> params/generator.safetensors
+  label     write the masks -> pseudo_labels.json, pseudo_labels.results.json, review.json
+  evaluate  compare with ground truth, draw, report -> evaluation.json, report.html, figures/
+  prepare   write the data as ArrayRecord -> prepared/ (for --config.data.source=tfds)
+  check     lint annotation or label files, or a folder of them; exit status 0 clean, 1 findings;
+            of many findings the first of each kind, --all lists every one; no config needed.
+            What labelling is told of the file it takes, too: --config.data.X=... with X boxes,
+            boxes_by, box_form, crowds, exif or kind
+
+  --dry_run says what would be done (counts, time, disk) and does nothing.
+
+Configs
+  configs/demo.py             scikit-image's photographs, annotated in demo/ (make demo)
+  configs/coco_mini.py        a small part of COCO on a CPU, the settings that measured best
+  configs/coco_mini.py:paper  the same data with the paper's settings
+  configs/own.py              the same settings for your own data; labels by propagation, or with
+                              --config.label.source=generator trains on what it labels
+  configs/coco.py, lvis.py, voc.py   the paper's experiments
+  Every setting, with its source, is in configs/base.py.
+
+Your own data, nothing to edit:
+  python main.py --config=configs/own.py --workdir=runs/mine --mode=label \\
+      --config.data.annotations=FILE.json --config.data.images=DIR
+  needs no training; FILE.json is COCO JSON with `extreme_points`, masks or boxes.
+  With a trained generator: the config it was trained with, and in place of label.source
+      --config.generator.params=RUN/params/generator.safetensors
+      --config.extractor.params=RUN/params/similarity_extractor.safetensors (if warmed up)
+
+Several processes, on one host or many, with one workdir on a file system they share:
+  each runs the same command with --num_processes=N --process_id=I, and to train together
+  --coordinator=HOST:PORT of process 0 (--coordinator=auto under Slurm, Open MPI, GKE).
+  One process per host, or each with accelerators of its own (CUDA_VISIBLE_DEVICES).
+
+A run that stopped, for whatever reason, continues with the same command.
+"""
+
+MODES = ("run", "warmup", "train", "label", "evaluate", "prepare", "check")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; `argv` (None: the process's own) begins with the program's name.
+
+    Returns:
+      0 when the mode finished (for `check`: and found nothing), 1 when `check` found something, 2
+      for a mistake of the user's, printed as one line, 3 when another process of the run ended and
+      this one could not go on, 130 after Ctrl-C, 141 when nobody reads the output any more.
+    """
+    own_process, argv = argv is None, sys.argv if argv is None else argv
+    prefer_eigen()
+    try:
+        with in_our_words(), heard_again():
+            status = _run(argv)
+        sys.stdout.flush()
+        return status
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command continues where this run was", file=sys.stderr)
+        return _leave(130) if own_process else 130
+    except BrokenPipeError:  # who read our output, `head` for instance, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _leave(status: int) -> NoReturn:
+    """Ends the process at once: interrupted in a compilation, XLA crashes in an orderly end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _run(argv: Sequence[str]) -> int:
+    if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(argv[1:]):
+        print(HELP)
+        return 0
+    return _dispatch(*parse(argv, MODES))
+
+
+def _dispatch(
+    values: flags.FlagValues, config: ConfigDict | None, rest: list[str], changed: set[str]
+) -> int:
+    if values.mode == "check":
+        if not rest:
+            raise UserError(
+                "--mode=check needs a file: python main.py --mode=check FILE; see --help"
+            )
+        from exits_jax.app.checking import SETTINGS, check  # here: --help does not wait for it
+
+        names = {f"config.data.{name}": name for name in SETTINGS}
+        given = {"config"} if config is not None and values["config"].present else set()
+        if unused := sorted((changed | given) - names.keys()):
+            text = f"--mode=check does not use --{unused[0]}; it takes --config.data.X with X"
+            raise UserError(f"{text} {', '.join(SETTINGS)}")
+        settings = {names[name]: config.data[names[name]] for name in changed}
+        return check(rest, values.images, values.all, settings)
+    if rest:
+        raise UserError(f"not understood: {' '.join(rest)}; see --help")
+    if config is None:
+        absent = f", and {values.workdir} has no config.json to take it from" * bool(values.workdir)
+        raise UserError(f"--config is missing, e.g. --config=configs/own.py{absent}; see --help")
+    if not values.workdir:
+        raise UserError("--workdir is missing, e.g. --workdir=runs/mine; see --help")
+    print(f"{config.name}: --mode={values.mode} in {values.workdir}; loading JAX", flush=True)
+    from exits_jax.app import phases  # here, so that mistakes and --mode=check do not wait for jax
+    from exits_jax.system.hosts import TrainingEnded, hosts_from
+
+    hosts = hosts_from(values.coordinator, values.num_processes, values.process_id, os.environ)
+    try:
+        phases.execute(values.mode, config, values.workdir, values.dry_run, hosts)
+    except TrainingEnded as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 3
+    return 0

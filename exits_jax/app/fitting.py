@@ -1,0 +1,220 @@
+"""Warm-up of the similarity extractor and training of the generator, from config to parameters."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from exits_jax.app import from_config, networks
+from exits_jax.app.run import DataSet, Run, data_to_train
+from exits_jax.data.pipeline import train_batches
+from exits_jax.models import Generator
+from exits_jax.pseudo_labels.objectives import generator_objective, warmup_objective
+from exits_jax.pseudo_labels.once import canonical_scores, score_sample, with_canonical
+from exits_jax.pseudo_labels.supervision import (
+    Supervise,
+    supervise_once,
+    supervise_online,
+    supervise_seeds,
+)
+from exits_jax.retrieval import RetrievalSettings, calibrate_thresholds
+from exits_jax.system.errors import UserError
+from exits_jax.system.files import write_json
+from exits_jax.training.loop import fit
+from exits_jax.training.parallel import automatic_microbatches, parallel_step, replicate
+from exits_jax.training.state import (
+    Params,
+    init_state,
+    merge_params,
+    split_params,
+    trains_blocks,
+)
+from exits_jax.training.step import Batch, Objective, make_step
+
+CALIBRATION_SAMPLE = 512  # instances the thresholds are calibrated on
+FEW_STEPS = 10  # Adam's first steps are as long as its rate, whatever the data say [?]
+
+
+def warm_up(run: Run) -> Params:
+    """The similarity extractor's parameters after warm-up (EXITS supplement, section E)."""
+    config = run.config
+    network = from_config.warmup_network(config)
+    supervise = supervise_seeds(from_config.grid(config), from_config.delta(config))
+    objective = warmup_objective(
+        network, config.extractor.normalise, supervise, from_config.losses(config)
+    )
+    params = networks.extractor_with_decoder(config, network)
+    return _fit(run, "warmup", network, objective, params, data_to_train(run))["encoder"]
+
+
+def train(run: Run, extractor: Params) -> Params:
+    """The generator's parameters after training on points the frozen extractor retrieves."""
+    config = run.config
+    data = data_to_train(run)
+    network = from_config.generator(config)
+    supervise, extend, extractor = _supervision(run, extractor, data)
+    objective = generator_objective(
+        network,
+        config.generator.normalise,
+        supervise,
+        from_config.losses(config),
+        prior=config.generator.prior,
+    )
+    params = networks.initial_generator(config, run.workdir, network)
+    return _fit(run, "train", network, objective, params, data, extractor, extend)
+
+
+def thresholds(run: Run, extractor: Params, data: DataSet) -> RetrievalSettings:
+    """The retrieval's settings, calibrated once per workdir where the config asks for that.
+
+    No mask is read: the thresholds are scaled until the wanted share of crops retrieves nothing.
+    """
+    config = run.config
+    settings = from_config.retrieval(config)
+    if not config.retrieval.target_empty:
+        return settings
+    made_with = f"{networks.digest(extractor)}-{data.source.fingerprint()}"
+    if _saved(run).get("made_with") != made_with:
+        count = min(len(data.instances), CALIBRATION_SAMPLE)
+        size, margin = _retrieval_crop(config)
+        sample = np.linspace(0, len(data.instances) - 1, count).round().astype(int)
+        scores, retrievable = score_sample(
+            networks.scores_function(config, settings, size),
+            extractor,
+            data.source.take(sample),
+            crop_size=size,
+            margin=margin,
+            batch_size=config.label.device_batch,
+        )
+        ratio = (settings.tau_fg, settings.tau_bg)
+        try:
+            pair = calibrate_thresholds(
+                scores, retrievable, config.retrieval.target_empty, ratio=ratio
+            )
+        except ValueError as error:
+            raise UserError(f"retrieval.target_empty: {error}; set it to 0") from error
+        found = {"tau_fg": pair[0], "tau_bg": pair[1], "made_with": made_with}
+        write_json(run.workdir.thresholds, found, indent=2)
+    return saved_thresholds(run)
+
+
+def saved_thresholds(run: Run) -> RetrievalSettings:
+    """The retrieval's settings with this workdir's calibrated thresholds, if it has any."""
+    saved = _saved(run)
+    pair = {name: saved[name] for name in ("tau_fg", "tau_bg") if name in saved}
+    return dataclasses.replace(from_config.retrieval(run.config), **pair)
+
+
+def _saved(run: Run) -> dict[str, Any]:
+    path = run.workdir.thresholds
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _supervision(
+    run: Run, extractor: Params, data: DataSet
+) -> tuple[Supervise, Callable[[Batch], Batch], Params]:
+    """How a batch gets its points: the function, what it adds to a batch, what it reads."""
+    config = run.config
+    settings = thresholds(run, extractor, data)
+    if config.retrieval.when == "online":
+        scores_of = networks.scores_function(config, settings, config.crop.size)
+        return supervise_online(scores_of, settings), dict, extractor
+    size, margin = _retrieval_crop(config)
+    scores = canonical_scores(
+        networks.scores_function(config, settings, size),
+        extractor,
+        data.source,
+        run.workdir.retrieval / networks.digest(extractor),
+        crop_size=size,
+        margin=margin,
+        batch_size=config.label.device_batch,
+    )
+    extend = with_canonical(scores, data.source, margin)
+    return supervise_once(from_config.grid(config), settings), extend, {}
+
+
+def _retrieval_crop(config: ConfigDict) -> tuple[int, float]:
+    """Side in pixels and margin of the crops that retrieval sees in training.
+
+    Online they are random; this is their average (`data.crop.random_window`).
+    """
+    if config.retrieval.when == "online":
+        return config.crop.size, config.crop.train_margin / 4
+    return config.retrieval.canonical_size or config.crop.size, config.retrieval.canonical_margin
+
+
+def _fit(
+    run: Run,
+    phase: str,
+    network: Generator,
+    objective: Objective,
+    params: Params,
+    data: DataSet,
+    extractor: Params | None = None,
+    extend: Callable[[Batch], Batch] = dict,
+) -> Params:
+    """Trains `params` as the phase's section of the config says; returns them whole."""
+    config, section = run.config, run.config[phase]
+    trained, frozen = split_params(params, trains_blocks(network.encoder.frozen_blocks))
+    schedule = from_config.schedule(config, section, len(data.instances))
+    if run.hosts.first:
+        _say_length(phase, section, len(data.instances), schedule.total_steps)
+    rates = from_config.rates(section, len(data.instances), schedule.total_steps)
+    optimiser = from_config.optimiser(section, rates)
+    devices, kind, processes = jax.devices(), config.train.parallel, jax.process_count()
+    share = section.batch_size // len(devices)
+    microbatches = section.microbatches or automatic_microbatches(share)
+
+    def step_on(axis_name: str | None) -> Any:
+        return make_step(
+            objective,
+            optimiser,
+            teacher_rate=config.train.teacher_rate,
+            microbatches=microbatches,
+            axis_name=axis_name,
+        )
+
+    state = fit(
+        parallel_step(step_on, kind, devices, section.batch_size, microbatches),
+        init_state(trained, optimiser),
+        replicate({"generator": frozen, "extractor": extractor or {}}, kind, devices),
+        train_batches(
+            data.source,
+            from_config.augment(config),
+            batch_size=section.batch_size // processes,
+            shard=(jax.process_index(), processes),
+            seed=config.seed,
+            steps=schedule.total_steps,
+            workers=config.data.workers,
+        ),
+        phase=phase,
+        workdir=run.workdir.folder,
+        schedule=schedule,
+        learning_rate=rates,
+        made_with={"devices": len(devices), "processes": processes, "parallel": kind},
+        extend=extend,
+    )
+    return merge_params(jax.device_get(state.params), frozen)
+
+
+def _say_length(phase: str, section: ConfigDict, instances: int, steps: int) -> None:
+    """One line where there is so little data that a phase is short, or made longer."""
+    asked = max(round(from_config.steps_asked(section, instances)), 1)
+    if steps > asked:
+        print(
+            f"{phase}: {section.epochs:g} epochs of {instances} instances are {_count(asked)} of "
+            f"{section.batch_size}; {steps} are made ({phase}.min_steps)"
+        )
+    elif steps < FEW_STEPS:
+        print(
+            f"{phase}: {_count(steps)} of {section.batch_size}: too few to learn anything; more "
+            f"with --config.{phase}.min_steps or --config.{phase}.epochs"
+        )
+
+
+def _count(steps: int) -> str:
+    return f"{steps} step{'s' * (steps != 1)}"

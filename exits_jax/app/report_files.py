@@ -1,0 +1,54 @@
+"""The report's files, written so that they show the labels that are there."""
+
+import pathlib
+
+from exits_jax.app import measuring
+from exits_jax.app.label_files import say_written
+from exits_jax.app.outputs import LABELS, REPORT, Outputs, file_digest
+from exits_jax.app.run import Run
+from exits_jax.app.workdir import Workdir, free_settings
+from exits_jax.system.errors import UserError
+from exits_jax.system.files import recording
+
+
+def evaluate(run: Run) -> None:
+    """Measures the labels where there is ground truth, draws and reports them.
+
+    What an earlier report had and this one has not, a figure or the measures, is removed.
+
+    Raises:
+      UserError: there are no labels, or not all files of them.
+    """
+    workdir = run.workdir
+    if not workdir.labels.exists():
+        raise UserError(f"{workdir.labels}: not there yet; run --mode=label first")
+    outputs, digest = Outputs(workdir.outputs), file_digest(workdir.labels)
+    if outputs.is_unfinished(LABELS):
+        raise UserError(
+            f"{workdir.folder}: labelling was cut off before all its files were written; run "
+            "--mode=label again"
+        )
+    if outputs.labels_digest() not in ("", digest):
+        print(f"note: {workdir.labels} was changed since it was written; it is shown as it is")
+    outputs.begin(REPORT)
+    with recording() as written:
+        measuring.evaluate(run)
+    files = [path.relative_to(workdir.folder) for path in written if _is_of_report(workdir, path)]
+    settings = free_settings(run.config.to_dict(), "report")
+    outputs.finish(REPORT, {file.as_posix() for file in files}, digest, settings)
+    say_written(workdir, outputs.files(REPORT))
+
+
+def report_is_written(run: Run) -> bool:
+    """Whether there is a report of the labels as they are, with the settings as they are."""
+    outputs, workdir = Outputs(run.workdir.outputs), run.workdir
+    return (
+        workdir.report.exists()
+        and outputs.is_made_from(REPORT, file_digest(workdir.labels))
+        and outputs.settings(REPORT) == free_settings(run.config.to_dict(), "report")
+    )
+
+
+def _is_of_report(workdir: Workdir, path: pathlib.Path) -> bool:
+    """Whether evaluation wrote a file for people, not for itself."""
+    return path in (workdir.evaluation, workdir.report) or workdir.figures in path.parents

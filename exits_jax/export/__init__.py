@@ -1,0 +1,1 @@
+"""Finished labels and the files they are written to."""

@@ -1,0 +1,175 @@
+"""Finished parts of the labels: a file each, written whole, by whichever process comes first.
+
+Processes and hosts share nothing but the folder: each makes its own parts, then those of the others
+that are not there yet, last ones first. So a slow or dead process holds nobody up, and as labels do
+not depend on who makes them, a part that two make at the same time is the same bytes twice.
+"""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from exits_jax.annotations.records import Instance
+from exits_jax.export.quality import Label
+from exits_jax.system.errors import UserError
+from exits_jax.system.files import write_bytes
+
+PART_NAME = "part-{:05d}.jsonl"
+
+
+class Share(NamedTuple):
+    """Which of `count` processes this one is, from 0."""
+
+    index: int = 0
+    count: int = 1
+
+
+def part_path(folder: pathlib.Path, number: int) -> pathlib.Path:
+    """The file of a part."""
+    return folder / PART_NAME.format(number)
+
+
+def part_positions(instances: Sequence[Instance], part_size: int) -> list[range]:
+    """Positions of each part: at least `part_size` of them, cut only where the image changes."""
+    parts, first = [], 0
+    for end in range(1, len(instances) + 1):
+        last = end == len(instances)
+        if last or (
+            end - first >= part_size and instances[end].image.id != instances[end - 1].image.id
+        ):
+            parts.append(range(first, end))
+            first = end
+    return parts
+
+
+def taking_order(parts: int, share: Share) -> list[int]:
+    """The order in which a process looks at the parts: its own, then the others' from the end.
+
+    Each begins at another of the others' parts, so that helpers do not all make the same one.
+    """
+    own = range(share.index, parts, share.count)
+    others = [number for number in range(parts - 1, -1, -1) if number % share.count != share.index]
+    first = len(others) * share.index // share.count
+    return [*own, *others[first:], *others[:first]]
+
+
+def write_part(folder: pathlib.Path, number: int, labels: Sequence[Label]) -> None:
+    """Writes one finished part, a line per label; a kill leaves the whole file or none.
+
+    Args:
+      folder: of the parts.
+      number: of the part, the same whatever process made it.
+      labels: of the part, in order.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    rows = "".join(json.dumps(asdict(label), separators=(",", ":")) + "\n" for label in labels)
+    head = {"part": number, "labels": len(labels), "sha256": _digest(rows.encode())}
+    write_bytes(part_path(folder, number), f"{json.dumps(head)}\n{rows}".encode())
+
+
+def is_whole(folder: pathlib.Path, number: int) -> bool:
+    """Whether a part is there, and as it was written: one that was cut short is made again."""
+    return _rows(part_path(folder, number), number) is not None
+
+
+def _rows(path: pathlib.Path, number: int) -> tuple[int, bytes] | None:
+    """Where the labels of a whole part begin, and their lines; None if it is not whole."""
+    try:
+        content = path.read_bytes()
+        head, _, rows = content.partition(b"\n")
+        facts = json.loads(head)
+        whole = facts["part"] == number and facts["sha256"] == _digest(rows)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return (len(head) + 1, rows) if whole else None
+
+
+def _digest(rows: bytes) -> str:
+    return hashlib.sha256(rows).hexdigest()
+
+
+class StoredLabels(Mapping[int, Label]):
+    """The labels in a folder's parts by annotation id, read when they are asked for.
+
+    Only where each label lies is kept in memory, 24 bytes a label.
+
+    Args:
+      folder: of the parts.
+      count: how many parts there are.
+
+    Raises:
+      UserError: a part is missing or damaged, or two hold the same annotation.
+    """
+
+    def __init__(self, folder: pathlib.Path, count: int) -> None:
+        self._folder = folder
+        self._last: tuple[int, BinaryIO] | None = None  # labels are mostly read in order
+        ids, parts, offsets = [], [], []
+        for number in range(count):
+            found = _rows(part_path(folder, number), number)
+            if found is None:
+                raise UserError(
+                    f"{part_path(folder, number)}: missing or damaged; run --mode=label again"
+                )
+            start, rows = found
+            lines = rows.splitlines(keepends=True)
+            offsets.append(start + np.cumsum([0, *map(len, lines)])[:-1])
+            ids.append(np.array([json.loads(line)["annotation_id"] for line in lines], np.int64))
+            parts.append(np.full(len(lines), number, np.int32))
+        self._ids = np.concatenate([*ids, np.zeros(0, np.int64)])
+        self._parts, self._offsets = (
+            np.concatenate([*columns, np.zeros(0, np.int64)]) for columns in (parts, offsets)
+        )
+        self._order = np.argsort(self._ids, kind="stable")
+        self._sorted = self._ids[self._order]
+        double = self._sorted[1:][self._sorted[1:] == self._sorted[:-1]]
+        if len(double):
+            raise UserError(
+                f"{folder}: annotation {double[0]} is in two label parts: they come from different"
+                " runs; delete the folder and label again"
+            )
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._ids.tolist())
+
+    def __contains__(self, annotation_id: object) -> bool:
+        return self._row(annotation_id) is not None
+
+    def __getitem__(self, annotation_id: int) -> Label:
+        row = self._row(annotation_id)
+        if row is None:
+            raise KeyError(annotation_id)
+        file = self._opened(int(self._parts[row]))
+        file.seek(int(self._offsets[row]))
+        return Label(**json.loads(file.readline()))
+
+    def _opened(self, number: int) -> BinaryIO:
+        """The file of a part."""
+        if self._last is None or self._last[0] != number:
+            self.close()
+            self._last = number, open(part_path(self._folder, number), "rb")  # noqa: SIM115
+        return self._last[1]
+
+    def close(self) -> None:
+        """Closes the file read last; asked for a label, it is opened again."""
+        if self._last is not None:
+            self._last[1].close()
+            self._last = None
+
+    __del__ = close
+
+    def _row(self, annotation_id: object) -> int | None:
+        place = int(np.searchsorted(self._sorted, annotation_id))
+        if place == len(self._sorted) or self._sorted[place] != annotation_id:
+            return None
+        return int(self._order[place])

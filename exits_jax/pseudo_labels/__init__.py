@@ -1,0 +1,1 @@
+"""Stage 1: extreme points to masks, from crops to finished labels."""

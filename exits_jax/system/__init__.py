@@ -1,0 +1,1 @@
+"""What any program needs: files, errors, progress, stops, processes. Knows no mask."""
