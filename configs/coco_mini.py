@@ -33,8 +33,7 @@ def _data(config: ml_collections.ConfigDict) -> None:
 
 def small(config: ml_collections.ConfigDict) -> None:
     """DINOv2-S/14 on crops of 336 pixels: what two cores can bear."""
-    config.extractor.update(base.dinov2_s14())
-    config.generator.update(base.dinov2_s14())
+    base.embedded_backbone(config)
     config.crop.size = 336
     config.label.device_batch = 8
     config.label.part_size = 128

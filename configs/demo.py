@@ -17,8 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.annotations = str(ROOT / "demo" / "annotations.json")
     config.data.images = photographs()
     config.data.min_train_area = 256  # the photographs are small
-    config.extractor.update(base.dinov2_s14())
-    config.generator.update(base.dinov2_s14())
+    base.embedded_backbone(config)
     config.crop.size = 336
     config.crop.train_margin = 0.6
     config.crop.colour = False  # the frozen blocks then serve student and teacher alike

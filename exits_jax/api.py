@@ -15,15 +15,17 @@ from exits_jax.annotations import ImageRecord, Instance, Problem, problem_line
 from exits_jax.annotations.fields import stated_box
 from exits_jax.annotations.instances import PointRule, read_instances
 from exits_jax.annotations.masks import decode_segmentation
-from exits_jax.app import networks
 from exits_jax.data.images import decode_image
 from exits_jax.data.source import table_source
-from exits_jax.models import backbones
-from exits_jax.pseudo_labels.edges import SMOOTH
+from exits_jax.models.build import attend, load_backbone
+from exits_jax.models.published import DEFAULT, published
+from exits_jax.models.settings import SIZES
 from exits_jax.pseudo_labels.label import Labeller
 from exits_jax.pseudo_labels.predict import Predict, propagation_predictor, with_shape
 from exits_jax.pseudo_labels.predicted_iou import predicted_iou
-from exits_jax.retrieval import RESEEDED_KEYS, crop_scores
+from exits_jax.pseudo_labels.settings import SMOOTH
+from exits_jax.retrieval.crops import crop_scores
+from exits_jax.retrieval.settings import RESEEDED_KEYS
 from exits_jax.system.cpu import prefer_eigen
 from exits_jax.system.errors import UserError
 
@@ -35,7 +37,7 @@ def label_image(
     extreme_points: ArrayLike,
     *,
     boxes: ArrayLike | None = None,
-    backbone: str = backbones.DEFAULT,
+    backbone: str = DEFAULT,
     threshold: float = 0.5,
 ) -> tuple[Bool[np.ndarray, "k h w"], Float[np.ndarray, " k"]]:
     """Masks of the objects whose extreme points are given; nothing is trained.
@@ -50,7 +52,7 @@ def label_image(
         middle of the first pixel is (0.5, 0.5)), four points an object in any order.
       boxes: [k,4] or, for one object, [4]: xyxy, in pixels; None takes the bounding boxes of the
         points.
-      backbone: a name in `exits_jax.models.backbones.BACKBONES` with at least 11 layers.
+      backbone: a name in `exits_jax.models.published.BACKBONES` with at least 11 layers.
       threshold: of the mask probability.
 
     Returns:
@@ -145,7 +147,7 @@ def _refuse(problem: Problem) -> None:
 
 def _check_backbone(name: str) -> None:
     """Whether the backbone is known and deep enough for the layers that are read."""
-    depth, deepest = backbones.backbone_vit(name).depth, max(RESEEDED_KEYS.layers)
+    depth, deepest = SIZES[published(name).size][1], max(RESEEDED_KEYS.layers)
     if depth < deepest:
         raise UserError(f"backbone {name} has {depth} layers, expected {deepest} or more")
 
@@ -153,11 +155,11 @@ def _check_backbone(name: str) -> None:
 @functools.cache
 def _predictor(backbone: str) -> Predict:
     """The compiled predictor, made once per backbone."""
-    network, params = backbones.load_backbone(backbone)
+    network, params = load_backbone(backbone)
     settings = RESEEDED_KEYS
     grid = CROP_SIZE // network.patch
     scores = crop_scores(
-        networks.attend(network, backbones.BACKBONES[backbone].pixels),
+        attend(network, published(backbone).normalise),
         depth=network.depth,
         class_token=network.class_token,
         grid=grid,

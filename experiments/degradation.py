@@ -20,21 +20,20 @@ from matplotlib.figure import Figure
 from configs import coco_mini
 from exits_jax.annotations import Instance, read_annotations
 from exits_jax.annotations.extreme import complete_points
-from exits_jax.app import from_config, networks
+from exits_jax.app import networks
+from exits_jax.app.settings import read_settings
 from exits_jax.data.labelling import label_batches
 from exits_jax.data.source import by_image
 from exits_jax.evaluation.iou import label_ious, read_ground_truth
 from exits_jax.evaluation.tables import markdown
 from exits_jax.export.quality import Label
-from exits_jax.models import jit_in_slices
+from exits_jax.models.build import attend, build_backbone, pretrained_params
+from exits_jax.models.slices import jit_in_slices
 from exits_jax.pseudo_labels.label import label_from_logits
-from exits_jax.retrieval import (
-    RetrievalSettings,
-    propagation_score,
-    score_inputs,
-    shape_offset,
-    similarity_matrix,
-)
+from exits_jax.retrieval.crops import score_inputs
+from exits_jax.retrieval.score import propagation_score, similarity_matrix
+from exits_jax.retrieval.settings import RetrievalSettings
+from exits_jax.retrieval.shape import shape_offset
 from exits_jax.system.files import write_bytes
 from exits_jax.system.progress import track
 from experiments.figures import write_figure
@@ -96,14 +95,14 @@ def settings_of() -> dict[str, dict[float, tuple[Change, float]]]:
 
 def measure(instances: list[Instance]) -> dict[tuple[str, float], dict[int, Label]]:
     """Labels of every setting."""
-    config = coco_mini.get_config()
-    network = from_config.vit(config.extractor, config.crop.size)
-    params = networks.published_params(config.extractor, network, config.seed)
+    config = read_settings(coco_mini.get_config())
+    network = build_backbone(config.extractor, config.crop.size)
+    params = pretrained_params(config.extractor, network, config.seed)
     params = jax.device_put(params)
-    settings = from_config.retrieval(config)
-    attend = networks.attend(network, config.extractor.normalise)
-    keys = jit_in_slices(lambda p, image: attend(p, image, key_layers=settings.layers))
-    grid = from_config.grid(config)
+    settings = config.retrieval
+    maps = attend(network, config.extractor.normalise)
+    keys = jit_in_slices(lambda p, image: maps(p, image, key_layers=settings.layers))
+    grid = networks.grid(config)
     forms = {delta: _logits(settings, delta, grid) for delta in {config.retrieval.delta, *DELTA}}
     by_id = {instance.id: instance for instance in instances}
     labels: dict[tuple[str, float], dict[int, Label]] = {}
@@ -126,7 +125,7 @@ def measure(instances: list[Instance]) -> dict[tuple[str, float], dict[int, Labe
 
 def _logits(settings: RetrievalSettings, delta: float, grid: int) -> Callable[[Any, Batch], Any]:
     """(keys, batch) -> logits with the points pushed by `delta`, shape evidence included."""
-    settings = dataclasses.replace(settings, delta=delta / from_config.PAPER_CROP)
+    settings = dataclasses.replace(settings, delta=delta)
 
     def logits(out: Any, batch: Batch) -> Any:
         similarity = similarity_matrix(out, class_token=True, settings=settings)

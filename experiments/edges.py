@@ -20,8 +20,8 @@ from exits_jax.evaluation.iou import GroundTruth, Prediction, ScoredMask, label_
 from exits_jax.evaluation.summary import paired_bootstrap
 from exits_jax.evaluation.tables import Rows, markdown
 from exits_jax.pseudo_labels.compete import Crop, compete
-from exits_jax.pseudo_labels.edges import SMOOTH, Edges
 from exits_jax.pseudo_labels.label import label_from_logits
+from exits_jax.pseudo_labels.settings import SMOOTH, Edges
 from exits_jax.system.files import write_bytes
 from experiments.propagation_maps import final_crops, read_split
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from exits_jax.retrieval import (
+from exits_jax.retrieval.propagation import (
     absorbing_kernel,
     power_kernel,
     propagate,

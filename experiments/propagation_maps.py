@@ -15,15 +15,17 @@ from jaxtyping import Float
 
 from configs import coco_mini
 from exits_jax.annotations import Instance, read_annotations
-from exits_jax.app import from_config, networks
+from exits_jax.app import networks
+from exits_jax.app.settings import read_settings
 from exits_jax.data.crop import box_to_crop, to_crop, valid_in_crop
 from exits_jax.data.source import by_image
 from exits_jax.evaluation.iou import GroundTruth, read_ground_truth
 from exits_jax.export.quality import Label
+from exits_jax.models.build import build_backbone, pretrained_params
 from exits_jax.pseudo_labels.compete import Crop, claim, compete, rivals
 from exits_jax.pseudo_labels.label import label_from_logits
 from exits_jax.pseudo_labels.predict import propagation_predictor
-from exits_jax.retrieval import shape_offset
+from exits_jax.retrieval.shape import shape_offset
 from exits_jax.system.files import write_bytes
 from experiments.retrieval_measures import in_batches
 
@@ -67,8 +69,8 @@ def read_split(
 
 def settings_of_maps() -> str:
     """What the kept maps were made with."""
-    config = coco_mini.get_config()
-    return f"{from_config.retrieval(config)} {config.extractor.weights} {dict(config.crop)}"
+    config = read_settings(coco_mini.get_config())
+    return f"{config.retrieval} {config.extractor.weights} {config.crop}"
 
 
 def offsets_of(crops: Sequence[Crop]) -> Float[np.ndarray, " n"]:
@@ -92,11 +94,11 @@ def _in_crop(crop: Crop) -> tuple[np.ndarray, ...]:
 
 def _maps(name: str, instances: Sequence[Instance]) -> dict[str, np.ndarray]:
     """Propagation maps with coco_mini's settings."""
-    config = coco_mini.get_config()
-    network = from_config.vit(config.extractor, config.crop.size)
-    params = networks.published_params(config.extractor, network, config.seed)
-    scores = networks.scores_function(config, from_config.retrieval(config), config.crop.size)
-    predict = propagation_predictor(scores, params, from_config.grid(config))
+    config = read_settings(coco_mini.get_config())
+    network = build_backbone(config.extractor, config.crop.size)
+    params = pretrained_params(config.extractor, network, config.seed)
+    scores = networks.scores_function(config, config.retrieval, config.crop.size)
+    predict = propagation_predictor(scores, params, networks.grid(config))
     kept = in_batches(
         f"maps of {name}",
         instances,

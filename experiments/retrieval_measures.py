@@ -18,17 +18,12 @@ from exits_jax.annotations.regions import box_pixels
 from exits_jax.data.crop import fixed_window
 from exits_jax.data.labelling import label_batches
 from exits_jax.data.source import by_image
-from exits_jax.models import ViT, normalise
+from exits_jax.models.vit import ViT, normalise
 from exits_jax.pseudo_labels.paste import paste_probability
-from exits_jax.retrieval import (
-    RetrievalSettings,
-    Scores,
-    propagation_score,
-    retrieve_points,
-    score_inputs,
-    similarity_matrix,
-)
-from exits_jax.retrieval.crops import layers_asked
+from exits_jax.retrieval.crops import layers_asked, score_inputs
+from exits_jax.retrieval.points import retrieve_points
+from exits_jax.retrieval.score import Scores, propagation_score, similarity_matrix
+from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.system.progress import track
 from exits_jax.training.state import Params
 

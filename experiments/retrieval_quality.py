@@ -16,12 +16,10 @@ import numpy as np
 from absl import app, flags
 from jaxtyping import Float
 
-from exits_jax.models.backbones import load_backbone
-from exits_jax.retrieval import (
-    RetrievalSettings,
-    Scores,
-    calibrate_thresholds,
-)
+from exits_jax.models.build import load_backbone
+from exits_jax.retrieval.calibrate import calibrate_thresholds
+from exits_jax.retrieval.score import Scores
+from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.system.files import write_bytes
 from experiments.retrieval_measures import (
     Examples,
@@ -44,10 +42,12 @@ ONLY = flags.DEFINE_string("only", "", "only settings whose name contains this")
 OUTPUT = flags.DEFINE_string("output", str(RESULT), "where the table goes")
 
 PAPER = RetrievalSettings()
-KEYS = RetrievalSettings(source="keys", layers=(9, 10), decision="log_ratio", tau_fg=1, tau_bg=1)
+KEYS = RetrievalSettings(
+    source="keys", layers=(9, 10), decision="log_ratio", tau_fg=1, tau_bg=1, distance_sigma=0.0
+)
 LOCAL_KEYS = dataclasses.replace(KEYS, layers=(9, 10, 11), distance_sigma=8.0)
 ITERATIVE = dataclasses.replace(LOCAL_KEYS, centring=0.4, rounds=3, tau_fg=0.7, tau_bg=0.7)
-TUNED = dataclasses.replace(ITERATIVE, centring=0.3, rounds=5, delta=16 / 512)
+TUNED = dataclasses.replace(ITERATIVE, centring=0.3, rounds=5, delta=16.0)
 
 # Those with box_only="centre" are measured without their extreme points.
 SETTINGS: dict[str, RetrievalSettings] = {
@@ -59,7 +59,7 @@ SETTINGS: dict[str, RetrievalSettings] = {
     "attention 10, absorbing": dataclasses.replace(PAPER, form="absorbing"),
     "attention 8": dataclasses.replace(PAPER, layers=(8,)),
     "attention 12": dataclasses.replace(PAPER, layers=(12,)),
-    "attention all layers": dataclasses.replace(PAPER, layers="all"),
+    "attention all layers": dataclasses.replace(PAPER, layers=()),
     "keys 9, 10, log ratio": KEYS,
     "+ centring 0.4": dataclasses.replace(KEYS, centring=0.4),
     "keys 9-11, distance 8, log ratio": LOCAL_KEYS,

@@ -15,10 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from exits_jax.app.networks import attend
-from exits_jax.models import Generator, build_vit
+from exits_jax.models.generator import Generator
+from exits_jax.models.vit import build_vit
 from exits_jax.pseudo_labels.objectives import LossSettings, generator_objective
 from exits_jax.pseudo_labels.supervision import supervise_online
-from exits_jax.retrieval import RetrievalSettings, crop_scores
+from exits_jax.retrieval.crops import crop_scores
+from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.system.cpu import prefer_eigen
 from exits_jax.system.files import write_bytes
 from exits_jax.system.progress import track

@@ -12,7 +12,8 @@ import math
 import jax
 import jax.numpy as jnp
 
-from exits_jax.retrieval import attention_similarity, key_similarity, propagate, transition_matrix
+from exits_jax.retrieval.propagation import propagate, transition_matrix
+from exits_jax.retrieval.similarity import attention_similarity, key_similarity
 
 LAYERS, HOPS, SINKHORN = 3, 3, 3
 TEMPERATURE, DISTANCE_SIGMA = 0.1, 8.0

@@ -16,8 +16,8 @@ from PIL import Image
 
 from configs import own
 from exits_jax.annotations import check_file, read_annotations
-from exits_jax.app.config_check import check_config
 from exits_jax.app.run import Run, read_files
+from exits_jax.app.settings import read_settings
 from exits_jax.app.workdir import Workdir
 from exits_jax.system.errors import UserError
 
@@ -340,12 +340,12 @@ def test_the_image_folder_and_boxes_are_all_that_labelling_needs(tmp_path):
     boxes.write_text(json.dumps([result]))
     config = own.get_config()
     config.data.images, config.data.boxes = str(images), str(boxes)
-    check_config(config)
-    read = read_files(Run(config, Workdir(tmp_path / "run")), "label")
+    read_settings(config)
+    read = read_files(Run(read_settings(config), Workdir(tmp_path / "run")), "label")
     assert [instance.image.file_name for instance in read.instances] == ["a.png"]
     config.data.boxes = ""
     with pytest.raises(UserError, match="no annotations: give"):
-        read_files(Run(config, Workdir(tmp_path / "run")), "label")
+        read_files(Run(read_settings(config), Workdir(tmp_path / "run")), "label")
 
 
 def test_boxes_as_yolo_writes_them(tmp_path):

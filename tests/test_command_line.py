@@ -15,12 +15,14 @@ from PIL import Image
 
 from configs import coco_mini, demo
 from exits_jax.annotations.records import Problem
-from exits_jax.app import command_line, dry_run, phases, saved_config
+from exits_jax.app import command_line, dry_run, phases
 from exits_jax.app.run import Run, report_problems
+from exits_jax.app.settings import read_settings
 from exits_jax.app.settings_given import parse
 from exits_jax.app.unused_settings import unused_settings
 from exits_jax.app.workdir import Workdir
 from exits_jax.models import backbones
+from exits_jax.models.published import BACKBONES
 from exits_jax.system.errors import UserError
 from exits_jax.system.interruption import heard_again
 from exits_jax.system.library_messages import in_our_words
@@ -118,12 +120,12 @@ def test_a_config_of_another_version_is_filled_and_thinned(begun, capsys):
     assert "has no setting label.colour_of_masks" in capsys.readouterr().out
     # ... and it is the same config for a workdir that has results
     (workdir / "pseudo_labels.json").write_text("{}")
-    with Workdir(workdir).adopted(found.to_dict(), alone=True):
+    with Workdir(workdir).adopted(read_settings(found), alone=True):
         pass
     found.seed = 5
     with (
         pytest.raises(UserError, match="seed = 0, now 5"),
-        Workdir(workdir).adopted(found.to_dict(), alone=True),
+        Workdir(workdir).adopted(read_settings(found), alone=True),
     ):
         pass
 
@@ -145,9 +147,8 @@ def test_a_damaged_config_is_one_clear_line(tmp_path, capsys, text, message):
     assert message in error
 
 
-def test_installed_without_configs_a_saved_config_still_works(begun, monkeypatch):
+def test_a_saved_config_is_of_the_settings_types(begun):
     workdir = begun(tiny_config.get_config())
-    monkeypatch.setattr(saved_config, "BASE", workdir / "none.py")
     found = given(f"--workdir={workdir}", "--config.label.min_score=.8").config
     assert found.label.min_score == 0.8
     assert found.label.part_size == 3
@@ -236,18 +237,18 @@ def test_a_failed_start_gives_back_the_config_that_was_there(begun):
 )
 def test_settings_that_will_not_be_used_are_said(phase, settings, said):
     config = tiny_config.get_config()
-    assert unused_settings(config, phase) == []
+    assert unused_settings(read_settings(config), phase) == []
     config.update_from_flattened_dict(settings)
-    lines = unused_settings(config, phase)
+    lines = unused_settings(read_settings(config), phase)
     assert len(lines) == 1
     assert said in lines[0]
-    assert unused_settings(config, "evaluate") == []
+    assert unused_settings(read_settings(config), "evaluate") == []
 
 
 def test_a_note_is_printed_once_in_a_command(tmp_path, capsys):
     config = tiny_config.get_config()
     config.data.annotations = "a.json"
-    run = Run(config, Workdir(tmp_path))
+    run = Run(read_settings(config), Workdir(tmp_path))
     problems = [Problem("bad_box", "too wide", 3), Problem("bad_box", "too wide", 4)]
     for _ in range(2):
         run.note("a.json: counted: 3 of 4")
@@ -299,7 +300,7 @@ def test_a_dry_run_of_nobody_s_data_still_needs_them(tmp_path, capsys):
 
 def test_what_is_planned_ends_with_the_report(tmp_path):
     config = tiny_config.get_config()
-    assert phases.planned(Run(config, Workdir(tmp_path))) == [
+    assert phases.planned(Run(read_settings(config), Workdir(tmp_path))) == [
         "warmup",
         "train",
         "label",
@@ -330,7 +331,7 @@ def test_backbones_help_lists_every_name_with_its_licence(capsys):
         backbones.main(["--help"])
     assert ended.value.code == 0
     lines = capsys.readouterr().out.splitlines()
-    for item in backbones.BACKBONES.values():
+    for item in BACKBONES.values():
         assert any(item.name in line and item.licence in line for line in lines)
 
 
@@ -357,7 +358,7 @@ def test_the_first_line_comes_before_jax_is_loaded(tmp_path):
         "from exits_jax import command_line\n"
         "say = print\n"
         "def stop(*a, **k):\n"
-        "    say(*a, sorted({'jax', 'scipy', 'matplotlib', 'grain'} & sys.modules.keys()))\n"
+        "    say(*a, sorted({'jax', 'flax', 'matplotlib', 'grain'} & sys.modules.keys()))\n"
         "    sys.exit(0)\n"
         "builtins.print = stop\n"
         f"command_line.main(['main.py', '--config={CONFIG}', '--workdir={tmp_path / 'w'}'])\n"

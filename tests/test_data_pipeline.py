@@ -10,11 +10,12 @@ from grain.checkpoint import CheckpointRestore, CheckpointSave
 
 from exits_jax.data import crop
 from exits_jax.data.colour import change_colour
-from exits_jax.data.pipeline import Augment, batches_per_epoch, train_batches
+from exits_jax.data.pipeline import batches_per_epoch, train_batches
+from exits_jax.data.settings import CropSettings
 from exits_jax.data.source import file_source
 from exits_jax.system.errors import UserError
 
-AUGMENT = Augment(crop_size=16)
+CROP = CropSettings(size=16)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def instances(tmp_path_factory):
 
 def batches_of(instances, **changes):
     options = {"batch_size": 5, "seed": 3, "epochs": 2, "threads": 0} | changes
-    with_close = train_batches(instances, options.pop("augment", AUGMENT), **options)
+    with_close = train_batches(instances, options.pop("settings", CROP), **options)
     found = list(with_close)
     with_close.close()
     return found
@@ -59,7 +60,7 @@ def test_rows_are_consistent_with_their_window(instances):
         instance = instances[row["index"]]
         window, flip = row["window_xyxy"].astype(float), bool(row["flip"])
         flips.add(flip)
-        whole = crop.fixed_window(instance.box_xyxy, AUGMENT.margin_scale)
+        whole = crop.fixed_window(instance.box_xyxy, CROP.train_margin)
         assert (window[:2] >= whole[:2] - 1e-3).all()
         assert (window[2:] <= whole[2:] + 1e-3).all()
         expected = crop.box_to_crop(instance.box_xyxy, window, flip)
@@ -95,14 +96,14 @@ def test_threads_do_not_change_the_batches(instances, threads):
 
 def test_worker_processes_do_not_change_the_batches_and_resume(instances):
     expected = batches_of(instances)
-    workers = train_batches(instances, AUGMENT, batch_size=5, seed=3, epochs=2, workers=2)
+    workers = train_batches(instances, CROP, batch_size=5, seed=3, epochs=2, workers=2)
     found = [next(workers) for _ in range(3)]
     state = json.loads(json.dumps(workers.get_state()))
     assert_same(found + list(workers), expected)
     workers.set_state(state)  # back in the same iterator, and on in one without workers
     assert_same([next(workers)], expected[3:4])
     workers.close()
-    alone = train_batches(instances, AUGMENT, batch_size=5, seed=3, epochs=2)
+    alone = train_batches(instances, CROP, batch_size=5, seed=3, epochs=2)
     alone.set_state(state)
     assert_same(list(alone), expected[3:])
 
@@ -111,7 +112,7 @@ def test_worker_errors_reach_the_user(tmp_path):
     instances = make_instances(tmp_path, images=1)
     (tmp_path / "0.png").write_bytes(b"")
     for workers in (0, 1):
-        batches = train_batches(instances, AUGMENT, batch_size=2, seed=0, steps=3, workers=workers)
+        batches = train_batches(instances, CROP, batch_size=2, seed=0, steps=3, workers=workers)
         with pytest.raises(UserError, match=r"annotation 10\d\d: .*0\.png: the file is empty"):
             next(batches)
         assert batches.get_state()["delivered"] == 0
@@ -121,7 +122,7 @@ def test_worker_errors_reach_the_user(tmp_path):
 def test_after_an_error_the_same_batch_is_tried_again(tmp_path):
     instances = make_instances(tmp_path, images=3, per_image=1)
     expected = batches_of(instances, batch_size=1, epochs=3)
-    batches = train_batches(instances, AUGMENT, batch_size=1, seed=3, epochs=3, threads=2)
+    batches = train_batches(instances, CROP, batch_size=1, seed=3, epochs=3, threads=2)
     found = [next(batches), next(batches)]
     batches.set_state(batches.get_state())  # nothing made ahead
     content = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -138,13 +139,13 @@ def test_after_an_error_the_same_batch_is_tried_again(tmp_path):
 def test_resume_through_orbax_equals_uninterrupted(instances, tmp_path):
     expected = batches_of(instances)
     options = {"batch_size": 5, "seed": 3, "epochs": 2}
-    batches = train_batches(instances, AUGMENT, **options)
+    batches = train_batches(instances, CROP, **options)
     for _ in range(4):
         next(batches)
     with ocp.CheckpointManager(tmp_path / "c") as manager:
         manager.save(4, args=ocp.args.Composite(batches=CheckpointSave(batches)))
         manager.wait_until_finished()
-        again = train_batches(instances, AUGMENT, **options)
+        again = train_batches(instances, CROP, **options)
         manager.restore(4, args=ocp.args.Composite(batches=CheckpointRestore(again)))
     assert_same(list(again), expected[4:])
     assert_same(list(batches), expected[4:])
@@ -156,11 +157,11 @@ def test_resume_through_orbax_equals_uninterrupted(instances, tmp_path):
     [({"seed": 4}, "seed was 3, is 4"), ({"batch_size": 4}, "global_batch_size was 5, is 4")],
 )
 def test_a_position_in_other_data_is_refused(instances, changes, named):
-    state = train_batches(instances, AUGMENT, batch_size=5, seed=3, epochs=2).get_state()
+    state = train_batches(instances, CROP, batch_size=5, seed=3, epochs=2).get_state()
     options = {"batch_size": 5, "seed": 3, "epochs": 2} | changes
     with pytest.raises(UserError, match=named):
-        train_batches(instances, AUGMENT, **options).set_state(state)
-    fewer = train_batches(instances[:-1], AUGMENT, batch_size=5, seed=3, epochs=2)
+        train_batches(instances, CROP, **options).set_state(state)
+    fewer = train_batches(instances[:-1], CROP, batch_size=5, seed=3, epochs=2)
     with pytest.raises(UserError, match="instances was 12, is 11; content was"):
         fewer.set_state(state)
 
@@ -187,15 +188,15 @@ def test_steps_go_on_over_epochs(instances):
 
 def test_bad_arguments(instances):
     with pytest.raises(UserError, match="no instance to train on"):
-        train_batches([], AUGMENT, batch_size=5, seed=0, steps=1)
+        train_batches([], CROP, batch_size=5, seed=0, steps=1)
     with pytest.raises(ValueError, match="either epochs or steps"):
-        train_batches(instances, AUGMENT, batch_size=5, seed=0)
+        train_batches(instances, CROP, batch_size=5, seed=0)
     with pytest.raises(ValueError, match="shard"):
-        train_batches(instances, AUGMENT, batch_size=5, seed=0, steps=1, shard=(2, 2))
+        train_batches(instances, CROP, batch_size=5, seed=0, steps=1, shard=(2, 2))
 
 
 def test_colour_is_for_the_student_only(instances):
-    plain = batches_of(instances, augment=Augment(crop_size=16, colour=False))
+    plain = batches_of(instances, settings=CropSettings(size=16, colour=False))
     coloured = batches_of(instances)
     assert "student_image" not in plain[0]
     differing = 0
@@ -219,6 +220,6 @@ def test_colour_changes_stay_within_their_bounds():
 
 def test_probabilities_zero_and_one(instances):
     for probability in (0.0, 1.0):
-        augment = Augment(crop_size=8, flip_probability=probability, colour=False)
-        rows = all_rows(batches_of(instances, augment=augment))
+        settings = CropSettings(size=8, flip=probability, colour=False)
+        rows = all_rows(batches_of(instances, settings=settings))
         assert {bool(r["flip"]) for r in rows} == {probability == 1.0}

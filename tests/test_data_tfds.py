@@ -15,8 +15,9 @@ from data_examples import make_instances
 from exits_jax.annotations import Annotations, ImageRecord, Problem
 from exits_jax.data import tfds_builder
 from exits_jax.data.labelling import label_batches
-from exits_jax.data.pipeline import Augment, train_batches
+from exits_jax.data.pipeline import train_batches
 from exits_jax.data.prepared_index import image_record, make_index
+from exits_jax.data.settings import CropSettings
 from exits_jax.data.source import file_source
 from exits_jax.system.errors import UserError
 
@@ -118,7 +119,7 @@ def test_both_sources_give_the_same_bytes(prepared):
     options = {"crop_size": 16, "margin": 0.3, "batch_size": 4}
     same_batches(label_batches(annotations.instances, **options), label_batches(records, **options))
     options = {"batch_size": 4, "seed": 1, "steps": 5}
-    augment = Augment(crop_size=16)
+    augment = CropSettings(size=16)
     expected = list(train_batches(annotations.instances, augment, **options))
     for workers in (0, 1):
         batches = train_batches(records, augment, workers=workers, **options)

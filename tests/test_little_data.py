@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from configs import base, coco_mini, demo, own
-from exits_jax.app import fitting, from_config, labels, networks, phases
+from exits_jax.app import fitting, labels, networks, phases
 from exits_jax.app.run import Run, data_to_label
+from exits_jax.app.settings import read_settings
 from exits_jax.app.workdir import Workdir
 from exits_jax.data.pipeline import label_batches
 from exits_jax.pseudo_labels.agreement import MARGIN, compare
 from exits_jax.pseudo_labels.label import Labeller
 from exits_jax.pseudo_labels.predict import with_shape
-from exits_jax.retrieval import prior_logits
+from exits_jax.retrieval.prior import prior_logits
+from exits_jax.training.schedule import rates, total_steps
 from tests.real_backbone import require_backbone
 
 CROPS = {"crop_size": 336, "margin": 0.3, "batch_size": 8}
@@ -23,9 +25,8 @@ LEAST = own.get_config().train.min_steps
 @pytest.mark.parametrize("instances", [1, 11, 16, 56, 100])
 def test_little_data_is_trained_on_for_the_least_steps(instances):
     config = own.get_config()
-    schedule = from_config.schedule(config, config.train, instances)
-    assert schedule.total_steps == LEAST
-    rate = from_config.rates(config.train, instances, LEAST)
+    assert total_steps(config.train, instances) == LEAST
+    rate = rates(config.train, instances, LEAST)
     peak = config.train.learning_rate * config.train.batch_size
     quarter = round(LEAST / 4)  # 0.1 of 0.4 epochs
     assert float(rate(0)) == 0.0
@@ -36,16 +37,16 @@ def test_little_data_is_trained_on_for_the_least_steps(instances):
 
 def test_more_data_and_other_phases_are_left_alone():
     config = coco_mini.get_config()
-    assert from_config.schedule(config, config.train, 1899).total_steps == 95
-    rate = from_config.rates(config.train, 1899, 95)
+    assert total_steps(config.train, 1899) == 95
+    rate = rates(config.train, 1899, 95)
     assert [n for n in range(95) if rate(n) == max(rate(m) for m in range(95))] == [24]
     config = demo.get_config()
-    assert from_config.schedule(config, config.train, 56).total_steps == 42
-    assert from_config.schedule(config, config.warmup, 56).total_steps == 14
+    assert total_steps(config.train, 56) == 42
+    assert total_steps(config.warmup, 56) == 14
     config = base.get_config()
-    assert from_config.schedule(config, config.warmup, 16).total_steps == 8
+    assert total_steps(config.warmup, 16) == 8
     config.train.min_steps = 0
-    assert from_config.schedule(config, config.train, 16).total_steps == 10
+    assert total_steps(config.train, 16) == 10
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_more_data_and_other_phases_are_left_alone():
 def test_the_run_says_so_before_it_trains(capsys, least, instances, expected):
     section = own.get_config().train
     section.min_steps = least
-    steps = from_config.schedule(own.get_config(), section, instances).total_steps
+    steps = total_steps(section, instances)
     fitting._say_length("train", section, instances, steps)
     out = capsys.readouterr().out
     assert out.startswith(expected) if expected else not out
@@ -80,13 +81,14 @@ def untrained(tmp_path_factory):
     """
     require_backbone()
     config = demo.get_config()
-    config.generator.update(weights="random", size="Ti")
+    config.generator.update(weights="random", size="Ti", patch=14)
     config.label.shape = 0.0
-    run = Run(config, Workdir(tmp_path_factory.mktemp("untrained")))
-    network = from_config.generator(config)
+    settings = read_settings(config)
+    run = Run(settings, Workdir(tmp_path_factory.mktemp("untrained")))
+    network = networks.generator(settings)
     params = {
-        "extractor": networks.extractor_params(config, run.workdir),
-        "generator": networks.initial_generator(config, run.workdir, network),
+        "extractor": networks.extractor_params(settings, run.workdir),
+        "generator": networks.initial_generator(settings, network),
     }
     pair = [labels.predictor(run, source, params) for source in ("generator", "propagation")]
     return pair, data_to_label(run).take(range(0, 56, 7))
@@ -123,9 +125,10 @@ def test_masks_of_no_steps_are_propagation_s_but_for_the_finer_grid(untrained):
 
 def test_own_data_is_labelled_without_training_unless_asked(tmp_path):
     config = own.get_config()
-    run = Run(config, Workdir(tmp_path))
+    run = Run(read_settings(config), Workdir(tmp_path))
     assert list(phases.pending(run)) == ["label", "evaluate"]
     config.label.source = "generator"
+    run = Run(read_settings(config), Workdir(tmp_path))
     assert list(phases.pending(run)) == ["train", "label", "evaluate"]
 
 
@@ -156,7 +159,7 @@ def test_the_experiment_trains_for_the_steps_its_rows_name(tmp_path):
     assert len(made["annotations"]) == 5
     assert 4 not in {row["id"] for row in made["annotations"]}
     assert {i["id"] for i in made["images"]} == {row["image_id"] for row in made["annotations"]}
-    assert from_config.schedule(config, config.train, 200).total_steps == 10
+    assert total_steps(config.train, 200) == 10
     assert config.train.learning_rate == 1e-4
-    rate = from_config.rates(config.train, 200, 10)
+    rate = rates(config.train, 200, 10)
     assert max(range(10), key=rate) == 2  # a quarter of the steps, rounded

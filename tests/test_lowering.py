@@ -6,10 +6,12 @@ import pytest
 from jax import export
 
 from exits_jax.app.networks import attend
-from exits_jax.models import Generator, ViT, normalise
+from exits_jax.models.generator import Generator
+from exits_jax.models.vit import ViT, normalise
 from exits_jax.pseudo_labels.objectives import LossSettings, generator_objective, warmup_objective
 from exits_jax.pseudo_labels.supervision import supervise_once, supervise_online, supervise_seeds
-from exits_jax.retrieval import RESEEDED_KEYS, RetrievalSettings, crop_scores, score_inputs
+from exits_jax.retrieval.crops import crop_scores, score_inputs
+from exits_jax.retrieval.settings import RESEEDED_KEYS, RetrievalSettings
 from exits_jax.training.optimiser import make_optimiser
 from exits_jax.training.state import init_state
 from exits_jax.training.step import make_step

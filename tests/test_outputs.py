@@ -14,7 +14,8 @@ from exits_jax.app.label_files import labels_are_written, write_labels
 from exits_jax.app.outputs import LABELS, REPORT, Outputs, file_digest, summary
 from exits_jax.app.report_files import evaluate, report_is_written
 from exits_jax.app.run import Run
-from exits_jax.app.workdir import Workdir, free_settings
+from exits_jax.app.settings import free_settings, read_settings
+from exits_jax.app.workdir import Workdir
 from exits_jax.export.quality import box_label
 from exits_jax.system.errors import UserError
 from tests import tiny_config
@@ -38,7 +39,7 @@ def make(data, tmp_path):
         config = tiny_config.get_config()
         config.data.update(annotations=str(data / "annotations.json"), images=str(data))
         config.label.update(source="propagation", **settings)
-        return Run(config, Workdir(tmp_path / "w"))
+        return Run(read_settings(config), Workdir(tmp_path / "w"))
 
     return run
 
@@ -128,7 +129,7 @@ def fake_report(run):
     for path in (workdir.report, workdir.evaluation, workdir.figures / "image_1.png"):
         path.write_text("of these labels")
     names = ["report.html", "evaluation.json", "figures/image_1.png"]
-    settings = free_settings(run.config.to_dict(), "report")
+    settings = free_settings(run.config, "report")
     outputs.finish(REPORT, names, file_digest(workdir.labels), settings)
 
 

@@ -5,11 +5,11 @@ import pytest
 
 from configs import base, coco_mini, demo, own
 from exits_jax.annotations import ImageRecord, Instance, decode_segmentation, encode_rle
-from exits_jax.app import from_config
-from exits_jax.app.config_check import check_config
-from exits_jax.pseudo_labels.edges import SMOOTH, Edges, drawn_edges
+from exits_jax.app.settings import read_settings
+from exits_jax.pseudo_labels.edges import drawn_edges
 from exits_jax.pseudo_labels.label import label_from_logits
 from exits_jax.pseudo_labels.paste import paste_probability
+from exits_jax.pseudo_labels.settings import SMOOTH, Edges
 from exits_jax.system.errors import UserError
 
 WINDOW = np.array([0.0, 0.0, 96.0, 96.0])
@@ -117,11 +117,16 @@ def test_cubics_go_through_the_values_in_the_cells_middles():
     np.testing.assert_allclose(pasted[1::3, 1::3], values, atol=1e-5)
 
 
+def edges_of(config) -> Edges:
+    label = read_settings(config).label
+    return Edges(label.cubic, label.smooth, label.fill_holes)
+
+
 def test_the_best_settings_are_those_measured_and_the_papers_have_none():
     for config in (coco_mini.get_config(), own.get_config(), demo.get_config()):
-        assert from_config.edges(config) == SMOOTH
-    assert from_config.edges(base.get_config()) == Edges()
-    assert from_config.edges(coco_mini.get_config("paper")) == Edges()
+        assert edges_of(config) == SMOOTH
+    assert edges_of(base.get_config()) == Edges()
+    assert edges_of(coco_mini.get_config("paper")) == Edges()
 
 
 @pytest.mark.parametrize(
@@ -132,4 +137,4 @@ def test_values_that_cannot_work_are_refused(key, value):
     config = own.get_config()
     config.label[key] = value
     with pytest.raises(UserError, match=f"label.{key} is"):
-        check_config(config)
+        read_settings(config)

@@ -8,12 +8,17 @@ import numpy as np
 import skimage.data
 
 from exits_jax.annotations import read_annotations
-from exits_jax.data.pipeline import Augment, train_batches
+from exits_jax.data.pipeline import train_batches
+from exits_jax.data.settings import CropSettings
 from exits_jax.data.source import file_source
-from exits_jax.models import backbones, normalise
+from exits_jax.models.build import load_backbone
+from exits_jax.models.published import DEFAULT
+from exits_jax.models.vit import normalise
 from exits_jax.pseudo_labels.once import canonical_scores, score_sample, with_canonical
 from exits_jax.pseudo_labels.supervision import supervise_once, supervise_online
-from exits_jax.retrieval import RESEEDED_KEYS, Scores, crop_scores
+from exits_jax.retrieval.crops import crop_scores
+from exits_jax.retrieval.score import Scores
+from exits_jax.retrieval.settings import RESEEDED_KEYS
 from tests.real_backbone import require_backbone
 
 DEMO = pathlib.Path(__file__).parent.parent / "demo" / "annotations.json"
@@ -39,7 +44,7 @@ def test_thresholds_are_calibrated_on_cells_of_the_box_that_are_no_seeds():
 def test_once_and_online_mostly_agree(tmp_path):
     require_backbone()
     source = demo_source()
-    network, params = backbones.load_backbone(backbones.DEFAULT)
+    network, params = load_backbone(DEFAULT)
 
     def attend(params, image, **asked):
         return network.apply({"params": params}, normalise(image), features=False, **asked)[1]
@@ -57,7 +62,7 @@ def test_once_and_online_mostly_agree(tmp_path):
     np.testing.assert_array_equal(canonical_scores(*arguments, **options), scores)
     assert part.stat().st_mtime_ns == stamp
 
-    augment = Augment(crop_size=SIZE, margin_scale=MARGIN, colour=False)
+    augment = CropSettings(size=SIZE, train_margin=MARGIN, colour=False)
     batches = train_batches(source, augment, batch_size=COUNT, seed=3, steps=1)
     batch = with_canonical(scores, source, MARGIN)(next(batches))
     batches.close()

@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 
-from exits_jax.retrieval import (
-    RetrievalSettings,
-    calibrate_thresholds,
-    propagation_score,
-    retrieve_points,
-)
+from exits_jax.retrieval.calibrate import calibrate_thresholds
+from exits_jax.retrieval.points import retrieve_points
+from exits_jax.retrieval.score import propagation_score
+from exits_jax.retrieval.settings import RetrievalSettings
 
 
 def _scores(crops: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from exits_jax.retrieval import transition_matrix
 from exits_jax.retrieval.decision import centre_score, decide, mean_seed
 from exits_jax.retrieval.iterative import reseed
+from exits_jax.retrieval.propagation import transition_matrix
 
 LOG_EPS = 1e-6
 

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from exits_jax.retrieval import inside_box, resample_score, retrieve_points, seed_points
-from exits_jax.retrieval.points import centre_seed
+from exits_jax.retrieval.points import centre_seed, inside_box, retrieve_points, seed_points
+from exits_jax.retrieval.resample import resample_score
 
 WHOLE = [0.0, 0.0, 1.0, 1.0]
 

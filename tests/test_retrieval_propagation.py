@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from exits_jax.retrieval import (
+from exits_jax.retrieval.propagation import (
     absorbing_kernel,
     power_kernel,
     propagate,

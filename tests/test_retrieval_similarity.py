@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from exits_jax.retrieval import attention_similarity, key_similarity
+from exits_jax.retrieval.similarity import attention_similarity, key_similarity
 
 
 def _attention(tokens: int, layers: tuple[int, ...], seed: int = 0) -> dict[int, np.ndarray]:

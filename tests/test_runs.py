@@ -164,10 +164,10 @@ def test_settings_that_cannot_work(data, tmp_path, capsys, setting, expected):
 
 def test_best_retrieval_is_one_thing():
     from configs import coco_mini
-    from exits_jax.app import from_config
-    from exits_jax.retrieval import RESEEDED_KEYS
+    from exits_jax.app.settings import read_settings
+    from exits_jax.retrieval.settings import RESEEDED_KEYS
 
-    assert from_config.retrieval(coco_mini.get_config()) == RESEEDED_KEYS
+    assert read_settings(coco_mini.get_config()).retrieval == RESEEDED_KEYS
 
 
 def test_labels_follow_edited_annotations(data, tmp_path):

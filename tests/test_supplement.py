@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from exits_jax.models import Generator, build_vit
+from exits_jax.models.generator import Generator
+from exits_jax.models.vit import build_vit
 from experiments.retrieval_measures import Examples, auc, object_share
 from experiments.supplement import decoder
 from experiments.supplement.a5_cost import parameters, relative

@@ -6,7 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from exits_jax.models import Generator, build_vit
+from exits_jax.models.generator import Generator
+from exits_jax.models.vit import build_vit
 from exits_jax.pseudo_labels.objectives import (
     LossSettings,
     generator_objective,
@@ -16,7 +17,10 @@ from exits_jax.pseudo_labels.objectives import (
 )
 from exits_jax.pseudo_labels.predict import with_prior
 from exits_jax.pseudo_labels.supervision import supervise_once, supervise_online, supervise_seeds
-from exits_jax.retrieval import RetrievalSettings, crop_scores, inside_box, prior_logits
+from exits_jax.retrieval.crops import crop_scores
+from exits_jax.retrieval.points import inside_box
+from exits_jax.retrieval.prior import prior_logits
+from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.system.errors import UserError
 from exits_jax.training.optimiser import learning_rate_schedule, make_optimiser
 from exits_jax.training.parallel import parallel_step, replicate

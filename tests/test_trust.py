@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import pytest
 
 from exits_jax.annotations import decode_segmentation
-from exits_jax.app import command_line, from_config, networks, trust
+from exits_jax.app import command_line, networks, trust
 from exits_jax.app.run import Run, data_to_label
+from exits_jax.app.settings import read_settings
 from exits_jax.app.workdir import Workdir
-from exits_jax.models import save_params
+from exits_jax.models.params_io import save_params
 from tests import tiny_config
 from tests.pictures import write_pictures
 
@@ -57,9 +58,9 @@ def run(workdir, data, *arguments, mode="label", accept=False):
 
 def generator_saying(logit, path):
     """A file of a generator without the map, whose every logit is the same."""
-    config = finer_config()
-    network = from_config.generator(config)
-    params = networks.initial_generator(config, Workdir(path.parent), network)
+    settings = read_settings(finer_config())
+    network = networks.generator(settings)
+    params = networks.initial_generator(settings, network)
     for head, layer in (("pixel", "conv4"), ("prototype", "fc2")):
         params["decoder"][head][layer] = {
             name: jnp.zeros_like(leaf) for name, leaf in params["decoder"][head][layer].items()
@@ -118,7 +119,7 @@ def test_at_most_a_sample_is_compared(data, tmp_path, monkeypatch):
 def test_the_sample_is_spread_over_all_in_order(data, tmp_path, monkeypatch):
     config = finer_config()
     config.data.annotations, config.data.images = str(data / "annotations.json"), str(data)
-    everything = data_to_label(Run(config, Workdir(tmp_path)))
+    everything = data_to_label(Run(read_settings(config), Workdir(tmp_path)))
     assert trust.sampled(everything).instances == everything.instances
     monkeypatch.setattr(trust, "SAMPLE", 3)
     ids = [instance.id for instance in trust.sampled(everything).instances]

@@ -14,13 +14,13 @@ from exits_jax.annotations.kinds import detect_kind
 from exits_jax.annotations.read import (
     Found,
     Opened,
-    check_options,
     find_document,
     nothing_left,
     open_document,
 )
 from exits_jax.annotations.records import BadItem, ImageRecord, Instance, Problem
 from exits_jax.annotations.results import result_problems, results_in
+from exits_jax.annotations.settings import DataSettings
 from exits_jax.annotations.summary import Notes, counted
 from exits_jax.system.errors import UserError
 
@@ -113,7 +113,7 @@ def inspect_file(
     Raises:
       UserError: the file or the image folder cannot be read at all.
     """
-    check_options(crowds=crowds)
+    DataSettings(crowds=crowds)  # checks it
     file = pathlib.Path(file)
     problems: list[Problem] = []
     notes = Notes()

@@ -7,19 +7,16 @@ import pathlib
 from typing import Any, NamedTuple
 
 from exits_jax.annotations import coco
-from exits_jax.annotations.box_forms import FORMS
-from exits_jax.annotations.detection_images import IMAGES_BY
 from exits_jax.annotations.detections import boxes_document
 from exits_jax.annotations.documents import HELD, forms_told, load_json, read_document
 from exits_jax.annotations.extra_keys import heed_extra_keys
 from exits_jax.annotations.fields import is_marked
-from exits_jax.annotations.frames import EXIF
 from exits_jax.annotations.image_files import ambiguous_frames
 from exits_jax.annotations.image_folder import ImageFolder, image_folder
 from exits_jax.annotations.images import image_records
 from exits_jax.annotations.instances import PointRule, read_instances
 from exits_jax.annotations.key_names import plain_keys
-from exits_jax.annotations.kinds import KINDS, detect_kind
+from exits_jax.annotations.kinds import detect_kind
 from exits_jax.annotations.plain import plain_document
 from exits_jax.annotations.recognise import refuse_results
 from exits_jax.annotations.records import (
@@ -31,19 +28,10 @@ from exits_jax.annotations.records import (
     problem_line,
 )
 from exits_jax.annotations.results import results_in
+from exits_jax.annotations.settings import DataSettings
 from exits_jax.annotations.summary import Notes, counted, sum_by_code
 from exits_jax.annotations.yolo_results import is_text, yolo_results
 from exits_jax.system.errors import UserError
-
-ALLOWED = {
-    "kind": KINDS,
-    "points": ("exact", "extremenet"),
-    "on_error": ("stop", "skip"),
-    "box_form": ("auto", *FORMS),
-    "crowds": ("pass", "label"),
-    "boxes_by": IMAGES_BY,
-    "exif": EXIF,
-}
 
 
 def read_annotations(
@@ -93,7 +81,7 @@ def read_annotations(
       UserError: the file, or with on_error="stop" an item in it, cannot be used; one line that
         names the file, the annotation, what was found and what was expected.
     """
-    check_options(points=points, on_error=on_error, crowds=crowds)
+    DataSettings(points=points, on_error=on_error, crowds=crowds)  # checks them
     if not (math.isfinite(click_noise) and click_noise >= 0):
         raise UserError(f"click_noise is {click_noise}; expected pixels, 0 or more")
     file = pathlib.Path(file)
@@ -178,7 +166,7 @@ def find_document(
     Raises:
       UserError: the file, the boxes or the image folder cannot be read.
     """
-    check_options(kind=kind, boxes_by=boxes_by, box_form=box_form, exif=exif)
+    DataSettings(kind=kind, boxes_by=boxes_by, box_form=box_form, exif=exif)  # checks them
     folder = image_folder(images, exif)
     kind = detect_kind(file) if kind == "auto" else kind
     own_form, box_form = forms_told(kind, bool(boxes), box_form)
@@ -271,13 +259,6 @@ def _judge_crowds(annotations: list[Any], crowds: str, report: coco.Report) -> N
             " --config.data.crowds=label labels them"
         )
     report(Problem("crowds", text, note=True))
-
-
-def check_options(**given: str) -> None:
-    """Raises UserError where a setting is none of its `ALLOWED` values."""
-    for name, value in given.items():
-        if value not in ALLOWED[name]:
-            raise UserError(f"{name} is {value!r}; expected one of {', '.join(ALLOWED[name])}")
 
 
 def _stopped(file: pathlib.Path, count: int, problems: list[Problem]) -> str:

@@ -8,6 +8,8 @@ from typing import NoReturn
 from absl import flags
 from ml_collections import ConfigDict
 
+from exits_jax.app.outputs import version
+from exits_jax.app.settings import help_lines
 from exits_jax.app.settings_given import parse
 from exits_jax.system.cpu import prefer_eigen
 from exits_jax.system.errors import UserError
@@ -42,7 +44,7 @@ Configs
   configs/own.py              the same settings for your own data; labels by propagation, or with
                               --config.label.source=generator trains on what it labels
   configs/coco.py, lvis.py, voc.py   the paper's experiments
-  Every setting, with its source, is in configs/base.py.
+  --help=settings lists every setting with its default, its source and what it means.
 
 Your own data, nothing to edit:
   python main.py --config=configs/own.py --workdir=runs/mine --mode=label \\
@@ -97,8 +99,15 @@ def _leave(status: int) -> NoReturn:
 
 
 def _run(argv: Sequence[str]) -> int:
-    if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(argv[1:]):
+    given = set(argv[1:])
+    if "--help=settings" in given:
+        print(*help_lines(), sep="\n")
+        return 0
+    if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & given:
         print(HELP)
+        return 0
+    if "--version" in given:
+        print(f"exits_jax {version()}")
         return 0
     return _dispatch(*parse(argv, MODES))
 

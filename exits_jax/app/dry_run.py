@@ -11,13 +11,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from exits_jax.app import from_config
+from exits_jax.app import networks
 from exits_jax.app.published import PUBLISHED, DataSet
 from exits_jax.app.run import Run, files_of, read_files
-from exits_jax.models import Generator, jit_in_slices
 from exits_jax.models.backbones import backbone_path
-from exits_jax.models.slices import slice_size
+from exits_jax.models.generator import Generator
+from exits_jax.models.slices import jit_in_slices, slice_size
 from exits_jax.system.errors import UserError
+from exits_jax.training.schedule import total_steps
 
 TRAINS = {"warmup", "train", "prepare"}  # the phases that open the training set
 LABEL_BYTES = 700  # of an annotation in the two label files, typical of COCO
@@ -81,7 +82,7 @@ def _where_to_get(file: str, data: DataSet, root: str) -> str:
 def _missing_weights(run: Run) -> Iterator[str]:
     """Which files of weights are not there, and where to get them."""
     for section in ("extractor", "generator"):
-        settings = run.config[section]
+        settings = getattr(run.config, section)
         if settings.params and not pathlib.Path(settings.params).is_file():
             yield f"{settings.params} ({section}.params)"
         elif not settings.params and settings.weights != "random":
@@ -94,7 +95,7 @@ def _missing_weights(run: Run) -> Iterator[str]:
 def crops_per_second(run: Run) -> float:
     """Forward passes of the generator per second, measured on one batch after compilation."""
     config = run.config
-    network = from_config.generator(config)
+    network = networks.generator(config)
     count, side = slice_size(config.label.device_batch), config.crop.size
     image = np.zeros((count, side, side, 3), np.float32)
     shapes = jax.eval_shape(network.init, jax.random.key(0), image[:1])
@@ -110,12 +111,12 @@ def _estimate(run: Run, phase: str, label: int, train: int) -> tuple[str, float,
     """What a phase does in words, its work in forward passes of a crop, and its megabytes."""
     config = run.config
     if phase in ("warmup", "train"):
-        section = config[phase]
-        steps = from_config.schedule(config, section, train).total_steps
+        section = getattr(config, phase)
+        steps = total_steps(section, train)
         once = train if phase == "train" and config.retrieval.when == "once" else 0
         crops = steps * section.batch_size * TRAIN_OVER_FORWARD + once
         work = f"{train} instances, {section.epochs} epochs, {steps} steps of {section.batch_size}"
-        return work, crops, 2 * _checkpoint_megabytes(from_config.generator(config))
+        return work, crops, 2 * _checkpoint_megabytes(networks.generator(config))
     if phase == "label":
         parts = math.ceil(label / config.label.part_size)
         passes = 2 if config.label.flip else 1

@@ -7,12 +7,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
-from exits_jax.app import from_config, networks
+from exits_jax.app import networks
 from exits_jax.app.run import DataSet, Run, data_to_train
+from exits_jax.app.settings import Settings
 from exits_jax.data.pipeline import train_batches
-from exits_jax.models import Generator
+from exits_jax.models.generator import Generator
 from exits_jax.pseudo_labels.objectives import generator_objective, warmup_objective
 from exits_jax.pseudo_labels.once import canonical_scores, score_sample, with_canonical
 from exits_jax.pseudo_labels.supervision import (
@@ -21,11 +21,15 @@ from exits_jax.pseudo_labels.supervision import (
     supervise_online,
     supervise_seeds,
 )
-from exits_jax.retrieval import RetrievalSettings, calibrate_thresholds
+from exits_jax.retrieval.calibrate import calibrate_thresholds
+from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.system.errors import UserError
 from exits_jax.system.files import write_json
 from exits_jax.training.loop import fit
+from exits_jax.training.optimiser import make_optimiser
 from exits_jax.training.parallel import automatic_microbatches, parallel_step, replicate
+from exits_jax.training.schedule import Schedule, rates, steps_asked, total_steps
+from exits_jax.training.settings import PhaseSettings
 from exits_jax.training.state import (
     Params,
     init_state,
@@ -42,11 +46,9 @@ FEW_STEPS = 10  # Adam's first steps are as long as its rate, whatever the data 
 def warm_up(run: Run) -> Params:
     """The similarity extractor's parameters after warm-up (EXITS supplement, section E)."""
     config = run.config
-    network = from_config.warmup_network(config)
-    supervise = supervise_seeds(from_config.grid(config), from_config.delta(config))
-    objective = warmup_objective(
-        network, config.extractor.normalise, supervise, from_config.losses(config)
-    )
+    network = networks.warmup_network(config)
+    supervise = supervise_seeds(networks.grid(config), config.retrieval.delta_share)
+    objective = warmup_objective(network, config.extractor.normalise, supervise, config.loss)
     params = networks.extractor_with_decoder(config, network)
     return _fit(run, "warmup", network, objective, params, data_to_train(run))["encoder"]
 
@@ -55,16 +57,16 @@ def train(run: Run, extractor: Params) -> Params:
     """The generator's parameters after training on points the frozen extractor retrieves."""
     config = run.config
     data = data_to_train(run)
-    network = from_config.generator(config)
+    network = networks.generator(config)
     supervise, extend, extractor = _supervision(run, extractor, data)
     objective = generator_objective(
         network,
         config.generator.normalise,
         supervise,
-        from_config.losses(config),
+        config.loss,
         prior=config.generator.prior,
     )
-    params = networks.initial_generator(config, run.workdir, network)
+    params = networks.initial_generator(config, network)
     return _fit(run, "train", network, objective, params, data, extractor, extend)
 
 
@@ -74,7 +76,7 @@ def thresholds(run: Run, extractor: Params, data: DataSet) -> RetrievalSettings:
     No mask is read: the thresholds are scaled until the wanted share of crops retrieves nothing.
     """
     config = run.config
-    settings = from_config.retrieval(config)
+    settings = config.retrieval
     if not config.retrieval.target_empty:
         return settings
     made_with = f"{networks.digest(extractor)}-{data.source.fingerprint()}"
@@ -106,7 +108,7 @@ def saved_thresholds(run: Run) -> RetrievalSettings:
     """The retrieval's settings with this workdir's calibrated thresholds, if it has any."""
     saved = _saved(run)
     pair = {name: saved[name] for name in ("tau_fg", "tau_bg") if name in saved}
-    return dataclasses.replace(from_config.retrieval(run.config), **pair)
+    return dataclasses.replace(run.config.retrieval, **pair)
 
 
 def _saved(run: Run) -> dict[str, Any]:
@@ -134,10 +136,10 @@ def _supervision(
         batch_size=config.label.device_batch,
     )
     extend = with_canonical(scores, data.source, margin)
-    return supervise_once(from_config.grid(config), settings), extend, {}
+    return supervise_once(networks.grid(config), settings), extend, {}
 
 
-def _retrieval_crop(config: ConfigDict) -> tuple[int, float]:
+def _retrieval_crop(config: Settings) -> tuple[int, float]:
     """Side in pixels and margin of the crops that retrieval sees in training.
 
     Online they are random; this is their average (`data.crop.random_window`).
@@ -158,13 +160,20 @@ def _fit(
     extend: Callable[[Batch], Batch] = dict,
 ) -> Params:
     """Trains `params` as the phase's section of the config says; returns them whole."""
-    config, section = run.config, run.config[phase]
+    config, section = run.config, getattr(run.config, phase)
     trained, frozen = split_params(params, trains_blocks(network.encoder.frozen_blocks))
-    schedule = from_config.schedule(config, section, len(data.instances))
+    count, saving = len(data.instances), config.train
+    schedule = Schedule(total_steps(section, count), saving.checkpoint_every, saving.log_every)
     if run.hosts.first:
-        _say_length(phase, section, len(data.instances), schedule.total_steps)
-    rates = from_config.rates(section, len(data.instances), schedule.total_steps)
-    optimiser = from_config.optimiser(section, rates)
+        _say_length(phase, section, count, schedule.total_steps)
+    rate = rates(section, count, schedule.total_steps)
+    optimiser = make_optimiser(
+        rate,
+        betas=section.betas,
+        weight_decay=section.weight_decay,
+        clip_norm=section.clip_norm,
+        decoder_rate=section.decoder_rate,
+    )
     devices, kind, processes = jax.devices(), config.train.parallel, jax.process_count()
     share = section.batch_size // len(devices)
     microbatches = section.microbatches or automatic_microbatches(share)
@@ -184,7 +193,7 @@ def _fit(
         replicate({"generator": frozen, "extractor": extractor or {}}, kind, devices),
         train_batches(
             data.source,
-            from_config.augment(config),
+            config.crop,
             batch_size=section.batch_size // processes,
             shard=(jax.process_index(), processes),
             seed=config.seed,
@@ -194,16 +203,16 @@ def _fit(
         phase=phase,
         workdir=run.workdir.folder,
         schedule=schedule,
-        learning_rate=rates,
+        learning_rate=rate,
         made_with={"devices": len(devices), "processes": processes, "parallel": kind},
         extend=extend,
     )
     return merge_params(jax.device_get(state.params), frozen)
 
 
-def _say_length(phase: str, section: ConfigDict, instances: int, steps: int) -> None:
+def _say_length(phase: str, section: PhaseSettings, instances: int, steps: int) -> None:
     """One line where there is so little data that a phase is short, or made longer."""
-    asked = max(round(from_config.steps_asked(section, instances)), 1)
+    asked = max(round(steps_asked(section, instances)), 1)
     if steps > asked:
         print(
             f"{phase}: {section.epochs:g} epochs of {instances} instances are {_count(asked)} of "

@@ -15,7 +15,9 @@ from exits_jax.app.run import DataSet, Run
 from exits_jax.app.shown import Shown, pixels
 from exits_jax.data.pipeline import label_batches
 from exits_jax.report.overlays import crop_mask, encode_image, panel_strip, save_png
-from exits_jax.retrieval import RetrievalSettings, retrieve_points, score_inputs
+from exits_jax.retrieval.crops import score_inputs
+from exits_jax.retrieval.points import retrieve_points
+from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.system.progress import track
 
 

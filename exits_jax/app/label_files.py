@@ -11,7 +11,8 @@ from exits_jax.annotations import Annotations, Instance, problem_line
 from exits_jax.app.outputs import LABELS, REPORT, Outputs, file_digest, summary, version
 from exits_jax.app.review import reviewed
 from exits_jax.app.run import Run
-from exits_jax.app.workdir import Workdir, free_settings
+from exits_jax.app.settings import free_settings
+from exits_jax.app.workdir import Workdir
 from exits_jax.evaluation.tables import rich_table
 from exits_jax.export.decisions import Decision, decisions_file, is_kept, with_decisions
 from exits_jax.export.export import (
@@ -105,7 +106,7 @@ def _settings(run: Run) -> dict[str, Any]:
     """What may change in a finished workdir, and then has the label files written anew."""
     file = decisions_file(run.config.label.decisions, run.workdir.decisions)
     review = {"decisions_sha256": file_digest(file)} if file else {}
-    return free_settings(run.config.to_dict(), "label") | review
+    return free_settings(run.config, "label") | review
 
 
 def _kept(

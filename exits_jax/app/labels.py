@@ -9,12 +9,12 @@ import jax
 
 from exits_jax.annotations import Instance, Problem
 from exits_jax.annotations.summary import by_image
-from exits_jax.app import from_config, networks
+from exits_jax.app import networks
 from exits_jax.app.fitting import saved_thresholds
 from exits_jax.app.run import DataSet, Run, report_problems
 from exits_jax.export.parts import Share, StoredLabels, part_positions
 from exits_jax.export.quality import Label
-from exits_jax.models import Params
+from exits_jax.models.params_io import Params
 from exits_jax.pseudo_labels import predicted_iou
 from exits_jax.pseudo_labels.in_parts import PartsToMake
 from exits_jax.pseudo_labels.label import Labeller
@@ -94,7 +94,7 @@ def _labellers(
             batch_size=config.label.device_batch,
             threshold=config.label.threshold,
             joint=config.label.compete and not config.data.boxes,
-            edges=from_config.edges(config),
+            edges=config.label,
             judge=predicted_iou.predicted_iou if config.label.score == "predicted_iou" else None,
             on_error=skip if config.data.on_error == "skip" else None,
         )
@@ -142,11 +142,11 @@ def predictor(run: Run, source: str, params: Params) -> Predict:
         predict = propagation = propagation_predictor(
             networks.scores_function(config, saved_thresholds(run), config.crop.size),
             params["extractor"],
-            from_config.grid(config),
+            networks.grid(config),
         )
     if source == "generator":
         predict = generator_predictor(
-            from_config.generator(config), params["generator"], config.generator.normalise
+            networks.generator(config), params["generator"], config.generator.normalise
         )
         if config.generator.prior:
             predict = with_prior(predict, propagation, config.generator.prior)

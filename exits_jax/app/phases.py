@@ -10,17 +10,17 @@ from ml_collections import ConfigDict
 from exits_jax.annotations import Annotations
 from exits_jax.annotations.packed import PackedRows
 from exits_jax.app import fitting, networks
-from exits_jax.app.config_check import check_config
 from exits_jax.app.dry_run import describe
 from exits_jax.app.label_files import labels_are_written, refuse_unwritable, write_labels
 from exits_jax.app.labels import make_labels, make_parts
 from exits_jax.app.report_files import evaluate, report_is_written
 from exits_jax.app.review import reviewed
 from exits_jax.app.run import Run, data_to_label, prepared_folder, read_files, usable
+from exits_jax.app.settings import read_settings
 from exits_jax.app.trust import check_generator, say_after_training
 from exits_jax.app.unused_settings import unused_settings
 from exits_jax.app.workdir import Workdir
-from exits_jax.models import save_params
+from exits_jax.models.params_io import save_params
 from exits_jax.system.errors import UserError
 from exits_jax.system.hosts import Hosts, as_child, in_child, is_child, wait_for_all
 from exits_jax.system.progress import track
@@ -28,18 +28,18 @@ from exits_jax.system.progress import track
 
 def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool, hosts: Hosts) -> None:
     """Runs a mode in a workdir, or says what it would do."""
-    check_config(config)
-    run = Run(config, Workdir(folder), hosts)
+    settings = read_settings(config)
+    run = Run(settings, Workdir(folder), hosts)
     if mode in ("run", "label"):
         reviewed(run)  # a bad file of decisions is refused before any work
     if dry_run:
         return describe(run, planned(run) if mode == "run" else [mode])
     if is_child():
-        return as_child(hosts, config.train.heartbeat, lambda: MODES[mode](run))
+        return as_child(hosts, settings.train.heartbeat, lambda: MODES[mode](run))
     alone = hosts.count == 1
     with run.workdir.locked(hosts.index):
         run.workdir.sweep(alone=alone)
-        with run.workdir.adopted(config.to_dict(), alone=alone):
+        with run.workdir.adopted(settings, alone=alone):
             done = [one_phase(name, run) for name in (pending(run) if mode == "run" else [mode])]
             if mode == "train" and hosts.first:
                 say_after_training(run)

@@ -6,7 +6,8 @@ from exits_jax.app import measuring
 from exits_jax.app.label_files import say_written
 from exits_jax.app.outputs import LABELS, REPORT, Outputs, file_digest
 from exits_jax.app.run import Run
-from exits_jax.app.workdir import Workdir, free_settings
+from exits_jax.app.settings import free_settings
+from exits_jax.app.workdir import Workdir
 from exits_jax.system.errors import UserError
 from exits_jax.system.files import recording
 
@@ -34,7 +35,7 @@ def evaluate(run: Run) -> None:
     with recording() as written:
         measuring.evaluate(run)
     files = [path.relative_to(workdir.folder) for path in written if _is_of_report(workdir, path)]
-    settings = free_settings(run.config.to_dict(), "report")
+    settings = free_settings(run.config, "report")
     outputs.finish(REPORT, {file.as_posix() for file in files}, digest, settings)
     say_written(workdir, outputs.files(REPORT))
 
@@ -45,7 +46,7 @@ def report_is_written(run: Run) -> bool:
     return (
         workdir.report.exists()
         and outputs.is_made_from(REPORT, file_digest(workdir.labels))
-        and outputs.settings(REPORT) == free_settings(run.config.to_dict(), "report")
+        and outputs.settings(REPORT) == free_settings(run.config, "report")
     )
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
-from ml_collections import ConfigDict
 
 from exits_jax.annotations import Annotations, Instance, Problem, problem_line, read_annotations
+from exits_jax.app.settings import Settings
 from exits_jax.app.workdir import Workdir
 from exits_jax.data.source import Source, file_source, image_order, usable_instances
 from exits_jax.system.errors import UserError
@@ -21,7 +21,7 @@ from exits_jax.system.progress import track
 class Run:
     """One run: its config, its folder, which of its processes this is, what it has said."""
 
-    config: ConfigDict
+    config: Settings
     workdir: Workdir
     hosts: Hosts = ALONE
     said: set[str] = dataclasses.field(default_factory=set)
@@ -118,7 +118,6 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
         points=data.points,
         on_error=data.on_error,
         seed=run.config.seed,
-        click_noise=data.click_noise,
         boxes=data.boxes if role == "label" else None,
         boxes_by=data.boxes_by,
         # That of the boxes where these are a detector's: the other files are COCO's.

@@ -11,23 +11,8 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from exits_jax.app.saved_config import saved_config
+from exits_jax.app.settings import default_config, paths
 from exits_jax.system.errors import UserError
-
-# Settings that are paths or, of weights, may be.
-PATHS = (
-    "data.root",
-    "data.annotations",
-    "data.images",
-    "data.boxes",
-    "data.train_annotations",
-    "data.train_images",
-    "data.prepared",
-    "extractor.weights",
-    "extractor.params",
-    "generator.weights",
-    "generator.params",
-    "label.decisions",
-)
 
 
 class Given(NamedTuple):
@@ -111,9 +96,7 @@ def _define_config(values: flags.FlagValues, argv: list[str]) -> bool:
     saved = pathlib.Path(workdir or "", "config.json")
     if not workdir or not saved.is_file():
         if changed and _value_of("mode", argv) == "check":
-            from configs.base import get_config  # every setting there is; a check needs no more
-
-            config_flags.DEFINE_config_dict("config", get_config(), "the config", **options)
+            config_flags.DEFINE_config_dict("config", default_config(), "the config", **options)
             return True
         if changed:
             where = f", and {workdir} has no config.json to take it from" if workdir else ""
@@ -149,7 +132,7 @@ def _at_home(argument: str) -> str:
 
 def _expand_paths(config: ConfigDict) -> None:
     """The home folder for `~` in every path of a config, the root's first: others hang on it."""
-    for key in PATHS:
+    for key in paths():
         section, name = key.split(".")
         value: Any = config[section].get(name)
         if isinstance(value, str) and value.startswith("~"):
@@ -159,7 +142,7 @@ def _expand_paths(config: ConfigDict) -> None:
 def _unknown_key(error: KeyError) -> str:
     first, *more = str(error.args[0]).splitlines()
     guess = re.search(r'Did you mean "(\w+)"', " ".join(more))
-    help_ = f"did you mean '{guess[1]}'?" if guess else "configs/base.py has them all"
+    help_ = f"did you mean '{guess[1]}'?" if guess else "--help=settings lists them all"
     key = first.strip("'\"")
     return f"config: there is no key '{key}'; {help_}"
 

@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-from ml_collections import ConfigDict
+from exits_jax.app.settings import Settings
 
 
-def _draws_polygons(config: ConfigDict) -> bool:
+def _draws_polygons(config: Settings) -> bool:
     return bool({*config.label.formats} & {"polygons", "yolo", "label_studio_polygons"})
 
 
 # phases, when a setting is not used in them, and what to say then
-UNUSED: tuple[tuple[tuple[str, ...], Callable[[ConfigDict], Any], str], ...] = (
+UNUSED: tuple[tuple[tuple[str, ...], Callable[[Settings], Any], str], ...] = (
     (
         ("label",),
         lambda c: c.label.source == "propagation" and c.generator.params,
@@ -74,11 +74,11 @@ UNUSED: tuple[tuple[tuple[str, ...], Callable[[ConfigDict], Any], str], ...] = (
 )
 
 
-def unused_settings(config: ConfigDict, phase: str) -> list[str]:
+def unused_settings(config: Settings, phase: str) -> list[str]:
     """What a phase will not do although the config says so, a line each.
 
     Args:
-      config: one that `check_config` passed.
+      config: of the run.
       phase: "warmup", "train", "label", "evaluate" or "prepare".
     """
     return [text for phases, unused, text in UNUSED if phase in phases and unused(config)]

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import pathlib
 import shutil
 import time
@@ -10,38 +9,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from exits_jax.app.outputs import MAKING
-from exits_jax.app.saved_config import flat, saved_settings
+from exits_jax.app.saved_config import saved_settings
+from exits_jax.app.settings import Settings, as_json, flat, keys_affecting
 from exits_jax.system.errors import UserError
 from exits_jax.system.files import write_bytes, write_json
+from exits_jax.system.settings import Affects
 
-# Beginnings of the keys that change neither parameters nor labels.
-FREE = (
-    "data.on_error",
-    "data.prepared",
-    "data.source",
-    "data.workers",
-    "label.accept_worse",
-    "label.decisions",
-    "label.formats",
-    "label.min_score",
-    "label.simplify",
-    "report.",
-    "train.checkpoint_every",
-    "train.heartbeat",
-    "train.log_every",
-)
 # Files of a workdir that are JSON and no labels.
 RECORDS = (
     *("config.json", "outputs.json", "review.json", "review_decisions.json"),
     *("evaluation.json", "training_check.json"),
 )
 OLD_SECONDS = 3600  # no file takes that long to be written
-
-
-def free_settings(config: dict[str, Any], section: str) -> dict[str, Any]:
-    """The settings of a section that may change in a finished workdir, as JSON has them."""
-    rows = flat(json.loads(json.dumps({section: config[section]})))
-    return {key: value for key, value in rows.items() if key.startswith(FREE)}
 
 
 class Workdir:
@@ -67,21 +46,21 @@ class Workdir:
         self.figures = self.folder / "figures"
 
     @contextlib.contextmanager
-    def adopted(self, config: dict[str, Any], alone: bool) -> Iterator[None]:
+    def adopted(self, settings: Settings, alone: bool) -> Iterator[None]:
         """Writes the config of a new workdir; refuses a workdir that was made with another.
 
-        A workdir without results may change its config, and keys in `FREE` may always change: they
-        have no influence on parameters or labels. Work inside the context that fails before there
-        is any result leaves the config that was there before.
+        A workdir without results may change its config, and settings that affect nothing may always
+        change: they have no influence on parameters or masks. Work inside the context that fails
+        before there is any result leaves the config that was there before.
 
         Args:
-          config: of this run.
+          settings: of this run.
           alone: the run has one process; what others may rely on is not taken back.
 
         Raises:
           UserError: naming the keys that differ and their values.
         """
-        config = json.loads(json.dumps(config))  # tuples become lists, as in the file
+        config = as_json(settings)
         before = self.config.read_bytes() if self.config.exists() else None
         if before is not None and self._has_results():
             self._check_same(config)
@@ -107,15 +86,10 @@ class Workdir:
 
     def _check_same(self, config: dict[str, Any]) -> None:
         before, now = saved_settings(self.config), flat(config)
-        differ = sorted(
-            k
-            for k in before.keys() | now.keys()
-            if before.get(k) != now.get(k) and not k.startswith(FREE)
-        )
+        fixed = now.keys() - keys_affecting(Affects.NOTHING)
+        differ = sorted(key for key in fixed if before[key] != now[key])
         if differ:
-            rows = [
-                f"{k} = {before.get(k, 'absent')!r}, now {now.get(k, 'absent')!r}" for k in differ
-            ]
+            rows = [f"{k} = {before[k]!r}, now {now[k]!r}" for k in differ]
             more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
             raise UserError(
                 f"{self.folder}: made with another config: {'; '.join(rows[:5])}{more}. "

@@ -22,35 +22,19 @@ from exits_jax.data import crop
 from exits_jax.data.batches import Batch, Row, cut, stack
 from exits_jax.data.colour import change_colour
 from exits_jax.data.labelling import label_batches
+from exits_jax.data.settings import CropSettings
 from exits_jax.data.source import Example, Source, as_source
 from exits_jax.system.errors import UserError
 
-__all__ = ["Augment", "TrainBatches", "batches_per_epoch", "label_batches", "train_batches"]
+__all__ = ["TrainBatches", "batches_per_epoch", "label_batches", "train_batches"]
 
 
-@dataclass(frozen=True)
-class Augment:
-    """How a training crop is cut and coloured.
-
-    Attributes:
-      crop_size: side of the crop in pixels (512 in the paper).
-      margin_scale: see `crop.random_window`; 1.2 in relatives of the method [I].
-      flip_probability: of mirroring left to right; 0.5 in relatives [I].
-      colour: whether batches carry a `student_image` with changed colours (see `data.colour`).
-    """
-
-    crop_size: int = 512
-    margin_scale: float = 1.2
-    flip_probability: float = 0.5
-    colour: bool = True
-
-
-def train_row(example: Example, augment: Augment, rng: np.random.Generator) -> Row:
+def train_row(example: Example, settings: CropSettings, rng: np.random.Generator) -> Row:
     """A random crop of an example: window, flip and, if asked for, colours, in this order."""
-    window = crop.random_window(example["box_xyxy"], augment.margin_scale, rng)
-    flip = bool(rng.random() < augment.flip_probability)
-    row = cut(example, window, augment.crop_size, flip)
-    if augment.colour:
+    window = crop.random_window(example["box_xyxy"], settings.train_margin, rng)
+    flip = bool(rng.random() < settings.flip)
+    row = cut(example, window, settings.size, flip)
+    if settings.colour:
         row["student_image"] = change_colour(row["image"], rng)
     return row
 
@@ -65,7 +49,7 @@ class BatchPlan:
     """The function from a batch's number to this host's rows of it."""
 
     source: Source
-    augment: Augment
+    settings: CropSettings
     batch_size: int
     seed: int
     shard: tuple[int, int]
@@ -84,7 +68,7 @@ class BatchPlan:
 
     def _row(self, epoch: int, index: int) -> Row:
         rng = np.random.default_rng([self.seed, epoch, index])
-        return train_row(self.source[index], self.augment, rng)
+        return train_row(self.source[index], self.settings, rng)
 
     def fingerprint(self) -> dict[str, int | str]:
         """What has to be the same for a saved position to mean the same batches."""
@@ -104,7 +88,7 @@ def epoch_order(count: int, seed: int, epoch: int) -> Int[np.ndarray, " n"]:
 
 def train_batches(
     examples: Source | Sequence[Instance],
-    augment: Augment,
+    settings: CropSettings,
     *,
     batch_size: int,
     seed: int,
@@ -119,7 +103,7 @@ def train_batches(
     Args:
       examples: a source, or instances whose images are files. Leave out unusable images first
         (`usable_instances`): here the first one stops the run.
-      augment: how crops are cut and coloured.
+      settings: how crops are cut and coloured.
       batch_size: rows of a batch on this host.
       seed: of order and augmentation, not negative.
       epochs: passes over the data; give this or `steps`.
@@ -143,7 +127,10 @@ def train_batches(
     if total is None:
         total = epochs * batches_per_epoch(len(source), batch_size, shard[1])
     return TrainBatches(
-        BatchPlan(source, augment, batch_size, seed, shard), total, workers=workers, threads=threads
+        BatchPlan(source, settings, batch_size, seed, shard),
+        total,
+        workers=workers,
+        threads=threads,
     )
 
 

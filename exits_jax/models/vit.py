@@ -16,14 +16,7 @@ from jaxtyping import Array, Float, Num
 
 from exits_jax.models.embedding import Embedding
 from exits_jax.models.layers import Block, anchored, layer_norm
-
-# name -> (width, depth, heads)
-SIZES = {"Ti": (192, 12, 3), "S": (384, 12, 6), "B": (768, 12, 12), "L": (1024, 24, 16)}
-
-PIXEL_STATISTICS = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
+from exits_jax.models.settings import PIXEL_STATISTICS, SIZES
 
 
 def normalise(

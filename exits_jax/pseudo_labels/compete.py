@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 
 from exits_jax.annotations import Instance
 from exits_jax.annotations.geometry import same_object
-from exits_jax.retrieval import resample_score
+from exits_jax.retrieval.resample import resample_score
 
 # Chosen on train2017; margins from 0 to 0.5 come to within 0.001 mean IoU.
 MARGIN = 0.25  # logits by which the neighbour's claim has to be the stronger

@@ -1,32 +1,12 @@
 """How the edge of a mask is drawn from a map of few cells (none of it is in the paper)."""
 
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from exits_jax.annotations.masks import hole_areas
 from exits_jax.annotations.regions import Region
-
-
-class Edges(NamedTuple):
-    """What happens between a map and its mask.
-
-    Attributes:
-      cubic: the map is enlarged in curves instead of straight lines.
-      smooth: cells of the map; the standard deviation of a Gaussian over the mask. 0: none.
-      fill_holes: holes of at most this share of the mask are filled. 0: none.
-    """
-
-    cubic: bool = False
-    smooth: float = 0.0
-    fill_holes: float = 0.0
-
-
-# Measured best (experiments/results/edges.md): the stairs of the map's cells are gone, and the IoU
-# is 0.001 higher.
-SMOOTH = Edges(cubic=True, smooth=0.5)
+from exits_jax.pseudo_labels.settings import Edges
 
 
 def drawn_edges(

@@ -13,9 +13,10 @@ from exits_jax.data.source import Source
 from exits_jax.export.quality import Label, box_label, make_label
 from exits_jax.export.unfinished import Predicted
 from exits_jax.pseudo_labels.compete import Crop, compete
-from exits_jax.pseudo_labels.edges import Edges, drawn_edges
+from exits_jax.pseudo_labels.edges import drawn_edges
 from exits_jax.pseudo_labels.paste import binary_mask, paste_probability
 from exits_jax.pseudo_labels.predict import Predict
+from exits_jax.pseudo_labels.settings import Edges
 from exits_jax.system.errors import UserError
 
 STRAIGHT = Edges()

@@ -10,24 +10,12 @@ from jaxtyping import Array, Bool, Float
 from exits_jax.losses import crf_loss, mean_field, mil_loss, point_loss
 from exits_jax.models.generator import Generator
 from exits_jax.models.vit import normalise
+from exits_jax.pseudo_labels.settings import LossSettings
 from exits_jax.pseudo_labels.supervision import Points, Supervise
-from exits_jax.retrieval import inside_box, prior_logits
+from exits_jax.retrieval.points import inside_box
+from exits_jax.retrieval.prior import prior_logits
 from exits_jax.training.state import Params, merge_params
 from exits_jax.training.step import Batch, Objective
-
-
-@dataclasses.dataclass(frozen=True)
-class LossSettings:
-    """Weights and forms of the losses; the defaults are COCO's in the supplement, section B."""
-
-    mil: float = 10.0
-    point: float = 0.5
-    crf: float = 0.5
-    balanced: bool = False  # not given in the paper
-    mil_everywhere: bool = False  # the paper: only where retrieval is empty
-    soft: float = 0.0  # not given in the paper
-    crf_sweeps: int = 100  # inferred
-    crf_sigma: float = 0.1  # inferred
 
 
 def generator_objective(

@@ -17,8 +17,9 @@ from jaxtyping import Float, Float16
 from exits_jax.data.crop import fixed_window
 from exits_jax.data.pipeline import label_batches
 from exits_jax.data.source import Source
-from exits_jax.models import jit_in_slices
-from exits_jax.retrieval import Scores, score_inputs
+from exits_jax.models.slices import jit_in_slices
+from exits_jax.retrieval.crops import score_inputs
+from exits_jax.retrieval.score import Scores
 from exits_jax.system.files import write_bytes
 from exits_jax.system.progress import track
 from exits_jax.training.step import Batch

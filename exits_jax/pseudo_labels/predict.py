@@ -7,8 +7,13 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from exits_jax.models import Generator, jit_in_slices, normalise
-from exits_jax.retrieval import Scores, prior_logits, score_inputs, shape_offset
+from exits_jax.models.generator import Generator
+from exits_jax.models.slices import jit_in_slices
+from exits_jax.models.vit import normalise
+from exits_jax.retrieval.crops import score_inputs
+from exits_jax.retrieval.prior import prior_logits
+from exits_jax.retrieval.score import Scores
+from exits_jax.retrieval.shape import shape_offset
 
 Batch = dict[str, Any]
 # batch -> logits [b, m, m]; 0 is as likely object as not

@@ -7,14 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from exits_jax.retrieval import (
-    RetrievalSettings,
-    Scores,
-    inside_box,
-    resample_score,
-    retrieve_points,
-    seed_points,
-)
+from exits_jax.retrieval.points import inside_box, retrieve_points, seed_points
+from exits_jax.retrieval.resample import resample_score
+from exits_jax.retrieval.score import Scores
+from exits_jax.retrieval.settings import RetrievalSettings
 
 Batch = dict[str, Any]
 
@@ -69,7 +65,7 @@ def supervise_once(grid: int, settings: RetrievalSettings) -> Supervise:
             batch["box_xyxy"],
             batch["valid_xyxy"],
             grid=grid,
-            delta=settings.delta,
+            delta=settings.delta_share,
             has_points=batch["has_points"],
         )
         inside = inside_box(batch["box_xyxy"], batch["valid_xyxy"], grid)

@@ -20,7 +20,7 @@ KEYS = ("image", "points_xy", "has_points", "box_xyxy", "valid_xyxy")
 
 def layers_asked(settings: RetrievalSettings, depth: int) -> dict[str, tuple[int, ...]]:
     """The arguments that make the extractor hand out what the settings' similarity needs."""
-    layers = tuple(range(1, depth + 1)) if settings.layers == "all" else settings.layers
+    layers = tuple(range(1, depth + 1)) if not settings.layers else settings.layers
     return {"attention_layers" if settings.source == "attention" else "key_layers": layers}
 
 

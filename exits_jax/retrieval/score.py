@@ -48,11 +48,12 @@ def similarity_matrix(
       class_token: whether token 0 is a class token.
       settings: source, layers, temperature and distance_sigma are read.
     """
+    layers = settings.layers or "all"
     if settings.source == "attention":
-        return attention_similarity(out["attention"], settings.layers, class_token=class_token)
+        return attention_similarity(out["attention"], layers, class_token=class_token)
     return key_similarity(
         out["keys"],
-        settings.layers,
+        layers,
         class_token=class_token,
         temperature=settings.temperature,
         distance_sigma=settings.distance_sigma,
@@ -94,12 +95,12 @@ def propagation_score(
         box_xyxy,
         valid_xyxy,
         grid=grid,
-        delta=settings.delta,
+        delta=settings.delta_share,
         has_points=has_points[:, 0],
     )
     inside = inside_box(box_xyxy, valid_xyxy, grid)
     transition = transition_matrix(
-        similarity, iterations=settings.sinkhorn, symmetric=settings.symmetric
+        similarity, iterations=settings.sinkhorn_iterations, symmetric=settings.symmetric
     )
     known = mean_seed(foreground)
     if settings.box_only == "centre":

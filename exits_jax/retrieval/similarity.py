@@ -47,7 +47,7 @@ def key_similarity(
     *,
     class_token: bool,
     temperature: float = 0.1,
-    distance_sigma: float | None = None,
+    distance_sigma: float = 0.0,
 ) -> Float[Array, "b p p"]:
     """Similarity of points from the keys of attention layers (not given in the paper).
 
@@ -60,7 +60,7 @@ def key_similarity(
       layer: one layer, several, or "all".
       class_token: whether token 0 is a class token, which is then dropped.
       temperature: the smaller, the sooner an unlike point counts for nothing.
-      distance_sigma: in grid cells; None leaves the distance out.
+      distance_sigma: in grid cells; 0 leaves the distance out.
 
     Returns:
       float32 [b, p, p], symmetric, 1 on the diagonal, entries in [0, 1].
@@ -73,7 +73,7 @@ def key_similarity(
     unit = unit[:, 1:] if class_token else unit
     cosine = jnp.einsum("bid,bjd->bij", unit, unit, precision="highest") / len(chosen)
     exponent = (cosine - 1.0) / temperature
-    if distance_sigma is not None:
+    if distance_sigma:
         exponent -= _squared_distance(unit.shape[1]) / (2.0 * distance_sigma**2)
     return jnp.exp(jnp.minimum(exponent, 0.0))
 

@@ -1,7 +1,6 @@
 """The loop of warm-up and generator training: batches in, checkpoints and metrics out."""
 
 import contextlib
-import dataclasses
 import pathlib
 import time
 from collections.abc import Callable, Iterator
@@ -17,20 +16,12 @@ from exits_jax.system.interruption import stop_between_steps
 from exits_jax.system.progress import track
 from exits_jax.training.checkpoints import Checkpoints
 from exits_jax.training.logs import MetricsLog
+from exits_jax.training.schedule import Schedule
 from exits_jax.training.state import Params, TrainState
 from exits_jax.training.step import Batch, Logs, Step
 
 # Keys of a batch that the device has no use for.
 HOST_KEYS = ("annotation_id", "index")
-
-
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """How long a phase runs, and when it writes: all in optimiser steps."""
-
-    total_steps: int
-    checkpoint_every: int
-    log_every: int
 
 
 def fit(

@@ -6,10 +6,12 @@ from typing import Any
 import jax
 
 from exits_jax.app.networks import attend
-from exits_jax.models import Generator, ViT, normalise
+from exits_jax.models.generator import Generator
+from exits_jax.models.vit import ViT, normalise
 from exits_jax.pseudo_labels.objectives import LossSettings, generator_objective, warmup_objective
 from exits_jax.pseudo_labels.supervision import supervise_once, supervise_online, supervise_seeds
-from exits_jax.retrieval import RetrievalSettings, crop_scores
+from exits_jax.retrieval.crops import crop_scores
+from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.training.optimiser import learning_rate_schedule, make_optimiser
 from exits_jax.training.state import split_params, trains_blocks
 from exits_jax.training.step import Objective
@@ -45,7 +47,7 @@ def objective_of(problem: Problem, name: str, attention: str = "own") -> tuple[O
     settings = settings_of(problem, "keys" if name == "residual" else "attention")
     if name == "warmup":
         objective = warmup_objective(
-            student, pixels, supervise_seeds(grid, settings.delta), weights
+            student, pixels, supervise_seeds(grid, settings.delta_share), weights
         )
         return objective, trained, {"generator": frozen, "extractor": {}}
     if name == "residual":

@@ -12,19 +12,19 @@ import jax
 import numpy as np
 
 from exits_jax.app.networks import attend
-from exits_jax.data.pipeline import Augment, train_batches
+from exits_jax.data.pipeline import train_batches
+from exits_jax.data.settings import CropSettings
 from exits_jax.data.source import as_source
 from exits_jax.losses import mean_field as refine
-from exits_jax.models import Generator, jit_in_slices, normalise
+from exits_jax.models.generator import Generator
+from exits_jax.models.slices import jit_in_slices
+from exits_jax.models.vit import normalise
 from exits_jax.pseudo_labels.label import Labeller
 from exits_jax.pseudo_labels.objectives import box_masks
 from exits_jax.pseudo_labels.predict import generator_predictor
-from exits_jax.retrieval import (
-    RetrievalSettings,
-    propagation_score,
-    retrieve_points,
-    similarity_matrix,
-)
+from exits_jax.retrieval.points import retrieve_points
+from exits_jax.retrieval.score import propagation_score, similarity_matrix
+from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.system.cpu import prefer_eigen
 from exits_jax.training.parallel import automatic_microbatches, parallel_step, replicate
 from exits_jax.training.state import init_state
@@ -153,7 +153,7 @@ def labelling(problem: Problem) -> Case:
 
 def input_pipeline(problem: Problem) -> Case:
     count = len(problem.batch["image"])
-    augment = Augment(crop_size=problem.spec["crop"], colour=False)
+    augment = CropSettings(size=problem.spec["crop"], colour=False)
     batches = train_batches(demo_instances(), augment, batch_size=count, seed=0, steps=10**6)
     return Case(lambda: [next(batches) for _ in range(PIPELINE_BATCHES)], PIPELINE_BATCHES * count)
 

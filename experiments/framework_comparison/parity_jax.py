@@ -16,8 +16,9 @@ import numpy as np
 from exits_jax.annotations.regions import encode_in_image
 from exits_jax.app.networks import attend
 from exits_jax.losses import crf_loss, mean_field, mil_loss, point_loss
-from exits_jax.models import Generator, MaskDecoder
 from exits_jax.models.convolution import Conv3x3
+from exits_jax.models.decoder import MaskDecoder
+from exits_jax.models.generator import Generator
 from exits_jax.models.layers import Block
 from exits_jax.models.params_io import flatten
 from exits_jax.pseudo_labels.objectives import (
@@ -27,19 +28,14 @@ from exits_jax.pseudo_labels.objectives import (
     soft_loss,
 )
 from exits_jax.pseudo_labels.paste import binary_mask, paste_probability
-from exits_jax.retrieval import (
-    RetrievalSettings,
-    absorbing_kernel,
-    crop_scores,
-    power_kernel,
-    prior_logits,
-    propagation_score,
-    resample_score,
-    retrieve_points,
-    shape_offset,
-    similarity_matrix,
-    transition_matrix,
-)
+from exits_jax.retrieval.crops import crop_scores
+from exits_jax.retrieval.points import retrieve_points
+from exits_jax.retrieval.prior import prior_logits
+from exits_jax.retrieval.propagation import absorbing_kernel, power_kernel, transition_matrix
+from exits_jax.retrieval.resample import resample_score
+from exits_jax.retrieval.score import propagation_score, similarity_matrix
+from exits_jax.retrieval.settings import RetrievalSettings
+from exits_jax.retrieval.shape import shape_offset
 from exits_jax.training.state import init_state
 from exits_jax.training.step import Objective, make_step
 from experiments.framework_comparison.jax_build import (

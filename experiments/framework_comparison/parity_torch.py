@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from exits_jax.pseudo_labels.settings import LossSettings
+from exits_jax.retrieval.settings import RetrievalSettings
 from experiments.framework_comparison import torch_retrieval as retrieval
 from experiments.framework_comparison.problem import (
     ATTENTION_LAYERS,
@@ -40,9 +42,7 @@ from experiments.framework_comparison.torch_losses import (
     mil_loss,
     point_loss,
 )
-from experiments.framework_comparison.torch_retrieval import RetrievalSettings
 from experiments.framework_comparison.torch_step import (
-    LossSettings,
     Trainer,
     at_points,
     box_masks,
@@ -94,7 +94,7 @@ def transition(problem: Problem, given: Results) -> Results:
         settings, similarity = settings_of(problem, source), _similarity(problem, given, source)
         results[f"{source}/similarity"] = similarity
         results[f"{source}/T"] = retrieval.transition_matrix(
-            similarity, iterations=settings.sinkhorn, symmetric=settings.symmetric
+            similarity, iterations=settings.sinkhorn_iterations, symmetric=settings.symmetric
         )
     walk, settings = results["attention/T"], settings_of(problem, "attention")
     results["power kernel"] = retrieval.power_kernel(walk, settings.hops)

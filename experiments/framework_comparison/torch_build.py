@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from exits_jax.pseudo_labels.settings import LossSettings
+from exits_jax.retrieval.settings import RetrievalSettings
 from experiments.framework_comparison.problem import Arrays, Problem
 from experiments.framework_comparison.torch_generator import Generator
-from experiments.framework_comparison.torch_retrieval import RetrievalSettings
 from experiments.framework_comparison.torch_step import (
-    LossSettings,
     Objective,
     supervise_once,
     supervise_online,
@@ -48,7 +48,9 @@ def with_params(network: Any, params: Arrays) -> Any:
 
 def settings_of(problem: Problem, source: str, **changes: Any) -> RetrievalSettings:
     """The retrieval settings of a source, "attention" or "keys"."""
-    return dataclasses.replace(RetrievalSettings.of(problem.spec["retrieval"][source]), **changes)
+    values = problem.spec["retrieval"][source]
+    values = {**values, "layers": tuple(values["layers"])}
+    return dataclasses.replace(RetrievalSettings(**values), **changes)
 
 
 def batch_of(problem: Problem, device: str = "cpu") -> dict[str, Tensor]:
@@ -63,7 +65,7 @@ def objective_of(problem: Problem, name: str, device: str = "cpu") -> Objective:
     settings = settings_of(problem, "keys" if name == "residual" else "attention")
     weights = LossSettings(**spec["losses"][form])
     if name == "warmup":
-        supervise = supervise_seeds(problem.grid, settings.delta)
+        supervise = supervise_seeds(problem.grid, settings.delta_share)
         weights = warmup_settings(weights)
     elif name == "residual":
         supervise = supervise_once(problem.grid, settings)

@@ -4,14 +4,13 @@ Function by function under the same names. The settings arrive as a dict of the 
 there is one place where values are chosen.
 """
 
-import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from exits_jax.retrieval.settings import RetrievalSettings
 from experiments.framework_comparison.torch_vit import Maps, ViT, normalise
 
 NORM_EPS = 1e-12
@@ -25,33 +24,6 @@ TIGHTNESS_STRENGTH, USUAL_TIGHTNESS = 0.3, 0.58
 TIGHTNESS_LIMITS = (-2.0, 4.0)
 
 Batch = dict[str, Tensor]
-
-
-@dataclasses.dataclass(frozen=True)
-class RetrievalSettings:
-    """The fields of `exits_jax.retrieval.RetrievalSettings`, whose docstring explains them."""
-
-    source: str
-    layers: tuple[int, ...]
-    hops: int
-    beta: float
-    form: str
-    decision: str
-    tau_fg: float
-    tau_bg: float
-    delta: float
-    sinkhorn: int
-    symmetric: bool
-    temperature: float
-    distance_sigma: float | None
-    box_only: str
-    centring: float
-    rounds: int
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "RetrievalSettings":
-        """From JSON, which knows no tuples."""
-        return cls(**{**values, "layers": tuple(values["layers"])})
 
 
 class Scores(NamedTuple):
@@ -78,14 +50,14 @@ def key_similarity(
     *,
     class_token: bool,
     temperature: float,
-    distance_sigma: float | None,
+    distance_sigma: float,
 ) -> Tensor:
     """exp((cosine - 1) / temperature), times a Gaussian of the distance: [b,p,p]."""
     unit = torch.cat([_unit(keys[layer]) for layer in layers], dim=-1)
     unit = unit[:, 1:] if class_token else unit
     cosine = unit @ unit.transpose(1, 2) / len(layers)
     exponent = (cosine - 1.0) / temperature
-    if distance_sigma is not None:
+    if distance_sigma:
         exponent = exponent - _squared_distance(unit) / (2.0 * distance_sigma**2)
     return exponent.clamp(max=0.0).exp()
 
@@ -156,11 +128,16 @@ def propagation_score(
 ) -> Scores:
     """Walks from extreme points and from outside the box, weighed against each other."""
     foreground, background = seed_points(
-        points_xy, box_xyxy, valid_xyxy, grid=grid, delta=settings.delta, has_points=has_points
+        points_xy,
+        box_xyxy,
+        valid_xyxy,
+        grid=grid,
+        delta=settings.delta_share,
+        has_points=has_points,
     )
     inside = inside_box(box_xyxy, valid_xyxy, grid)
     transition = transition_matrix(
-        similarity, iterations=settings.sinkhorn, symmetric=settings.symmetric
+        similarity, iterations=settings.sinkhorn_iterations, symmetric=settings.symmetric
     )
     known = mean_seed(foreground)
     if settings.box_only == "centre":

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from exits_jax.retrieval.settings import RetrievalSettings
 from experiments.framework_comparison import torch_losses, torch_retrieval
 from experiments.framework_comparison.problem import Problem
 from experiments.framework_comparison.rows import (
@@ -27,7 +28,6 @@ from experiments.framework_comparison.torch_build import (
 )
 from experiments.framework_comparison.torch_data import label_loader, train_loader
 from experiments.framework_comparison.torch_labelling import label_from_logits
-from experiments.framework_comparison.torch_retrieval import RetrievalSettings
 from experiments.framework_comparison.torch_step import Trainer, box_masks
 from experiments.framework_comparison.torch_vit import normalise
 

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from exits_jax.pseudo_labels.settings import LossSettings
+from exits_jax.retrieval.settings import RetrievalSettings
 from experiments.framework_comparison import torch_retrieval as retrieval
 from experiments.framework_comparison.torch_generator import Generator
 from experiments.framework_comparison.torch_losses import (
@@ -19,24 +21,10 @@ from experiments.framework_comparison.torch_losses import (
     mil_loss,
     point_loss,
 )
-from experiments.framework_comparison.torch_retrieval import Batch, RetrievalSettings
+from experiments.framework_comparison.torch_retrieval import Batch
 from experiments.framework_comparison.torch_vit import ViT, normalise
 
 Losses = tuple[Tensor, dict[str, Tensor]]
-
-
-@dataclasses.dataclass(frozen=True)
-class LossSettings:
-    """The fields of `exits_jax.pseudo_labels.objectives.LossSettings`."""
-
-    mil: float
-    point: float
-    crf: float
-    balanced: bool
-    mil_everywhere: bool
-    soft: float
-    crf_sweeps: int
-    crf_sigma: float
 
 
 class Points(NamedTuple):
@@ -74,7 +62,7 @@ def supervise_once(grid: int, settings: RetrievalSettings) -> Supervise:
             grid=grid,
         )
         inside = retrieval.inside_box(batch["box_xyxy"], batch["valid_xyxy"], grid)
-        seeds = _seeds(batch, grid, settings.delta)
+        seeds = _seeds(batch, grid, settings.delta_share)
         return _cut(retrieval.Scores(score.flatten(1), *seeds, inside), settings)
 
     return supervise

@@ -9,7 +9,7 @@ from experiments.supplement.choices import Table, main
 from experiments.supplement.protocol import PAPER
 
 SETTINGS = {str(layer): dataclasses.replace(PAPER, layers=(layer,)) for layer in range(1, 13)}
-SETTINGS["all"] = dataclasses.replace(PAPER, layers="all")
+SETTINGS["all"] = dataclasses.replace(PAPER, layers=())
 
 TABLE = Table(
     name="a1_layers",

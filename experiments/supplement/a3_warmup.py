@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from exits_jax.app.networks import digest, fresh_params
 from exits_jax.data.labelling import label_batches
 from exits_jax.evaluation.tables import markdown
-from exits_jax.models import Generator, load_params, save_params
-from exits_jax.models.backbones import DEFAULT, load_backbone
+from exits_jax.models.build import load_backbone
+from exits_jax.models.generator import Generator
+from exits_jax.models.params_io import load_params, save_params
+from exits_jax.models.published import DEFAULT
 from exits_jax.pseudo_labels.objectives import LossSettings, warmup_objective
 from exits_jax.pseudo_labels.supervision import supervise_seeds
 from exits_jax.system.progress import track

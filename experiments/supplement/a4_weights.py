@@ -14,8 +14,8 @@ import dataclasses
 from matplotlib.figure import Figure
 
 from exits_jax.evaluation.tables import markdown
-from exits_jax.models.backbones import BACKBONES, DEFAULT
-from exits_jax.retrieval import RetrievalSettings
+from exits_jax.models.published import BACKBONES, DEFAULT
+from exits_jax.retrieval.settings import RetrievalSettings
 from experiments.supplement.choices import MEASURED_ON, MEASURES
 from experiments.supplement.kept import RANDOM, Extractor
 from experiments.supplement.ledger import Ledger

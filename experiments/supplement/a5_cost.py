@@ -17,7 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from exits_jax.evaluation.tables import markdown
-from exits_jax.models import Generator, ViT, build_vit
+from exits_jax.models.generator import Generator
+from exits_jax.models.vit import ViT, build_vit
 from experiments.supplement.page import FOLDER, Page
 
 BENCH = FOLDER.parent / "framework_comparison.json"

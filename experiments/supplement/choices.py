@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from exits_jax.evaluation.tables import markdown
-from exits_jax.retrieval import RetrievalSettings, transition_matrix
+from exits_jax.retrieval.propagation import transition_matrix
 from exits_jax.retrieval.score import walk
+from exits_jax.retrieval.settings import RetrievalSettings
 from experiments.supplement.ledger import Ledger
 from experiments.supplement.page import SEEDS, Page, beside_paper, over_seeds, spread, verdict
 from experiments.supplement.protocol import RETRIEVAL_SIZE, arguments
@@ -111,7 +112,7 @@ def walk_seconds(settings: RetrievalSettings) -> float:
     @jax.jit
     def reach(similarity: jax.Array, seeds: jax.Array) -> jax.Array:
         transition = transition_matrix(
-            similarity, iterations=settings.sinkhorn, symmetric=settings.symmetric
+            similarity, iterations=settings.sinkhorn_iterations, symmetric=settings.symmetric
         )
         return walk(transition, seeds, settings)
 

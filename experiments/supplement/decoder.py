@@ -16,10 +16,12 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
-from exits_jax.models import MaskDecoder, normalise
+from exits_jax.models.decoder import MaskDecoder
+from exits_jax.models.vit import normalise
 from exits_jax.pseudo_labels.objectives import LossSettings, crf_part, supervised_parts
 from exits_jax.pseudo_labels.supervision import Points
-from exits_jax.retrieval import Scores, retrieve_points
+from exits_jax.retrieval.points import retrieve_points
+from exits_jax.retrieval.score import Scores
 from exits_jax.training.optimiser import learning_rate_schedule, make_optimiser
 from exits_jax.training.state import Params, init_state
 from exits_jax.training.step import make_step

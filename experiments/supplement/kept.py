@@ -16,9 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from exits_jax.models import ViT, normalise
-from exits_jax.models.backbones import BACKBONES, DEFAULT, backbone_vit, load_backbone
-from exits_jax.retrieval import RetrievalSettings, Scores
+from exits_jax.models.build import build_backbone, load_backbone
+from exits_jax.models.published import DEFAULT, published
+from exits_jax.models.vit import ViT, normalise
+from exits_jax.retrieval.score import Scores
+from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.system.files import write_bytes
 from exits_jax.training.state import Params
 from experiments.retrieval_measures import Examples, in_batches, score_all
@@ -31,7 +33,7 @@ class Extractor(NamedTuple):
     """A similarity extractor.
 
     Fields:
-      weights: a name of `backbones.BACKBONES`, or `RANDOM` (of the default's shape).
+      weights: a name of `BACKBONES`, or `RANDOM` (of the default's shape).
       params: other parameters than the published ones.
       digest: of those parameters (`networks.digest`).
     """
@@ -43,12 +45,12 @@ class Extractor(NamedTuple):
     def load(self) -> tuple[ViT, Params, str]:
         """Network, parameters and normalisation of its input."""
         if self.weights == RANDOM:
-            vit = backbone_vit(DEFAULT)
+            vit = build_backbone(published(DEFAULT))
             image = jnp.zeros((1, 2 * vit.patch, 2 * vit.patch, 3))
             return vit, jax.jit(vit.init)(jax.random.key(0), image)["params"], "imagenet"
-        vit, published = load_backbone(self.weights)
-        params = published if self.params is None else self.params
-        return vit, params, BACKBONES[self.weights].pixels
+        vit, loaded = load_backbone(self.weights)
+        params = loaded if self.params is None else self.params
+        return vit, params, published(self.weights).normalise
 
 
 PUBLISHED = Extractor()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from exits_jax.retrieval import RetrievalSettings
+from exits_jax.retrieval.settings import RetrievalSettings
 from experiments.retrieval_measures import Examples, examples
 
 MARGIN = 0.3  # of the labelling crop, share of the box's half-size per side

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from exits_jax.retrieval import RetrievalSettings, Scores, calibrate_thresholds
+from exits_jax.retrieval.calibrate import calibrate_thresholds
+from exits_jax.retrieval.score import Scores
+from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.system.files import write_json
 from experiments.retrieval_measures import measure, object_shares
 from experiments.supplement import decoder

@@ -16,17 +16,7 @@ from exits_jax.export.formats.png import write_index_pngs
 from exits_jax.export.formats.polygons import write_polygons
 from exits_jax.export.formats.voc import write_voc
 from exits_jax.export.formats.yolo import write_yolo
-
-# `label.formats`, and where each goes in a run's folder.
-PATHS = {
-    "polygons": "pseudo_labels.polygons.json",
-    "png": "png",
-    "voc": "voc",
-    "yolo": "yolo",
-    "label_studio": "label_studio",
-    "label_studio_polygons": "label_studio_polygons",
-}
-FORMATS = tuple(PATHS)
+from exits_jax.export.paths import FORMATS, PATHS
 
 __all__ = ["FORMATS", "export_problems", "format_paths", "write_format"]
 

@@ -1,0 +1,11 @@
+"""The further formats of labels, and where each goes in a run's folder."""
+
+PATHS = {
+    "polygons": "pseudo_labels.polygons.json",
+    "png": "png",
+    "voc": "voc",
+    "yolo": "yolo",
+    "label_studio": "label_studio",
+    "label_studio_polygons": "label_studio_polygons",
+}
+FORMATS = tuple(PATHS)

@@ -1,0 +1,196 @@
+"""The settings of the losses and of the labels. Loads no JAX."""
+
+import dataclasses
+from typing import ClassVar
+
+from exits_jax.export.paths import FORMATS
+from exits_jax.system.settings import (
+    POSITIVE,
+    UNIT,
+    Affects,
+    Check,
+    Section,
+    at_least,
+    one_of,
+    setting,
+    some_of,
+)
+
+PARAMETERS, LABELS, NOTHING = Affects.PARAMETERS, Affects.LABELS, Affects.NOTHING
+
+
+@dataclasses.dataclass(frozen=True)
+class LossSettings(Section):
+    """Weights and forms of the losses; the defaults are COCO's in the supplement, section B."""
+
+    NAME: ClassVar[str] = "loss"
+
+    mil: float = setting(10.0, "weight of the MIL loss", mark="S", affects=PARAMETERS)
+    point: float = setting(
+        0.5, "weight of the point loss; 0.05 on VOC", mark="S", affects=PARAMETERS
+    )
+    crf: float = setting(0.5, "weight of the CRF loss", mark="S", affects=PARAMETERS)
+    balanced: bool = setting(
+        False, "mean of the two classes' means in the point loss", mark="?", affects=PARAMETERS
+    )
+    mil_everywhere: bool = setting(
+        False,
+        "MIL on every crop; the paper: only where retrieval is empty",
+        mark="S",
+        affects=PARAMETERS,
+    )
+    soft: float = setting(
+        0.0,
+        "weight of the cross-entropy against the propagation map as soft labels, over the whole "
+        "crop (not in the paper); needs retrieval.decision log_ratio",
+        mark="?",
+        affects=PARAMETERS,
+        check=at_least(0),
+    )
+    crf_sweeps: int = setting(
+        100, "sweeps of the mean field", mark="I", affects=PARAMETERS, check=at_least(1)
+    )
+    crf_sigma: float = setting(
+        0.1, "colour bandwidth of the mean field", mark="I", affects=PARAMETERS, check=POSITIVE
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Edges(Section):
+    """What happens between a map and its mask."""
+
+    NAME: ClassVar[str] = "label"
+
+    cubic: bool = setting(
+        False,
+        "the map is enlarged by cubics instead of linearly",
+        mark="?",
+        affects=LABELS,
+    )
+    smooth: float = setting(
+        0.0,
+        "the mask is smoothed by a Gaussian of so many cells of the map; 0: not",
+        mark="?",
+        affects=LABELS,
+        check=Check(lambda value: 0 <= value <= 4, "between 0 and 4"),
+    )
+    fill_holes: float = setting(
+        0.0,
+        "holes of at most this share of the mask are filled",
+        mark="?",
+        affects=LABELS,
+        check=UNIT,
+    )
+
+
+# Measured best (experiments/results/edges.md): the stairs of the map's cells are gone, and the IoU
+# is 0.001 higher.
+SMOOTH = Edges(cubic=True, smooth=0.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelSettings(Edges):
+    """How masks are made from maps, and which files they go into."""
+
+    source: str = setting(
+        "generator",
+        "generator, or propagation: retrieved scores alone, nothing trained",
+        mark="S",
+        affects=LABELS,
+        check=one_of("generator", "propagation"),
+    )
+    accept_worse: bool = setting(
+        False,
+        "a generator whose masks fit points, boxes and flags worse than propagation's, which is "
+        "found out on at most 128 instances and without any mask, is refused; True takes it",
+        mark="?",
+        affects=NOTHING,
+    )
+    score: str = setting(
+        "mean_probability",
+        "of a label: mean_probability inside the mask, or predicted_iou, which was fitted to the "
+        "best settings' maps (not in the paper)",
+        mark="?",
+        affects=LABELS,
+        check=one_of("mean_probability", "predicted_iou"),
+    )
+    min_score: float = setting(
+        0.0,
+        "labels of a lower score are left out of the label files. May change in a finished "
+        "workdir: --mode=label then writes the files anew, --mode=evaluate measures them",
+        mark="?",
+        affects=NOTHING,
+        check=UNIT,
+    )
+    decisions: str = setting(
+        "",
+        "what was accepted and rejected in report.html, as the page saves it; empty: "
+        "review_decisions.json in the workdir, if it is there. Rejected masks are left out of the "
+        "label files, accepted ones are kept whatever label.min_score. May change like it",
+        mark="?",
+        affects=NOTHING,
+        path=True,
+    )
+    flip: bool = setting(
+        False, "average with the prediction of the flipped crop", mark="I", affects=LABELS
+    )
+    shape: float = setting(
+        0.0,
+        "strength of the shape evidence: extreme points and tightness move each mask's cut (not in "
+        "the paper). 1 is what was tuned, for log odds of the propagation map's scale",
+        mark="?",
+        affects=LABELS,
+        check=at_least(0),
+    )
+    compete: bool = setting(
+        False,
+        "where boxes of one category overlap, pixels go to the stronger claim (not in the paper). "
+        "Not with data.boxes: a detector's doubles would take each other's pixels",
+        mark="?",
+        affects=LABELS,
+    )
+    threshold: float = setting(
+        0.5,
+        "of the mask probability; relatives use 0.1",
+        mark="?",
+        affects=LABELS,
+        check=UNIT,
+    )
+    device_batch: int = setting(
+        8,
+        "crops a device takes at once; labels depend on it in the last bits",
+        mark="?",
+        affects=LABELS,
+        check=at_least(1),
+    )
+    part_size: int = setting(
+        256,
+        "annotations a finished part holds, or more to the end of an image",
+        mark="?",
+        affects=LABELS,
+        check=at_least(1),
+    )
+    formats: tuple[str, ...] = setting(
+        (),
+        "further outputs (label_studio: brush masks)",
+        mark="?",
+        affects=NOTHING,
+        check=some_of(*FORMATS),
+    )
+    simplify: float = setting(
+        0.0,
+        "pixels that the polygons of these may leave the masks' outlines by, for fewer corners; 0: "
+        "they run along the pixels' edges",
+        mark="?",
+        affects=NOTHING,
+        check=at_least(0),
+    )
+
+
+# What measured best when masks are cut (none of it is in the paper).
+BEST_LABELS = LabelSettings(
+    **{name: getattr(SMOOTH, name) for name in ("cubic", "smooth")},
+    shape=1.0,
+    compete=True,
+    score="predicted_iou",
+)

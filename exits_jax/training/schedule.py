@@ -1,0 +1,47 @@
+"""How long a phase runs, and its learning rate."""
+
+import dataclasses
+
+import optax
+
+from exits_jax.training.optimiser import learning_rate_schedule
+from exits_jax.training.settings import PhaseSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How long a phase runs, and when it writes: all in optimiser steps."""
+
+    total_steps: int
+    checkpoint_every: int
+    log_every: int
+
+
+def total_steps(phase: PhaseSettings, items: int) -> int:
+    """The optimiser steps of a phase over so many items."""
+    return max(round(steps_asked(phase, items)), phase.min_steps, 1)
+
+
+def steps_asked(phase: PhaseSettings, items: int) -> float:
+    """The steps that a phase's epochs are, not rounded; of no epochs (`--mode=warmup`) one."""
+    return phase.epochs * _batches(phase, items) or 1.0
+
+
+def rates(phase: PhaseSettings, items: int, total_steps: int) -> optax.Schedule:
+    """The phase's learning rate by step, over `total_steps`.
+
+    Where `min_steps` lengthens the phase it lengthens the warm-up of the rate with it: Adam's first
+    step at the full rate moves every weight by it, which ruins what only a few steps follow.
+    """
+    longer = max(phase.min_steps / steps_asked(phase, items), 1.0)
+    return learning_rate_schedule(
+        phase.learning_rate * phase.batch_size,
+        total_steps=total_steps,
+        warmup_steps=round(phase.rate_warmup_epochs * _batches(phase, items) * longer),
+        final_rate=phase.final_rate,
+    )
+
+
+def _batches(phase: PhaseSettings, items: int) -> int:
+    """Batches of one epoch; the last one is padded."""
+    return -(-items // phase.batch_size)
