@@ -9,8 +9,8 @@ from exits_jax.annotations import Problem, read_annotations
 from exits_jax.annotations.check import inspect_file
 from exits_jax.annotations.summary import FIRST, SHORT, Notes, problem_lines, sum_by_code
 from exits_jax.app.command_line import main
-from exits_jax.system.errors import UserError
 from exits_jax.app.workdir import RECORDS
+from exits_jax.system.errors import UserError
 
 
 def check(capsys, *arguments) -> tuple[int, list[str], list[str]]:

@@ -68,7 +68,7 @@ def generator_saying(logit, path):
     width = params["decoder"]["pixel"]["conv4"]["bias"].size
     params["decoder"]["pixel"]["conv4"]["bias"] = jnp.full(width, logit / width)
     params["decoder"]["prototype"]["fc2"]["bias"] = jnp.ones(width)
-    save_params(path, params, networks.made_with(config, None))
+    save_params(path, params, networks.made_with(settings, None))
     return f"--config.generator.params={path}"
 
 

@@ -7,8 +7,8 @@ from types import MappingProxyType
 from exits_jax.annotations import problem_line
 from exits_jax.annotations.check import checked_files, inspect_file
 from exits_jax.annotations.summary import SHORT, counted, problem_lines, sum_by_code
-from exits_jax.system.errors import UserError
 from exits_jax.app.workdir import RECORDS
+from exits_jax.system.errors import UserError
 
 SETTINGS = ("kind", "boxes", "boxes_by", "box_form", "crowds", "exif")  # of data, as labelling's
 
