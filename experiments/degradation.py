@@ -22,7 +22,6 @@ from exits_jax.annotations import Instance, read_annotations
 from exits_jax.annotations.extreme import complete_points
 from exits_jax.app import networks
 from exits_jax.app.settings import read_settings
-from exits_jax.data.labelling import label_batches
 from exits_jax.data.source import by_image
 from exits_jax.evaluation.iou import label_ious, read_ground_truth
 from exits_jax.evaluation.tables import markdown
@@ -30,6 +29,7 @@ from exits_jax.export.quality import Label
 from exits_jax.models.build import attend, build_backbone, pretrained_params
 from exits_jax.models.slices import jit_in_slices
 from exits_jax.pseudo_labels.label import label_from_logits
+from exits_jax.pseudo_labels.label_crops import label_batches
 from exits_jax.retrieval.crops import score_inputs
 from exits_jax.retrieval.score import propagation_score, similarity_matrix
 from exits_jax.retrieval.settings import RetrievalSettings
@@ -59,7 +59,7 @@ def fewer_points(count: int) -> Change:
         if count == 0:
             return batch | {"has_points": np.zeros_like(batch["has_points"])}
         points = batch["points_xy"].copy()
-        for row, annotation_id in enumerate(batch["annotation_id"]):
+        for row, annotation_id in enumerate(batch["id"]):
             kept = np.random.default_rng(annotation_id).permutation(4)[:count]
             box = batch["box_xyxy"][row].astype(np.float64)
             points[row] = complete_points(points[row][kept].astype(np.float64), box)
@@ -73,7 +73,7 @@ def noisy_points(sigma: float) -> Change:
 
     def change(batch: Batch) -> Batch:
         points = batch["points_xy"].copy()
-        for row, annotation_id in enumerate(batch["annotation_id"]):
+        for row, annotation_id in enumerate(batch["id"]):
             window = batch["window_xyxy"][row]
             noise = np.random.default_rng(annotation_id).normal(0, sigma, (4, 2))
             points[row] = np.clip(points[row] + noise / (window[2:] - window[:2]), 0, 1)
@@ -116,7 +116,7 @@ def measure(instances: list[Instance]) -> dict[tuple[str, float], dict[int, Labe
                     logits = np.asarray(forms[delta](out, changed))
                     found = labels.setdefault((curve, place), {})
                     for row in np.flatnonzero(batch["valid"]):
-                        instance = by_id[int(batch["annotation_id"][row])]
+                        instance = by_id[int(batch["id"][row])]
                         window = batch["window_xyxy"][row]
                         found[instance.id] = label_from_logits(instance, logits[row], window)
             progress.advance(int(batch["valid"].sum()))

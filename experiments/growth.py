@@ -21,13 +21,13 @@ from matplotlib.figure import Figure
 
 from configs import demo
 from exits_jax.annotations import Instance, read_annotations
-from exits_jax.data.labelling import label_batches
 from exits_jax.models.build import load_backbone
 from exits_jax.models.generator import Generator
 from exits_jax.models.published import DEFAULT
 from exits_jax.models.slices import jit_in_slices
 from exits_jax.models.vit import build_vit, normalise
 from exits_jax.pseudo_labels.label import label_from_logits
+from exits_jax.pseudo_labels.label_crops import label_batches
 from exits_jax.retrieval.crops import score_inputs
 from exits_jax.retrieval.decision import decide, mean_seed
 from exits_jax.retrieval.points import inside_box, seed_points

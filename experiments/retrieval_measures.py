@@ -16,9 +16,9 @@ from exits_jax.annotations import Instance, read_annotations
 from exits_jax.annotations.masks import decode_segmentation
 from exits_jax.annotations.regions import box_pixels
 from exits_jax.data.crop import fixed_window
-from exits_jax.data.labelling import label_batches
 from exits_jax.data.source import by_image
 from exits_jax.models.vit import ViT, normalise
+from exits_jax.pseudo_labels.label_crops import label_batches
 from exits_jax.pseudo_labels.paste import paste_probability
 from exits_jax.retrieval.crops import layers_asked, score_inputs
 from exits_jax.retrieval.points import retrieve_points
@@ -151,7 +151,7 @@ def in_batches(
     Args:
       label: of the progress bar.
       instances: those of an image together.
-      function: batch (`exits_jax.data.batches`) -> a tree of arrays with a row per crop.
+      function: batch (`exits_jax.pseudo_labels.crops`) -> a tree of arrays with a row per crop.
       size: side of a crop in pixels.
       margin: of the crops.
       batch_size: crops at a time.

@@ -28,6 +28,7 @@ from exits_jax.training.optimiser import make_optimiser
 from exits_jax.training.parallel import automatic_microbatches
 from exits_jax.training.state import init_state
 from exits_jax.training.step import make_step
+from exits_jax.training.task import count_rows, over_rows
 from experiments.machine import machine
 
 RESULT = pathlib.Path(__file__).parent / "results" / "step_memory.md"
@@ -52,10 +53,14 @@ def step_bytes(size: str, crop: int, batch: int, remat: bool) -> tuple[int, int]
     )
     image = jax.ShapeDtypeStruct((1, 2 * PATCH, 2 * PATCH, 3), jnp.float32)
     params = jax.eval_shape(Generator(vit).init, jax.random.key(0), image)["params"]
-    state = jax.eval_shape(lambda p: init_state(p, optimiser), params)
+    state = jax.eval_shape(lambda p: init_state(p, optimiser, teacher=True), params)
     frozen = {"generator": {}, "extractor": params["encoder"]}
     step = make_step(
-        objective, optimiser, teacher_rate=0.996, microbatches=automatic_microbatches(batch)
+        over_rows(objective),
+        count_rows,
+        optimiser,
+        teacher_rate=0.996,
+        microbatches=automatic_microbatches(batch),
     )
     lowered = jax.jit(step).lower(state, frozen, _batch(batch, crop))
     analysis = lowered.compile(compiler_options=QUICKLY).memory_analysis()

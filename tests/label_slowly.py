@@ -55,7 +55,7 @@ def main(folder: str, parts: str, log: str, seconds: str) -> None:
 
     def wait(batch):
         with open(log, "a") as file:
-            print(*batch["annotation_id"].tolist(), file=file)
+            print(*batch["id"].tolist(), file=file)
         time.sleep(float(seconds))
 
     work = parts_to_make(*pictures(pathlib.Path(folder)), pathlib.Path(parts))

@@ -8,9 +8,9 @@ from data_examples import all_rows, make_instances
 from PIL import Image
 
 from exits_jax.data import crop
-from exits_jax.data import labelling as labelling_module
-from exits_jax.data.labelling import label_batches
 from exits_jax.data.source import Source, by_image, file_source, usable_instances
+from exits_jax.pseudo_labels import label_crops as labelling_module
+from exits_jax.pseudo_labels.label_crops import label_batches
 from exits_jax.system.errors import UserError
 
 
@@ -72,7 +72,7 @@ def test_label_batches_hold_every_instance_once(tmp_path, threads):
     for row in rows:
         instance = instances[row["index"]]
         window = crop.fixed_window(instance.box_xyxy, 0.3)
-        assert row["annotation_id"] == instance.id
+        assert row["id"] == instance.id
         assert row["flip"] == np.False_
         np.testing.assert_allclose(row["window_xyxy"], window, rtol=1e-6)
         np.testing.assert_allclose(row["box_xyxy"], [3 / 26, 3 / 26, 23 / 26, 23 / 26], atol=1e-6)
@@ -100,7 +100,7 @@ def test_batch_types_and_shapes(tmp_path):
         "valid_xyxy": ("float32", (4, 4)),
         "window_xyxy": ("float32", (4, 4)),
         "flip": ("bool", (4,)),
-        "annotation_id": ("int32", (4,)),
+        "id": ("int32", (4,)),
         "index": ("int32", (4,)),
         "valid": ("bool", (4,)),
     }

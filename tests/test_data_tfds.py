@@ -14,11 +14,11 @@ from data_examples import make_instances
 
 from exits_jax.annotations import Annotations, ImageRecord, Problem
 from exits_jax.data import tfds_builder
-from exits_jax.data.labelling import label_batches
-from exits_jax.data.pipeline import train_batches
 from exits_jax.data.prepared_index import image_record, make_index
-from exits_jax.data.settings import CropSettings
 from exits_jax.data.source import file_source
+from exits_jax.pseudo_labels.crop_plan import train_batches
+from exits_jax.pseudo_labels.label_crops import label_batches
+from exits_jax.pseudo_labels.settings import CropSettings
 from exits_jax.system.errors import UserError
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -211,7 +211,7 @@ assert "tensorflow_datasets" not in sys.modules, "import exits_jax is not light"
 assert "grain" not in sys.modules
 import exits_jax.data
 assert "grain" not in sys.modules and "tensorflow_datasets" not in sys.modules
-import exits_jax.data.pipeline, exits_jax.data.tfds_builder as builder
+import exits_jax.pseudo_labels.crop_plan, exits_jax.data.tfds_builder as builder
 annotations, source = builder.read_prepared(sys.argv[1])
 assert source[0]["image"].shape == (30, 40, 3)
 import pathlib, dataclasses

@@ -10,9 +10,9 @@ from exits_jax.app import fitting, labels, networks, phases
 from exits_jax.app.run import Run, data_to_label
 from exits_jax.app.settings import read_settings
 from exits_jax.app.workdir import Workdir
-from exits_jax.data.pipeline import label_batches
 from exits_jax.pseudo_labels.agreement import MARGIN, compare
 from exits_jax.pseudo_labels.label import Labeller
+from exits_jax.pseudo_labels.label_crops import label_batches
 from exits_jax.pseudo_labels.predict import with_shape
 from exits_jax.retrieval.prior import prior_logits
 from exits_jax.training.schedule import rates, total_steps

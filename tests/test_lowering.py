@@ -15,6 +15,7 @@ from exits_jax.retrieval.settings import RESEEDED_KEYS, RetrievalSettings
 from exits_jax.training.optimiser import make_optimiser
 from exits_jax.training.state import init_state
 from exits_jax.training.step import make_step
+from exits_jax.training.task import count_rows, over_rows
 
 SIDE, GRID, BATCH = 32, 4, 2
 NETWORK = ViT(patch=8, width=12, depth=12, heads=2)
@@ -57,8 +58,10 @@ def step(objective, params, frozen, batch):
     optimiser = make_optimiser(
         lambda step: 1e-3, betas=(0.9, 0.9), weight_decay=0.1, clip_norm=1.0, decoder_rate=2.0
     )
-    state = jax.eval_shape(lambda p: init_state(p, optimiser), params)
-    function = make_step(objective, optimiser, teacher_rate=0.9, microbatches=2)
+    state = jax.eval_shape(lambda p: init_state(p, optimiser, teacher=True), params)
+    function = make_step(
+        over_rows(objective), count_rows, optimiser, teacher_rate=0.9, microbatches=2
+    )
     return function, (state, {"generator": {}, "extractor": frozen}, batch)
 
 

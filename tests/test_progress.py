@@ -199,7 +199,7 @@ def test_work_cut_off_after_any_batch_goes_on_there(data, undisturbed, tmp_path,
     def watch(batch):
         if len(seen) == before:
             raise Killed
-        seen.append(batch["annotation_id"].tolist())
+        seen.append(batch["id"].tolist())
 
     source, instances = instances_of(data)
     with pytest.raises(Killed):
@@ -207,7 +207,7 @@ def test_work_cut_off_after_any_batch_goes_on_there(data, undisturbed, tmp_path,
     after = []
     tracker = Tracker("masks", len(instances))
     parts_to_make(source, instances, tmp_path, progress=tracker, share=Share(0, 1)).make(
-        [labeller(lambda batch: after.append(batch["annotation_id"].tolist()))]
+        [labeller(lambda batch: after.append(batch["id"].tolist()))]
     )
     assert seen + after == [[2 * k + 1, 2 * k + 2] for k in range(14)]  # none twice
     assert part_bytes(tmp_path) == undisturbed
@@ -256,7 +256,7 @@ def test_images_that_cannot_be_used_are_known_after_a_kill(tmp_path):
     assert tracker.done == 8
     parts_to_make(source, instances, cut, stop=lambda: len(seen) == 2).make([skipping(seen.append)])
     parts_to_make(source, instances, cut).make([skipping(seen.append)])
-    assert [batch["annotation_id"].tolist() for batch in seen] == [[1, 2], [5, 6], [7, 8]]
+    assert [batch["id"].tolist() for batch in seen] == [[1, 2], [5, 6], [7, 8]]
     assert part_bytes(cut) == part_bytes(whole)
     assert b'"item_error"' in part_bytes(cut)["part-00000.jsonl"]
 

@@ -95,7 +95,7 @@ def test_labeller_lets_the_instances_of_an_image_compete():
     source = table_source(instances, lambda position, record: content.getvalue())
 
     def predict(batch):
-        level = np.where(batch["annotation_id"] == 2, 3.0, 1.0).astype(np.float32)
+        level = np.where(batch["id"] == 2, 3.0, 1.0).astype(np.float32)
         return np.broadcast_to(level[:, None, None], (len(level), SIDE, SIDE))
 
     def areas(joint):

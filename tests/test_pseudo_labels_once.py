@@ -8,13 +8,13 @@ import numpy as np
 import skimage.data
 
 from exits_jax.annotations import read_annotations
-from exits_jax.data.pipeline import train_batches
-from exits_jax.data.settings import CropSettings
 from exits_jax.data.source import file_source
 from exits_jax.models.build import load_backbone
 from exits_jax.models.published import DEFAULT
 from exits_jax.models.vit import normalise
+from exits_jax.pseudo_labels.crop_plan import train_batches
 from exits_jax.pseudo_labels.once import canonical_scores, score_sample, with_canonical
+from exits_jax.pseudo_labels.settings import CropSettings
 from exits_jax.pseudo_labels.supervision import supervise_once, supervise_online
 from exits_jax.retrieval.crops import crop_scores
 from exits_jax.retrieval.score import Scores

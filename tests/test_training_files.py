@@ -16,7 +16,8 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from exits_jax.system.errors import UserError
 from exits_jax.training.checkpoints import Checkpoints
 from exits_jax.training.logs import MetricsLog
-from exits_jax.training.loop import Schedule, fit
+from exits_jax.training.loop import run_steps
+from exits_jax.training.schedule import Schedule
 from exits_jax.training.state import init_state
 
 MADE_WITH = {"devices": 4, "parallel": "pmap"}
@@ -26,13 +27,13 @@ def numbers() -> grain.DatasetIterator:
     """Batches whose one crop is the number of the batch."""
     return iter(
         grain.MapDataset.range(20)
-        .map(lambda i: {"annotation_id": np.array([i]), "valid": np.ones(1, bool)})
+        .map(lambda i: {"id": np.array([i]), "valid": np.ones(1, bool)})
         .to_iter_dataset(grain.ReadOptions(num_threads=0))
     )
 
 
 def start():
-    return init_state({"w": np.zeros(3, np.float32)}, optax.sgd(0.1))
+    return init_state({"w": np.zeros(3, np.float32)}, optax.sgd(0.1), teacher=True)
 
 
 def add_one(state, frozen, batch):
@@ -42,7 +43,7 @@ def add_one(state, frozen, batch):
 
 
 def train(workdir, steps, batches=None, made_with=MADE_WITH, step=add_one):
-    return fit(
+    return run_steps(
         step,
         start(),
         {},

@@ -26,6 +26,7 @@ from exits_jax.training.optimiser import learning_rate_schedule, make_optimiser
 from exits_jax.training.parallel import parallel_step, replicate
 from exits_jax.training.state import init_state, merge_params, split_params, trains_blocks
 from exits_jax.training.step import make_step
+from exits_jax.training.task import Sums, count_rows, over_rows
 
 SIZE, PATCH, GRID = 64, 8, 8
 
@@ -95,13 +96,18 @@ def run_steps(problem, devices, kind, microbatches=1, steps=3):
 
     def step_on(axis):
         return make_step(
-            objective, optimiser, teacher_rate=0.9, microbatches=microbatches, axis_name=axis
+            over_rows(objective),
+            count_rows,
+            optimiser,
+            teacher_rate=0.9,
+            microbatches=microbatches,
+            axis_name=axis,
         )
 
     chosen = jax.devices()[:devices]
     step = parallel_step(step_on, kind, chosen, batch_size=8, microbatches=microbatches)
     frozen = replicate(frozen, kind, chosen)
-    state = init_state(trained, optimiser)
+    state = init_state(trained, optimiser, teacher=True)
     for seed in range(steps):
         state, logs = step(state, frozen, make_batch(8, seed, invalid=3 * (seed == 1)))
     return jax.device_get(state), jax.device_get(logs)
@@ -138,16 +144,60 @@ def test_padding_never_counts(problem):
     """What stands in the invalid rows of a batch changes neither loss nor parameters."""
     objective, trained, frozen = problem
     optimiser = optax.sgd(0.05)
-    step = jax.jit(make_step(objective, optimiser, teacher_rate=0.9))
+    step = jax.jit(make_step(over_rows(objective), count_rows, optimiser, teacher_rate=0.9))
     batch = make_batch(4, invalid=2)
     other = {k: v.copy() for k, v in batch.items()}
     other["image"][2:] = 255 - other["image"][2:]
     other["box_xyxy"][2:] = [0.4, 0.4, 0.6, 0.6]
-    first, logs = step(init_state(trained, optimiser), frozen, batch)
-    second, more = step(init_state(trained, optimiser), frozen, other)
+    first, logs = step(init_state(trained, optimiser, teacher=True), frozen, batch)
+    second, more = step(init_state(trained, optimiser, teacher=True), frozen, other)
     assert float(logs["loss"]) == float(more["loss"])
-    assert float(logs["crops"]) == 2
+    assert float(logs["items"]) == 2
     jax.tree.map(np.testing.assert_array_equal, first.params, second.params)
+
+
+def two_counts(params, teacher, frozen, batch):
+    """Two terms with denominators of their own, as detectors have them, and a number to look at."""
+    weight = params["w"] * batch["valid"]
+    far = jnp.sum((weight * batch["x"] - 1.0) ** 2 * batch["positive"])
+    near = jnp.sum(jnp.abs(params["w"]) * batch["cells"] * batch["valid"])
+    return Sums({"far": 3 * far, "near": near}, {"seen": jnp.sum(batch["valid"])})
+
+
+def counts_of_two(batch):
+    return {
+        "items": jnp.sum(batch["valid"].astype(jnp.float32)),
+        "far": jnp.sum(batch["positive"]),
+        "near": jnp.sum(batch["cells"] * batch["valid"]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("devices", "kind", "parts"), [(1, "jit", 1), (4, "pmap", 1), (4, "jit", 2), (2, "pmap", 2)]
+)
+def test_terms_with_counts_of_their_own_are_exact(devices, kind, parts):
+    """3 * mean over positives + mean over cells, whatever the batch is cut into."""
+    rng = np.random.default_rng(0)
+    valid = np.arange(8) < 6
+    positive = (np.array([1, 0, 0, 0, 0, 2, 0, 0]) * valid).astype(np.float32)
+    batch = {"x": rng.normal(size=8).astype(np.float32), "positive": positive, "valid": valid}
+    batch["cells"] = np.arange(1, 9, dtype=np.float32)
+    optimiser, chosen = optax.sgd(1.0), jax.devices()[:devices]
+
+    def step_on(axis):
+        return make_step(two_counts, counts_of_two, optimiser, microbatches=parts, axis_name=axis)
+
+    step = parallel_step(step_on, kind, chosen, batch_size=8, microbatches=parts)
+    state = init_state({"w": np.float32(0.5)}, optimiser)
+    assert state.teacher == {}
+    after, logs = step(state, replicate({}, kind, chosen), batch)
+    far = np.sum((0.5 * valid * batch["x"] - 1) ** 2 * positive) / 3
+    assert float(logs["far"]) == pytest.approx(3 * far, rel=1e-5)
+    assert float(logs["near"]) == pytest.approx(0.5, rel=1e-5)
+    assert float(logs["loss"]) == pytest.approx(3 * far + 0.5, rel=1e-5)
+    assert float(logs["seen"]) == 1.0
+    slope = np.sum(2 * (0.5 * batch["x"] - 1) * batch["x"] * positive) / 3
+    assert float(after.params["w"]) == pytest.approx(0.5 - 3 * slope - 1, rel=1e-4)
 
 
 def test_a_step_that_is_not_finite_changes_nothing(problem):
@@ -158,8 +208,8 @@ def test_a_step_that_is_not_finite_changes_nothing(problem):
         return loss / 0.0, parts
 
     optimiser = optax.sgd(0.05)
-    state = init_state(trained, optimiser)
-    after, logs = jax.jit(make_step(broken, optimiser, teacher_rate=0.9))(
+    state = init_state(trained, optimiser, teacher=True)
+    after, logs = jax.jit(make_step(over_rows(broken), count_rows, optimiser, teacher_rate=0.9))(
         state, frozen, make_batch(2)
     )
     assert not bool(logs["finite"])
@@ -169,8 +219,8 @@ def test_a_step_that_is_not_finite_changes_nothing(problem):
 def test_teacher_follows_at_its_rate(problem):
     objective, trained, frozen = problem
     optimiser = optax.sgd(0.05)
-    step = jax.jit(make_step(objective, optimiser, teacher_rate=0.75))
-    state, _ = step(init_state(trained, optimiser), frozen, make_batch(2))
+    step = jax.jit(make_step(over_rows(objective), count_rows, optimiser, teacher_rate=0.75))
+    state, _ = step(init_state(trained, optimiser, teacher=True), frozen, make_batch(2))
     expected = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, trained, state.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state.teacher, expected)
 

@@ -11,8 +11,8 @@ import numpy as np
 from exits_jax.app import networks
 from exits_jax.app.run import DataSet, Run, data_to_train
 from exits_jax.app.settings import Settings
-from exits_jax.data.pipeline import train_batches
 from exits_jax.models.generator import Generator
+from exits_jax.pseudo_labels.crop_plan import crop_plan
 from exits_jax.pseudo_labels.objectives import generator_objective, warmup_objective
 from exits_jax.pseudo_labels.once import canonical_scores, score_sample, with_canonical
 from exits_jax.pseudo_labels.supervision import (
@@ -25,19 +25,17 @@ from exits_jax.retrieval.calibrate import calibrate_thresholds
 from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.system.errors import UserError
 from exits_jax.system.files import write_json
-from exits_jax.training.loop import fit
+from exits_jax.system.types import Batch, Params
+from exits_jax.training.loop import Machine, fit
 from exits_jax.training.optimiser import make_optimiser
-from exits_jax.training.parallel import automatic_microbatches, parallel_step, replicate
 from exits_jax.training.schedule import Schedule, rates, steps_asked, total_steps
 from exits_jax.training.settings import PhaseSettings
 from exits_jax.training.state import (
-    Params,
-    init_state,
     merge_params,
     split_params,
     trains_blocks,
 )
-from exits_jax.training.step import Batch, Objective, make_step
+from exits_jax.training.task import RowObjective, Task, count_rows, over_rows
 
 CALIBRATION_SAMPLE = 512  # instances the thresholds are calibrated on
 FEW_STEPS = 10  # Adam's first steps are as long as its rate, whatever the data say [?]
@@ -153,7 +151,7 @@ def _fit(
     run: Run,
     phase: str,
     network: Generator,
-    objective: Objective,
+    objective: RowObjective,
     params: Params,
     data: DataSet,
     extractor: Params | None = None,
@@ -162,11 +160,26 @@ def _fit(
     """Trains `params` as the phase's section of the config says; returns them whole."""
     config, section = run.config, getattr(run.config, phase)
     trained, frozen = split_params(params, trains_blocks(network.encoder.frozen_blocks))
-    count, saving = len(data.instances), config.train
-    schedule = Schedule(total_steps(section, count), saving.checkpoint_every, saving.log_every)
+    count, processes = len(data.instances), jax.process_count()
+    steps = total_steps(section, count)
     if run.hosts.first:
-        _say_length(phase, section, count, schedule.total_steps)
-    rate = rates(section, count, schedule.total_steps)
+        _say_length(phase, section, count, steps)
+    task = Task(
+        plan=crop_plan(
+            data.source,
+            config.crop,
+            batch_size=section.batch_size // processes,
+            seed=config.seed,
+            shard=(jax.process_index(), processes),
+        ),
+        objective=over_rows(objective),
+        counts=count_rows,
+        trained=trained,
+        frozen={"generator": frozen, "extractor": extractor or {}},
+        teacher_rate=config.train.teacher_rate if phase == "train" and config.loss.crf else None,
+        extend=extend,
+    )
+    rate = rates(section, count, steps)
     optimiser = make_optimiser(
         rate,
         betas=section.betas,
@@ -174,40 +187,18 @@ def _fit(
         clip_norm=section.clip_norm,
         decoder_rate=section.decoder_rate,
     )
-    devices, kind, processes = jax.devices(), config.train.parallel, jax.process_count()
-    share = section.batch_size // len(devices)
-    microbatches = section.microbatches or automatic_microbatches(share)
-
-    def step_on(axis_name: str | None) -> Any:
-        return make_step(
-            objective,
-            optimiser,
-            teacher_rate=config.train.teacher_rate,
-            microbatches=microbatches,
-            axis_name=axis_name,
-        )
-
-    state = fit(
-        parallel_step(step_on, kind, devices, section.batch_size, microbatches),
-        init_state(trained, optimiser),
-        replicate({"generator": frozen, "extractor": extractor or {}}, kind, devices),
-        train_batches(
-            data.source,
-            config.crop,
-            batch_size=section.batch_size // processes,
-            shard=(jax.process_index(), processes),
-            seed=config.seed,
-            steps=schedule.total_steps,
-            workers=config.data.workers,
+    learnt = fit(
+        task,
+        optimiser,
+        rate,
+        Schedule(steps, config.train.checkpoint_every, config.train.log_every),
+        Machine(
+            config.train.parallel, section.batch_size, section.microbatches, config.data.workers
         ),
         phase=phase,
         workdir=run.workdir.folder,
-        schedule=schedule,
-        learning_rate=rate,
-        made_with={"devices": len(devices), "processes": processes, "parallel": kind},
-        extend=extend,
     )
-    return merge_params(jax.device_get(state.params), frozen)
+    return merge_params(learnt, frozen)
 
 
 def _say_length(phase: str, section: PhaseSettings, instances: int, steps: int) -> None:

@@ -13,7 +13,7 @@ from exits_jax.app import networks
 from exits_jax.app.fitting import saved_thresholds
 from exits_jax.app.run import DataSet, Run
 from exits_jax.app.shown import Shown, pixels
-from exits_jax.data.pipeline import label_batches
+from exits_jax.pseudo_labels.label_crops import label_batches
 from exits_jax.report.overlays import crop_mask, encode_image, panel_strip, save_png
 from exits_jax.retrieval.crops import score_inputs
 from exits_jax.retrieval.points import retrieve_points

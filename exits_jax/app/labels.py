@@ -14,7 +14,6 @@ from exits_jax.app.fitting import saved_thresholds
 from exits_jax.app.run import DataSet, Run, report_problems
 from exits_jax.export.parts import Share, StoredLabels, part_positions
 from exits_jax.export.quality import Label
-from exits_jax.models.params_io import Params
 from exits_jax.pseudo_labels import predicted_iou
 from exits_jax.pseudo_labels.in_parts import PartsToMake
 from exits_jax.pseudo_labels.label import Labeller
@@ -29,6 +28,7 @@ from exits_jax.pseudo_labels.predict import (
 from exits_jax.system.errors import UserError
 from exits_jax.system.interruption import stop_between_steps
 from exits_jax.system.progress import track
+from exits_jax.system.types import Params
 
 
 def make_labels(run: Run, data: DataSet, source: str) -> Mapping[int, Label]:

@@ -23,7 +23,7 @@ from exits_jax.retrieval.crops import crop_scores
 from exits_jax.retrieval.score import Scores
 from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.system.errors import UserError
-from exits_jax.training.state import Params
+from exits_jax.system.types import Params
 
 # How the extractor is named among the settings of a generator: says what to do if it differs.
 EXTRACTOR = "parameters of the extractor (--config.extractor.params)"

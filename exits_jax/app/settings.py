@@ -8,10 +8,9 @@ from typing import Any, get_type_hints
 from ml_collections import ConfigDict, config_dict
 
 from exits_jax.annotations.settings import DataSettings
-from exits_jax.data.settings import CropSettings
 from exits_jax.models.published import resolved
 from exits_jax.models.settings import SIZES, ExtractorSettings, GeneratorSettings
-from exits_jax.pseudo_labels.settings import LabelSettings, LossSettings
+from exits_jax.pseudo_labels.settings import CropSettings, LabelSettings, LossSettings
 from exits_jax.report.settings import ReportSettings
 from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.system.errors import UserError

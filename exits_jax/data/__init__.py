@@ -1,11 +1,10 @@
-"""Instances -> batches: decoding, crop geometry, sources, the label crops.
+"""Instances -> batches: decoding, crop geometry, sources, the resumable iterator.
 
-`exits_jax.data.pipeline` (grain) and `exits_jax.data.tfds_builder` (TensorFlow Datasets) are heavy
+`exits_jax.data.iterator` (grain) and `exits_jax.data.tfds_builder` (TensorFlow Datasets) are heavy
 to import and are imported by name, by those who need them.
 """
 
 from exits_jax.data.images import decode_image, load_image
-from exits_jax.data.labelling import label_batches
 from exits_jax.data.source import Source, by_image, file_source, usable_instances
 
 __all__ = [
@@ -13,7 +12,6 @@ __all__ = [
     "by_image",
     "decode_image",
     "file_source",
-    "label_batches",
     "load_image",
     "usable_instances",
 ]

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 
 from exits_jax.models.backbones import backbone_path
 from exits_jax.models.generator import Generator
-from exits_jax.models.params_io import Params
 from exits_jax.models.pretrained import load_vit
 from exits_jax.models.published import published
 from exits_jax.models.settings import BackboneSettings
 from exits_jax.models.vit import ViT, build_vit, normalise
 from exits_jax.system.errors import UserError
+from exits_jax.system.types import Params
 
 
 def build_backbone(

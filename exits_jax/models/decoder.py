@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from exits_jax.models.convolution import Conv3x3
-from exits_jax.models.params_io import Params
+from exits_jax.system.types import Params
 
 
 class MaskDecoder(nn.Module):

@@ -13,9 +13,9 @@ from flax import traverse_util
 
 from exits_jax.system import files
 from exits_jax.system.errors import UserError, one_line
+from exits_jax.system.types import Params
 
 # A nested dict of arrays: what stands under "params" in what `Module.init` returns.
-Params = dict[str, Any]
 
 _MADE_WITH = "made_with"  # key of the file's metadata
 _LISTED = 8  # how many names of a kind a report spells out

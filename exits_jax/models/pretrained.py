@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from exits_jax.models.embedding import ConvStem
-from exits_jax.models.params_io import Params, flatten, report_misfit, unflatten
+from exits_jax.models.params_io import flatten, report_misfit, unflatten
 from exits_jax.models.read_tensors import read_tensors
 from exits_jax.models.rename import FAMILIES, Family
 from exits_jax.models.rename_changes import Change
 from exits_jax.models.vit import ViT
 from exits_jax.system.errors import UserError, one_line
+from exits_jax.system.types import Params
 
 _STEM = "embedding/conv_stem/"
 _BLOCK = re.compile(r"block(\d+)/")

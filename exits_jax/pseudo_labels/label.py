@@ -8,12 +8,12 @@ from jaxtyping import Float
 
 from exits_jax.annotations import Instance
 from exits_jax.annotations.regions import box_pixels
-from exits_jax.data.pipeline import label_batches
 from exits_jax.data.source import Source
 from exits_jax.export.quality import Label, box_label, make_label
 from exits_jax.export.unfinished import Predicted
 from exits_jax.pseudo_labels.compete import Crop, compete
 from exits_jax.pseudo_labels.edges import drawn_edges
+from exits_jax.pseudo_labels.label_crops import label_batches
 from exits_jax.pseudo_labels.paste import binary_mask, paste_probability
 from exits_jax.pseudo_labels.predict import Predict
 from exits_jax.pseudo_labels.settings import Edges

@@ -14,8 +14,9 @@ from exits_jax.pseudo_labels.settings import LossSettings
 from exits_jax.pseudo_labels.supervision import Points, Supervise
 from exits_jax.retrieval.points import inside_box
 from exits_jax.retrieval.prior import prior_logits
-from exits_jax.training.state import Params, merge_params
-from exits_jax.training.step import Batch, Objective
+from exits_jax.system.types import Batch, Params
+from exits_jax.training.state import merge_params
+from exits_jax.training.task import RowObjective
 
 
 def generator_objective(
@@ -25,7 +26,7 @@ def generator_objective(
     weights: LossSettings,
     *,
     prior: float = 0.0,
-) -> Objective:
+) -> RowObjective:
     """point * L_point + crf * L_crf + [nothing retrieved] * mil * L_mil, per crop.
 
     And soft * the cross-entropy against the propagation map, where that is asked for.
@@ -65,7 +66,7 @@ def generator_objective(
 
 def warmup_objective(
     generator: Generator, pixels: str, supervise: Supervise, weights: LossSettings
-) -> Objective:
+) -> RowObjective:
     """The warm-up of the similarity extractor: L_point on the seeds and L_mil on every crop.
 
     A mask decoder sits on the extractor; no CRF, no teacher. The paper does not publish this loss.

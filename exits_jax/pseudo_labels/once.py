@@ -15,14 +15,14 @@ import numpy as np
 from jaxtyping import Float, Float16
 
 from exits_jax.data.crop import fixed_window
-from exits_jax.data.pipeline import label_batches
 from exits_jax.data.source import Source
 from exits_jax.models.slices import jit_in_slices
+from exits_jax.pseudo_labels.label_crops import label_batches
 from exits_jax.retrieval.crops import score_inputs
 from exits_jax.retrieval.score import Scores
 from exits_jax.system.files import write_bytes
 from exits_jax.system.progress import track
-from exits_jax.training.step import Batch
+from exits_jax.system.types import Batch
 
 PART = 64  # instances a file holds, and a kill costs at most
 

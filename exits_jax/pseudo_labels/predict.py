@@ -14,8 +14,8 @@ from exits_jax.retrieval.crops import score_inputs
 from exits_jax.retrieval.prior import prior_logits
 from exits_jax.retrieval.score import Scores
 from exits_jax.retrieval.shape import shape_offset
+from exits_jax.system.types import Batch
 
-Batch = dict[str, Any]
 # batch -> logits [b, m, m]; 0 is as likely object as not
 Predict = Callable[[Batch], Float[np.ndarray, "b m m"]]
 

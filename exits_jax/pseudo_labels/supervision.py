@@ -11,8 +11,7 @@ from exits_jax.retrieval.points import inside_box, retrieve_points, seed_points
 from exits_jax.retrieval.resample import resample_score
 from exits_jax.retrieval.score import Scores
 from exits_jax.retrieval.settings import RetrievalSettings
-
-Batch = dict[str, Any]
+from exits_jax.system.types import Batch
 
 
 class Points(NamedTuple):

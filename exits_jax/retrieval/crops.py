@@ -9,8 +9,8 @@ from exits_jax.retrieval.score import (
     propagation_score,
     similarity_matrix,
 )
+from exits_jax.system.types import Batch
 
-Batch = dict[str, Any]
 # (parameters, image, attention_layers=..., key_layers=...) -> {"attention": {...}, "keys": {...}}
 Attend = Callable[..., dict[str, dict[int, Any]]]
 

@@ -15,7 +15,7 @@ from exits_jax.system.errors import UserError
 from exits_jax.system.files import write_bytes
 
 # Numbers of a line that a clock made: the others are the same in a run that was interrupted.
-CLOCKED = ("crops_per_second", "waiting_for_data")
+CLOCKED = ("items_per_second", "waiting_for_data")
 
 
 class MetricsLog:

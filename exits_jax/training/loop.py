@@ -1,6 +1,7 @@
-"""The loop of warm-up and generator training: batches in, checkpoints and metrics out."""
+"""The one loop of all training: a task in, checkpoints, metrics and trained parameters out."""
 
 import contextlib
+import dataclasses
 import pathlib
 import time
 from collections.abc import Callable, Iterator
@@ -9,22 +10,107 @@ from typing import Any
 import grain
 import jax
 import numpy as np
+import optax
 from jax.experimental import multihost_utils
 
+from exits_jax.data.iterator import PlannedBatches
 from exits_jax.system.errors import UserError
 from exits_jax.system.interruption import stop_between_steps
 from exits_jax.system.progress import track
+from exits_jax.system.types import Batch, Params
 from exits_jax.training.checkpoints import Checkpoints
 from exits_jax.training.logs import MetricsLog
+from exits_jax.training.parallel import automatic_microbatches, parallel_step, replicate
 from exits_jax.training.schedule import Schedule
-from exits_jax.training.state import Params, TrainState
-from exits_jax.training.step import Batch, Logs, Step
+from exits_jax.training.state import TrainState, init_state
+from exits_jax.training.step import Logs, Step, make_step
+from exits_jax.training.task import ITEMS, Task
 
 # Keys of a batch that the device has no use for.
-HOST_KEYS = ("annotation_id", "index")
+HOST_KEYS = ("id", "index")
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """How a task is shared out.
+
+    Attributes:
+      parallel: "pmap" or "jit".
+      batch_size: rows over all devices.
+      microbatches: parts a device's share is cut into; 0: `automatic_microbatches`.
+      workers: processes that make batches.
+      devices: of every process; None: all there are.
+    """
+
+    parallel: str
+    batch_size: int
+    microbatches: int = 0
+    workers: int = 0
+    devices: list[jax.Device] | None = None
 
 
 def fit(
+    task: Task,
+    optimiser: optax.GradientTransformation,
+    learning_rate: Callable[[int], float],
+    schedule: Schedule,
+    machine: Machine,
+    *,
+    phase: str,
+    workdir: pathlib.Path,
+) -> Params:
+    """The trained parameters after `schedule.total_steps`, with `task.frozen` left out.
+
+    Goes on from the newest checkpoint of the phase if there is one: a resumed run takes the same
+    steps on the same batches as one that was never interrupted.
+
+    Args:
+      task: what is trained.
+      optimiser: of its parameters.
+      learning_rate: of an update, by the number of updates before it; for the log.
+      schedule: lengths in steps.
+      machine: devices and how they share the work.
+      phase: names folders and log lines.
+      workdir: where `checkpoints/<phase>/` and `metrics.jsonl` are written.
+
+    Raises:
+      UserError: a loss or gradient that is not finite; a checkpoint that does not fit; a file that
+        cannot be written; batches that devices cannot share.
+    """
+    devices, kind = machine.devices or jax.devices(), machine.parallel
+    share = machine.batch_size // len(devices)
+    microbatches = machine.microbatches or automatic_microbatches(share)
+
+    def step_on(axis_name: str | None) -> Step:
+        return make_step(
+            task.objective,
+            task.counts,
+            optimiser,
+            teacher_rate=task.teacher_rate,
+            microbatches=microbatches,
+            axis_name=axis_name,
+        )
+
+    state = run_steps(
+        parallel_step(step_on, kind, devices, machine.batch_size, microbatches),
+        init_state(task.trained, optimiser, teacher=task.teacher_rate is not None),
+        replicate(task.frozen, kind, devices),
+        PlannedBatches(task.plan, schedule.total_steps, workers=machine.workers),
+        phase=phase,
+        workdir=workdir,
+        schedule=schedule,
+        learning_rate=learning_rate,
+        made_with={
+            "devices": len(devices),
+            "processes": jax.process_count(),
+            "parallel": kind,
+        },
+        extend=task.extend,
+    )
+    return jax.device_get(state.params)
+
+
+def run_steps(
     step: Step,
     state: TrainState,
     frozen: Params,
@@ -35,27 +121,18 @@ def fit(
     schedule: Schedule,
     learning_rate: Callable[[int], float],
     made_with: dict[str, Any],
-    extend: Callable[[Batch], Batch] = lambda batch: batch,
+    extend: Callable[[Batch], Batch] = dict,
 ) -> TrainState:
-    """Trains to `schedule.total_steps`, from the newest checkpoint of the phase if there is one.
-
-    A resumed run takes the same steps on the same batches as one that was never interrupted.
+    """The steps that are left, from the newest checkpoint if there is one; see `fit`.
 
     Args:
       step: from `parallel_step`.
       state: the state to begin with; gives the shapes when a checkpoint is restored.
       frozen: parameters that the step reads and does not change.
-      batches: the data pipeline's iterator; saved and restored with the state, closed at the end.
-      phase: "warmup" or "train", names folders and log lines.
-      workdir: where `checkpoints/<phase>/` and `metrics.jsonl` are written.
-      schedule: lengths in steps.
-      learning_rate: of an update, by the number of updates before it; for the log.
+      batches: saved and restored with the state, closed at the end.
+      phase, workdir, schedule, learning_rate: as `fit`.
       made_with: what a resumed run must share with the one it continues; see `Checkpoints`.
-      extend: adds to a batch, on the host, what the step needs beyond the pipeline's keys.
-
-    Raises:
-      UserError: a loss or gradient that is not finite; a checkpoint that does not fit; a file that
-        cannot be written.
+      extend: adds to a batch, on the host.
     """
     folder = workdir / "checkpoints" / phase
     with (
@@ -74,7 +151,7 @@ def fit(
             for number in range(done + 1, schedule.total_steps + 1):
                 with watch.waiting():
                     batch = next(batches)
-                ids = batch["annotation_id"][batch["valid"]]
+                ids = batch["id"][batch["valid"]]
                 state, logs = step(state, frozen, _for_device(extend(batch)))
                 progress.advance(note=watch.look(number, logs, ids))
                 stop = stopped(number)
@@ -124,7 +201,7 @@ class _Watch:
         self._learning_rate = learning_rate
         self._pending: tuple[int, Logs, np.ndarray] | None = None
         self._note = ""
-        self._since, self._crops, self._waited = time.monotonic(), 0, 0.0
+        self._since, self._items, self._waited = time.monotonic(), 0, 0.0
 
     def __enter__(self) -> "_Watch":
         return self
@@ -157,21 +234,21 @@ class _Watch:
         if not values.pop("finite"):
             raise UserError(_not_finite(self._phase, number, values, ids))
         self._note = f"loss {values['loss']:.4f}"
-        self._crops += len(ids)
+        self._items += len(ids)
         if self._log and number % self._log_every == 0:
             now = time.monotonic()
             values["learning_rate"] = float(self._learning_rate(number - 1))
             elapsed = max(now - self._since, 1e-9)
-            values["crops_per_second"] = self._crops / elapsed
+            values["items_per_second"] = self._items / elapsed
             values["waiting_for_data"] = self._waited / elapsed
-            self._since, self._crops, self._waited = now, 0, 0.0
+            self._since, self._items, self._waited = now, 0, 0.0
             self._log.write(number, values)
 
 
 def _not_finite(phase: str, step: int, values: dict[str, Any], ids: np.ndarray) -> str:
-    parts = ", ".join(f"{name} {value:.6g}" for name, value in values.items() if name != "crops")
+    parts = ", ".join(f"{name} {value:.6g}" for name, value in values.items() if name != ITEMS)
     listed = ", ".join(str(i) for i in ids.tolist())
     return (
-        f"{phase} step {step}: not finite: {parts}; annotation ids of the batch: {listed}. "
+        f"{phase} step {step}: not finite: {parts}; ids of the batch: {listed}. "
         "The step was not applied. Lower the learning rate, or set clip_norm"
     )

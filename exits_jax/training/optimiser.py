@@ -3,7 +3,7 @@
 import jax
 import optax
 
-from exits_jax.training.state import Params
+from exits_jax.system.types import Params
 
 
 def learning_rate_schedule(

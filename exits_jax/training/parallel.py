@@ -8,8 +8,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from exits_jax.models.slices import slice_size
 from exits_jax.system.errors import UserError
-from exits_jax.training.state import Params, TrainState
-from exits_jax.training.step import Batch, Logs, Step
+from exits_jax.system.types import Batch, Params
+from exits_jax.training.state import TrainState
+from exits_jax.training.step import Logs, Step
 
 AXIS = "devices"
 

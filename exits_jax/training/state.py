@@ -1,7 +1,7 @@
 """What training carries from step to step, and which parameters of a network it trains."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import optax
 from flax import traverse_util
 from jaxtyping import Array, Int
 
-Params = dict[str, Any]
+from exits_jax.system.types import Params
 
 
 class TrainState(NamedTuple):
@@ -18,7 +18,7 @@ class TrainState(NamedTuple):
     Attributes:
       step: optimiser steps taken.
       params: the *trained* parameters only (see `split_params`).
-      teacher: exponential moving average of `params`; the same tree.
+      teacher: exponential moving average of `params`, the same tree; {} where there is none.
       optimiser: optax's state.
     """
 
@@ -28,18 +28,21 @@ class TrainState(NamedTuple):
     optimiser: optax.OptState
 
 
-def init_state(params: Params, optimiser: optax.GradientTransformation) -> TrainState:
-    """The state before the first step; the teacher starts as a copy of the student.
+def init_state(
+    params: Params, optimiser: optax.GradientTransformation, *, teacher: bool = False
+) -> TrainState:
+    """The state before the first step; a teacher starts as a copy of the student.
 
     Args:
       params: the trained parameters; numpy arrays, as a file gives them, become jax arrays.
       optimiser: of these parameters.
+      teacher: whether there is one.
     """
     params = jax.tree.map(jnp.asarray, params)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        teacher=jax.tree.map(jnp.copy, params),
+        teacher=jax.tree.map(jnp.copy, params) if teacher else {},
         optimiser=optimiser.init(params),
     )
 

@@ -12,16 +12,16 @@ import jax
 import numpy as np
 
 from exits_jax.app.networks import attend
-from exits_jax.data.pipeline import train_batches
-from exits_jax.data.settings import CropSettings
 from exits_jax.data.source import as_source
 from exits_jax.losses import mean_field as refine
 from exits_jax.models.generator import Generator
 from exits_jax.models.slices import jit_in_slices
 from exits_jax.models.vit import normalise
+from exits_jax.pseudo_labels.crop_plan import train_batches
 from exits_jax.pseudo_labels.label import Labeller
 from exits_jax.pseudo_labels.objectives import box_masks
 from exits_jax.pseudo_labels.predict import generator_predictor
+from exits_jax.pseudo_labels.settings import CropSettings
 from exits_jax.retrieval.points import retrieve_points
 from exits_jax.retrieval.score import propagation_score, similarity_matrix
 from exits_jax.retrieval.settings import RetrievalSettings
@@ -29,6 +29,7 @@ from exits_jax.system.cpu import prefer_eigen
 from exits_jax.training.parallel import automatic_microbatches, parallel_step, replicate
 from exits_jax.training.state import init_state
 from exits_jax.training.step import make_step
+from exits_jax.training.task import count_rows, over_rows
 from experiments.framework_comparison.jax_build import (
     objective_of,
     optimiser_of,
@@ -243,11 +244,15 @@ def _step(problem: Problem, name: str) -> Case:
     devices, batch = jax.local_devices()[:1], problem.batch
     count = len(batch["image"])
     rate, parts = problem.spec["teacher_rate"], automatic_microbatches(count)
-    pure = make_step(objective, optimiser, teacher_rate=rate, microbatches=parts)
-    whole = make_step(objective_of(problem, name, "xla")[0], optimiser, teacher_rate=rate)
+    pure = make_step(
+        over_rows(objective), count_rows, optimiser, teacher_rate=rate, microbatches=parts
+    )
+    whole = make_step(
+        over_rows(objective_of(problem, name, "xla")[0]), count_rows, optimiser, teacher_rate=rate
+    )
     step = parallel_step(lambda axis: pure, "jit", devices, count, parts)
     placed = replicate(frozen, "jit", devices)
-    states = [replicate(init_state(trained, optimiser), "jit", devices)]
+    states = [replicate(init_state(trained, optimiser, teacher=True), "jit", devices)]
 
     def run() -> None:
         states[0], logs = step(states[0], placed, batch)

@@ -38,6 +38,7 @@ from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.retrieval.shape import shape_offset
 from exits_jax.training.state import init_state
 from exits_jax.training.step import Objective, make_step
+from exits_jax.training.task import count_rows, over_rows
 from experiments.framework_comparison.jax_build import (
     clean_image,
     objective_of,
@@ -239,8 +240,10 @@ def steps(problem: Problem, given: Results) -> Results:
         objective, trained, frozen = objective_of(problem, name)
         settings = problem.optimiser(name if sgd else None)
         optimiser = optimiser_of(settings)
-        step = jax.jit(make_step(objective, optimiser, teacher_rate=TEACHER_RATE))
-        state = init_state(trained, optimiser)
+        step = jax.jit(
+            make_step(over_rows(objective), count_rows, optimiser, teacher_rate=TEACHER_RATE)
+        )
+        state = init_state(trained, optimiser, teacher=True)
         for _ in range(STEPS):
             state, logs = step(state, frozen, problem.batch)
         prefix = f"{name}, {'SGD' if sgd else 'AdamW'}"

@@ -18,13 +18,13 @@ import numpy as np
 from configs import demo
 from exits_jax.annotations import Instance, read_annotations
 from exits_jax.data.crop import fixed_window
-from exits_jax.data.labelling import label_batches
 from exits_jax.models.build import load_backbone
 from exits_jax.models.generator import Generator
 from exits_jax.models.params_io import flatten, unflatten
 from exits_jax.models.published import DEFAULT
 from exits_jax.models.settings import SIZES
 from exits_jax.models.vit import ViT
+from exits_jax.pseudo_labels.label_crops import label_batches
 from exits_jax.pseudo_labels.objectives import LossSettings
 from exits_jax.retrieval.settings import RESEEDED_KEYS, RetrievalSettings
 from experiments.framework_comparison.problem import Arrays, Problem, save_problem

@@ -25,7 +25,7 @@ class Problem(NamedTuple):
 
     Attributes:
       spec: settings, JSON values; see `prepare.specification`.
-      batch: a batch as `exits_jax.data.batches` has it, plus "canonical_score" [b,M,M],
+      batch: a batch as `exits_jax.pseudo_labels.crops` has it, plus "canonical_score" [b,M,M],
         "canonical_window" [b,4], "instance_box" [b,4] (image coordinates) and "image_size" [b,2]
         (height, width).
       generator: the generator's parameters by flat Flax names.

@@ -10,12 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from exits_jax.app.networks import digest, fresh_params
-from exits_jax.data.labelling import label_batches
 from exits_jax.evaluation.tables import markdown
 from exits_jax.models.build import load_backbone
 from exits_jax.models.generator import Generator
 from exits_jax.models.params_io import load_params, save_params
 from exits_jax.models.published import DEFAULT
+from exits_jax.pseudo_labels.label_crops import label_batches
 from exits_jax.pseudo_labels.objectives import LossSettings, warmup_objective
 from exits_jax.pseudo_labels.supervision import supervise_seeds
 from exits_jax.system.progress import track
@@ -28,6 +28,7 @@ from exits_jax.training.state import (
     trains_blocks,
 )
 from exits_jax.training.step import make_step
+from exits_jax.training.task import count_rows, over_rows
 from experiments.retrieval_measures import Examples
 from experiments.supplement.choices import MEASURED_ON
 from experiments.supplement.kept import PUBLISHED, Extractor, path_of
@@ -76,8 +77,8 @@ def _warm_up(chosen: Examples, weights: LossSettings, epochs: int) -> Params:
         decoder_rate=DECODER_RATE,
     )
     objective = warmup_objective(network, "imagenet", supervise, weights)
-    step = jax.jit(make_step(objective, optimiser, teacher_rate=0.996))
-    state = init_state(trained, optimiser)
+    step = jax.jit(make_step(over_rows(objective), count_rows, optimiser, teacher_rate=0.996))
+    state = init_state(trained, optimiser, teacher=True)
     frozen = {"generator": rest, "extractor": {}}
     order = np.random.default_rng(0).permutation(len(chosen.instances))[: total * BATCH]
     cut = {"crop_size": GENERATOR_SIZE, "margin": MARGIN, "batch_size": BATCH}

@@ -25,6 +25,7 @@ from exits_jax.retrieval.score import Scores
 from exits_jax.training.optimiser import learning_rate_schedule, make_optimiser
 from exits_jax.training.state import Params, init_state
 from exits_jax.training.step import make_step
+from exits_jax.training.task import count_rows, over_rows
 from experiments.retrieval_measures import Examples, mask_iou
 from experiments.supplement.kept import Crops
 from experiments.supplement.protocol import MARGIN
@@ -68,7 +69,9 @@ def _step(total: int, rate: float) -> tuple[Any, optax.GradientTransformation]:
         clip_norm=0.0,
         decoder_rate=1.0,
     )
-    return jax.jit(make_step(objective, optimiser, teacher_rate=TEACHER)), optimiser
+    return jax.jit(
+        make_step(over_rows(objective), count_rows, optimiser, teacher_rate=TEACHER)
+    ), optimiser
 
 
 def train(
@@ -103,7 +106,7 @@ def train(
     start = jax.jit(decoder.init)(
         jax.random.key(seed), jnp.asarray(crops.features[:1], jnp.float32)
     )
-    state = init_state(start["params"], optimiser)
+    state = init_state(start["params"], optimiser, teacher=True)
     frozen = {"tau": {"tau_fg": tau[0], "tau_bg": tau[1]}, "weight": dict(weights)}
     passes = range(int(np.ceil(epochs)) + 1)
     order = np.concatenate([np.random.default_rng([seed, e]).permutation(count) for e in passes])

@@ -89,7 +89,7 @@ class Crops(NamedTuple):
     """Labelling crops with the features of the frozen encoder, one row per instance."""
 
     features: Float[np.ndarray, "n N N D"]  # float16
-    batch: dict[str, np.ndarray]  # the keys of `exits_jax.data.batches`
+    batch: dict[str, np.ndarray]  # the keys of `exits_jax.pseudo_labels.crops`
 
 
 def crops_of(folder: str, chosen: Examples, size: int) -> Crops:

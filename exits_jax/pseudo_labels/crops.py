@@ -11,7 +11,7 @@ The keys of a batch, b crops of s x s pixels, all numpy arrays:
   valid_xyxy     float32[b,4]      the image's area in crop coordinates
   window_xyxy    float32[b,4]      the crop's window in image coordinates
   flip           bool[b]           whether the crop is mirrored left to right
-  annotation_id  int32[b]
+  id             int32[b]          of the annotation
   index          int32[b]          position in the source
   valid          bool[b]           False for rows that only fill the batch
 """
@@ -23,9 +23,9 @@ from jaxtyping import Float
 
 from exits_jax.data import crop
 from exits_jax.data.source import Example
+from exits_jax.system.types import Batch
 
 Row = dict[str, np.ndarray]
-Batch = dict[str, np.ndarray]
 
 
 def cut(
@@ -50,7 +50,7 @@ def cut(
         "valid_xyxy": crop.valid_in_crop(width, height, window_xyxy, flip).astype(np.float32),
         "window_xyxy": window_xyxy.astype(np.float32),
         "flip": np.bool_(flip),
-        "annotation_id": np.int32(example["annotation_id"]),
+        "id": np.int32(example["annotation_id"]),
         "index": np.int32(example["index"]),
     }
 

@@ -9,10 +9,10 @@ from data_examples import all_rows, make_instances
 from grain.checkpoint import CheckpointRestore, CheckpointSave
 
 from exits_jax.data import crop
-from exits_jax.data.colour import change_colour
-from exits_jax.data.pipeline import batches_per_epoch, train_batches
-from exits_jax.data.settings import CropSettings
 from exits_jax.data.source import file_source
+from exits_jax.pseudo_labels.colour import change_colour
+from exits_jax.pseudo_labels.crop_plan import batches_per_epoch, train_batches
+from exits_jax.pseudo_labels.settings import CropSettings
 from exits_jax.system.errors import UserError
 
 CROP = CropSettings(size=16)
@@ -24,7 +24,10 @@ def instances(tmp_path_factory):
 
 
 def batches_of(instances, **changes):
-    options = {"batch_size": 5, "seed": 3, "epochs": 2, "threads": 0} | changes
+    options = {"batch_size": 5, "seed": 3, "threads": 0} | changes
+    epochs, hosts = options.pop("epochs", 2), options.get("shard", (0, 1))[1]
+    each = batches_per_epoch(len(instances), options["batch_size"], hosts)
+    options.setdefault("steps", epochs * each)
     with_close = train_batches(instances, options.pop("settings", CROP), **options)
     found = list(with_close)
     with_close.close()
@@ -96,14 +99,14 @@ def test_threads_do_not_change_the_batches(instances, threads):
 
 def test_worker_processes_do_not_change_the_batches_and_resume(instances):
     expected = batches_of(instances)
-    workers = train_batches(instances, CROP, batch_size=5, seed=3, epochs=2, workers=2)
+    workers = train_batches(instances, CROP, batch_size=5, seed=3, steps=6, workers=2)
     found = [next(workers) for _ in range(3)]
     state = json.loads(json.dumps(workers.get_state()))
     assert_same(found + list(workers), expected)
     workers.set_state(state)  # back in the same iterator, and on in one without workers
     assert_same([next(workers)], expected[3:4])
     workers.close()
-    alone = train_batches(instances, CROP, batch_size=5, seed=3, epochs=2)
+    alone = train_batches(instances, CROP, batch_size=5, seed=3, steps=6)
     alone.set_state(state)
     assert_same(list(alone), expected[3:])
 
@@ -122,7 +125,7 @@ def test_worker_errors_reach_the_user(tmp_path):
 def test_after_an_error_the_same_batch_is_tried_again(tmp_path):
     instances = make_instances(tmp_path, images=3, per_image=1)
     expected = batches_of(instances, batch_size=1, epochs=3)
-    batches = train_batches(instances, CROP, batch_size=1, seed=3, epochs=3, threads=2)
+    batches = train_batches(instances, CROP, batch_size=1, seed=3, steps=9, threads=2)
     found = [next(batches), next(batches)]
     batches.set_state(batches.get_state())  # nothing made ahead
     content = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -138,7 +141,7 @@ def test_after_an_error_the_same_batch_is_tried_again(tmp_path):
 
 def test_resume_through_orbax_equals_uninterrupted(instances, tmp_path):
     expected = batches_of(instances)
-    options = {"batch_size": 5, "seed": 3, "epochs": 2}
+    options = {"batch_size": 5, "seed": 3, "steps": 6}
     batches = train_batches(instances, CROP, **options)
     for _ in range(4):
         next(batches)
@@ -157,11 +160,11 @@ def test_resume_through_orbax_equals_uninterrupted(instances, tmp_path):
     [({"seed": 4}, "seed was 3, is 4"), ({"batch_size": 4}, "global_batch_size was 5, is 4")],
 )
 def test_a_position_in_other_data_is_refused(instances, changes, named):
-    state = train_batches(instances, CROP, batch_size=5, seed=3, epochs=2).get_state()
-    options = {"batch_size": 5, "seed": 3, "epochs": 2} | changes
+    state = train_batches(instances, CROP, batch_size=5, seed=3, steps=6).get_state()
+    options = {"batch_size": 5, "seed": 3, "steps": 6} | changes
     with pytest.raises(UserError, match=named):
         train_batches(instances, CROP, **options).set_state(state)
-    fewer = train_batches(instances[:-1], CROP, batch_size=5, seed=3, epochs=2)
+    fewer = train_batches(instances[:-1], CROP, batch_size=5, seed=3, steps=6)
     with pytest.raises(UserError, match="instances was 12, is 11; content was"):
         fewer.set_state(state)
 
@@ -183,14 +186,12 @@ def test_hosts_share_the_global_batches(instances, hosts):
 
 
 def test_steps_go_on_over_epochs(instances):
-    assert_same(batches_of(instances, epochs=None, steps=5), batches_of(instances)[:5])
+    assert_same(batches_of(instances, steps=5), batches_of(instances)[:5])
 
 
 def test_bad_arguments(instances):
     with pytest.raises(UserError, match="no instance to train on"):
         train_batches([], CROP, batch_size=5, seed=0, steps=1)
-    with pytest.raises(ValueError, match="either epochs or steps"):
-        train_batches(instances, CROP, batch_size=5, seed=0)
     with pytest.raises(ValueError, match="shard"):
         train_batches(instances, CROP, batch_size=5, seed=0, steps=1, shard=(2, 2))
 

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from exits_jax.annotations import Instance
 from exits_jax.data import crop
-from exits_jax.data.batches import Batch, Row, cut, stack
 from exits_jax.data.images import RGBImage
 from exits_jax.data.source import Source, as_source
+from exits_jax.pseudo_labels.crops import Row, cut, stack
 from exits_jax.system.errors import UserError
+from exits_jax.system.types import Batch
 
 # Told of an image that cannot be used: the positions of its instances, and why.
 OnError = Callable[[list[int], UserError], None]
@@ -25,7 +26,7 @@ def label_batches(
     threads: int = 2,
     on_error: OnError | None = None,
 ) -> Iterator[Batch]:
-    """Full batches (keys: `exits_jax.data.batches`) of all instances, without augmentation.
+    """Full batches (keys: `exits_jax.pseudo_labels.crops`) of all instances, without augmentation.
 
     Rows come in the order of the instances. Neighbours on the same image share one decoding: bring
     the instances of an image together first (`source.by_image`) where the file does not. Lazy: at

@@ -1,0 +1,81 @@
+"""What is trained: the description that every phase of every model gives the one trainer."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from exits_jax.data.iterator import Plan
+from exits_jax.system.types import Batch, Params
+
+ITEMS = "items"  # what a batch counts in any case: its rows that are not there to fill it
+
+
+class Sums(NamedTuple):
+    """Sums over the rows of a batch that count.
+
+    Attributes:
+      loss: the terms of the loss by name, weighted.
+      shown: other numbers for the log.
+    """
+
+    loss: dict[str, Float[Array, ""]]
+    shown: dict[str, Float[Array, ""]]
+
+
+# (trained parameters, teacher's or {}, frozen parameters, batch) -> Sums
+Objective = Callable[[Params, Params, Params, Batch], Sums]
+# The same, row by row: (loss [b], {part: [b]})
+RowObjective = Callable[
+    [Params, Params, Params, Batch], tuple[Float[Array, " b"], dict[str, Float[Array, " b"]]]
+]
+# batch -> {name: what the sum of that name is divided by}, from the batch alone. `ITEMS` is what
+# sums without a count of their own are divided by.
+Counts = Callable[[Batch], dict[str, Float[Array, ""]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A network's training, as the trainer sees it.
+
+    Counts are added over microbatches, devices and processes before the gradient is scaled by them,
+    so a loss is exact under padding and for any number of devices, with one denominator or several.
+
+    Attributes:
+      plan: of the batches. Rows have an `id` to be named by and say in `valid` whether they count;
+        `id` and `index` stay on the host.
+      objective: the sums of a batch.
+      counts: what they are divided by.
+      trained: the parameters that learn.
+      frozen: what the objective reads besides.
+      teacher_rate: of the moving average of the parameters that the objective reads as teacher;
+        None: there is none, and no copy of the parameters.
+      extend: adds to a batch, on the host, what the plan does not bring.
+    """
+
+    plan: Plan
+    objective: Objective
+    counts: Counts
+    trained: Params
+    frozen: Params
+    teacher_rate: float | None = None
+    extend: Callable[[Batch], Batch] = dict
+
+
+def over_rows(objective: RowObjective) -> Objective:
+    """The sums of an objective that is given row by row."""
+
+    def sums(params: Params, teacher: Params, frozen: Params, batch: Batch) -> Sums:
+        losses, parts = objective(params, teacher, frozen, batch)
+        parts = {"loss": losses, **parts}
+        total = {name: jnp.sum(jnp.where(batch["valid"], part, 0)) for name, part in parts.items()}
+        return Sums({"loss": total.pop("loss")}, total)
+
+    return sums
+
+
+def count_rows(batch: Batch) -> dict[str, Float[Array, ""]]:
+    """The counts of such an objective: the mean over the rows that are valid."""
+    return {ITEMS: jnp.sum(batch["valid"].astype(jnp.float32))}
