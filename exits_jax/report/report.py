@@ -87,9 +87,9 @@ def write_report(
             {"items": data, "review": {"run": "", "decisions": {}} | dict(review or {})}
         ),
     }
-    page = page.fill_template(parts | _gallery_parts(worst_first))
+    html = page.fill_template(parts | _gallery_parts(worst_first))
     # A file name that is not valid text (undecodable bytes on disk) must not stop the report.
-    write_bytes(path, page.encode(errors="replace"))
+    write_bytes(path, html.encode(errors="replace"))
 
 
 def summary_rows(
