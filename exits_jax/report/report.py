@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from exits_jax.report import cards as report_cards
+from exits_jax.report import cards, page
 from exits_jax.report.cards import ReportImage, ReportItem
 from exits_jax.system.files import write_bytes
 
@@ -71,7 +71,7 @@ def write_report(
     kept = room.first([_embedded_size(panel) for panel in wanted.values()], 1.0)
     panels = {i: panel for k, (i, panel) in enumerate(wanted.items()) if k in {*kept}}
     data = [
-        report_cards.item_data(item, index, panels.get(index))
+        cards.item_data(item, index, panels.get(index))
         for index, item in zip(order, worst_first, strict=True)
     ]
     parts = {
@@ -79,7 +79,7 @@ def write_report(
         "facts": page.facts_list(facts or {}),
         "summary": page.summary_table(summary),
         "figures": page.figure_list(figures),
-        "images": "".join(map(report_cards.image_card, shown)),
+        "images": "".join(map(cards.image_card, shown)),
         "images_note": _note(len(shown), len(images), "pictures of images"),
         "chosen_note": _chosen_note(len(rows), total or len(rows)),
         "panels_note": _note(len(panels), len(wanted), "panel strips") if wanted else "",
@@ -117,7 +117,7 @@ def _gallery_parts(items: Sequence[ReportItem]) -> dict[str, str]:
         "flags": page.options(flags),
         "quality": "IoU, else score" if known else "score",
         "sort_score": '<option value="score">score</option>' if known else "",
-        "cards": "".join(map(report_cards.item_card, items)),
+        "cards": "".join(map(cards.item_card, items)),
     }
 
 
@@ -141,7 +141,7 @@ class _Room:
 
 def _with_pictures(items: Sequence[ReportItem], room: _Room) -> list[ReportItem]:
     """The items, worst first, with large photographs as long as there is room, then small ones."""
-    room.take(report_cards.marks_size([item.marks for item in items if item.marks]))
+    room.take(cards.marks_size([item.marks for item in items if item.marks]))
     large = room.first([_embedded_size(item.picture) for item in items], 0.5)
     others = [replace(item, picture=_thumbnail(item.picture)) for item in items[len(large) :]]
     room.take(sum(_embedded_size(item.picture) for item in others))
@@ -170,7 +170,7 @@ def _webp(image: Image.Image) -> bytes:
 
 def _image_size(image: ReportImage) -> int:
     """Bytes that an image takes in the page, its outlines too."""
-    return _embedded_size(image.content) + report_cards.marks_size([*image.marks.values()])
+    return _embedded_size(image.content) + cards.marks_size([*image.marks.values()])
 
 
 def _embedded_size(content: bytes) -> int:
