@@ -27,9 +27,9 @@ def make_step(
 ) -> Step:
     """Builds `step(state, frozen, batch) -> (state, logs)`.
 
-    Counts come from the batch alone: they are added up first, over `axis_name`, and what is
-    differentiated are sums over them. So padding, the number of devices and the number of
-    microbatches leave the result alone.
+    Sums and counts are added up separately, over microbatches and then over `axis_name`, and
+    divided once. So padding, the number of devices and the number of microbatches leave the result
+    alone.
 
     A step whose loss or gradient is not finite changes nothing and says so in `logs["finite"]`.
 
@@ -55,7 +55,15 @@ def make_step(
             name: term * scale[name] if name in scale else term for name, term in terms.items()
         }
         loss = sum(terms.values())
-        return loss, {**terms, **shown, "loss": loss}
+        return loss, {**terms, **shown, "loss": loss, ITEMS: counts(batch)[ITEMS]}
+
+    def scales(batch: Batch) -> Logs:
+        """By the name of a term with a count of its own: items over that count."""
+        counted = counts(batch)
+        if axis_name is not None and len(counted) > 1:
+            counted = jax.lax.psum(counted, axis_name)
+        items = jnp.maximum(counted.pop(ITEMS), 1)
+        return {name: items / jnp.maximum(count, 1) for name, count in counted.items()}
 
     def interleaved(x: Array) -> Array:
         """Every microbatch takes rows from all over the batch, so that all devices work on it."""
@@ -79,17 +87,12 @@ def make_step(
         return jax.lax.scan(add, zeros, cut)[0]
 
     def step(state: TrainState, frozen: Params, batch: Batch) -> tuple[TrainState, Logs]:
-        counted = counts(batch)
-        if axis_name is not None:
-            counted = jax.lax.psum(counted, axis_name)
-        items = counted.pop(ITEMS)
-        mean = jnp.maximum(items, 1)
-        scale = {name: mean / jnp.maximum(count, 1) for name, count in counted.items()}
-        gradients, sums = gradient_sums(state, frozen, batch, scale)
+        gradients, sums = gradient_sums(state, frozen, batch, scales(batch))
         if axis_name is not None:
             gradients, sums = jax.lax.psum((gradients, sums), axis_name)
-        gradients = jax.tree.map(lambda g: g / mean, gradients)
-        logs = {name: value / mean for name, value in sums.items()}
+        items = sums.pop(ITEMS)
+        gradients = jax.tree.map(lambda g: g / jnp.maximum(items, 1), gradients)
+        logs = {name: value / jnp.maximum(items, 1) for name, value in sums.items()}
         logs |= {"gradient_norm": optax.tree.norm(gradients), ITEMS: items}
         logs["finite"] = jnp.isfinite(logs["loss"]) & jnp.isfinite(logs["gradient_norm"])
         updated = _update(state, gradients, optimiser, teacher_rate)
