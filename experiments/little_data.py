@@ -21,6 +21,7 @@ from configs import own
 from exits_jax.app import phases, trust
 from exits_jax.app.labels import make_labels
 from exits_jax.app.run import Run, data_to_label
+from exits_jax.app.settings import read_settings
 from exits_jax.app.workdir import Workdir
 from exits_jax.evaluation.iou import label_ious, read_ground_truth
 from exits_jax.evaluation.tables import markdown
@@ -88,7 +89,8 @@ def main() -> None:
 
 def measured(trained: Trained, root: str, cache: str) -> dict[str, float]:
     """Trains, unless that is done, and compares with propagation: without masks, and by them."""
-    run = Run(_config(trained, root, cache), Workdir(pathlib.Path(cache) / _name(trained)))
+    settings = read_settings(_config(trained, root, cache))
+    run = Run(settings, Workdir(pathlib.Path(cache) / _name(trained)))
     if not run.workdir.generator.exists():
         phases.train(run)
     data = trust.sampled(data_to_label(run))

@@ -274,7 +274,7 @@ def test_the_check_is_told_what_labelling_is_told(tmp_path):
     for crowds, annotations in (("pass", 2), ("label", 3)):
         assert len(read_annotations(file, crowds=crowds).instances) == annotations
         assert inspect_file(file, crowds=crowds).notes[0].code == "crowds"
-    with pytest.raises(UserError, match="exif is 'turned'; expected one of"):
+    with pytest.raises(UserError, match="exif is 'turned', expected auto or displayed"):
         check_file(file, exif="turned")
     rows = [{"image_id": "b", "category_id": 3, "bbox": [1, 2, 8, 9], "score": 0.5}]
     boxes = save(tmp_path, rows, "boxes.json")

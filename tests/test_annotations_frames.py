@@ -116,7 +116,7 @@ def test_a_frame_that_is_set_must_have_the_stated_size(tmp_path):
     file = annotation_file(tmp_path, "a.png", (32, 48), [1, 2, 30, 20])
     with pytest.raises(UserError, match=r"48 x 32 pixels \(as stored\).*or data\.exif=auto in"):
         under_box(file, tmp_path, exif="stored")
-    with pytest.raises(UserError, match="exif is 'turned'; expected one of auto, displayed"):
+    with pytest.raises(UserError, match="exif is 'turned', expected auto or displayed"):
         read_annotations(file, tmp_path, exif="turned")
 
 

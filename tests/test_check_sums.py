@@ -61,7 +61,7 @@ def test_settings_are_given_as_to_labelling(tmp_path, capsys):
     status, out, err = check(capsys, file, f"--config.data.boxes={boxes}")
     assert (status, "1 annotation," in err[0]) == (0, True)
     for argument, said in (
-        ("crowds=lable", "crowds is 'lable'; expected one of pass, label"),
+        ("crowds=lable", "crowds is 'lable', expected pass or label"),
         ("points=exact", "does not use --config.data.points; it takes --config.data.X with X kind"),
         ("crowd=label", "there is no key 'crowd'; did you mean 'crowds'?"),
     ):

@@ -17,6 +17,7 @@ from exits_jax.app.run import Run
 from exits_jax.app.settings import free_settings, read_settings
 from exits_jax.app.workdir import Workdir
 from exits_jax.export.quality import box_label
+from exits_jax.report.settings import ReportSettings
 from exits_jax.system.errors import UserError
 from tests import tiny_config
 from tests.pictures import write_pictures
@@ -140,8 +141,8 @@ def test_a_report_of_other_labels_goes_and_one_of_these_stays(written, capsys):
     run = written(formats=("png",))  # the same labels
     assert run.workdir.report.exists()
     assert report_is_written(run)
-    run.config.report.max_items = 3
-    assert not report_is_written(run)
+    fewer = dataclasses.replace(run.config, report=ReportSettings(max_items=3))
+    assert not report_is_written(dataclasses.replace(run, config=fewer))
     (run.workdir.figures / "mine.png").write_text("a user's own")
     run = written(min_score=0.5)
     assert not run.workdir.report.exists()
