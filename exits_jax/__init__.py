@@ -11,13 +11,13 @@ Letters used in array shapes all over the package:
 
 from typing import Any
 
-__all__ = ["label_image"]
+__all__ = ["Session", "label_image"]
 
 
 def __getattr__(name: str) -> Any:
-    """Loads `label_image` when it is first asked for, so that importing the package is quick."""
-    if name == "label_image":
-        from exits_jax.api import label_image
+    """Loads what is public when it is first asked for, so that importing the package is quick."""
+    if name in __all__:
+        from exits_jax import api
 
-        return label_image
+        return getattr(api, name)
     raise AttributeError(f"module 'exits_jax' has no attribute '{name}'")

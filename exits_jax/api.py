@@ -1,55 +1,47 @@
-"""`exits_jax.label_image`: masks of one image in Python, without a config or a workdir."""
+"""`exits_jax.label_image` and `exits_jax.Session`: masks in Python, without config or workdir."""
 
-import functools
-import io
 import os
-import pathlib
-from collections.abc import Sequence
+from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
-from numpy.typing import ArrayLike
+from jaxtyping import Bool, Float
 from PIL import Image
 
 from exits_jax.annotations import ImageRecord, Instance, Problem, problem_line
 from exits_jax.annotations.fields import stated_box
 from exits_jax.annotations.instances import PointRule, read_instances
-from exits_jax.annotations.masks import decode_segmentation
-from exits_jax.data.images import decode_image
-from exits_jax.data.source import table_source
-from exits_jax.models.build import attend, load_backbone
-from exits_jax.models.published import DEFAULT, published
-from exits_jax.models.settings import SIZES
-from exits_jax.pseudo_labels.label import Labeller
-from exits_jax.pseudo_labels.predict import Predict, propagation_predictor, with_shape
-from exits_jax.pseudo_labels.predicted_iou import predicted_iou
-from exits_jax.pseudo_labels.settings import SMOOTH
-from exits_jax.retrieval.crops import crop_scores
-from exits_jax.retrieval.settings import RESEEDED_KEYS
+from exits_jax.data.images import RGBImage, decode_image, rgb_of
+from exits_jax.models.published import DEFAULT
+from exits_jax.models.slices import CPU_SLICE
+from exits_jax.pseudo_labels.session import OpenImage, check_backbone
 from exits_jax.system.cpu import prefer_eigen
 from exits_jax.system.errors import UserError
 
-CROP_SIZE, MARGIN, BATCH_SIZE = 336, 0.3, 8
+MANY = 8  # views that an accelerator looks at together
+ImageLike = Any  # a path, an image of Pillow's, or what numpy takes for an array
 
 
 def label_image(
-    image: np.ndarray | str | os.PathLike,
-    extreme_points: ArrayLike,
+    image: ImageLike,
+    extreme_points: Any = None,
     *,
-    boxes: ArrayLike | None = None,
+    boxes: Any = None,
     backbone: str = DEFAULT,
     threshold: float = 0.5,
 ) -> tuple[Bool[np.ndarray, "k h w"], Float[np.ndarray, " k"]]:
-    """Masks of the objects whose extreme points are given; nothing is trained.
+    """Masks of the objects whose extreme points or boxes are given; nothing is trained.
 
     Label propagation with the settings that measured best with DINOv2 (`RESEEDED_KEYS`, shape
-    evidence); see the README for what to expect of the masks. For many images use the command line.
-    The first call may set XLA_FLAGS of this process (`exits_jax.system.cpu`).
+    evidence); see docs/results.md for what to expect of the masks. For many images use the command
+    line. The first call may set XLA_FLAGS of this process (`exits_jax.system.cpu`).
 
     Args:
-      image: RGB pixels uint8[h,w,3], or the path of an image file.
+      image: a path, an image of Pillow's, or an array [h,w] or [h,w,c] of 1 (grey), 3 (RGB) or 4
+        (RGBA) channels: uint8, wider whole numbers, or floats from 0 to 1 or 0 to 255.
       extreme_points: [k,4,2] or, for one object, [4,2]: x, y in continuous pixel coordinates (the
-        middle of the first pixel is (0.5, 0.5)), four points an object in any order.
+        middle of the first pixel is (0.5, 0.5)), four points an object in any order. With boxes a
+        list of k arrays of one to four points; None takes the boxes alone, with weaker masks.
       boxes: [k,4] or, for one object, [4]: xyxy, in pixels; None takes the bounding boxes of the
         points.
       backbone: a name in `exits_jax.models.published.BACKBONES` with at least 11 layers.
@@ -59,46 +51,146 @@ def label_image(
       masks bool[k,h,w] and scores float[k], the IoU predicted of each mask.
 
     Raises:
-      UserError: the image cannot be read or is not uint8[h,w,3]; points or boxes are malformed or
-        off the image, or not as many boxes as objects; the backbone is not known, has too few
-        layers, or its file is absent (the message says how to get it).
+      UserError: the image cannot be read; points or boxes are malformed, off the image or far off
+        each other, or not as many boxes as objects; the backbone is not known, has too few layers,
+        or its file is absent (the message says how to get it).
     """
     prefer_eigen()
     pixels = _pixels(image)
-    instances = _instances(pixels, extreme_points, boxes)
-    _check_backbone(backbone)
-    if not instances:
-        return np.zeros((0, *pixels.shape[:2]), bool), np.zeros(0)
-    content = _encoded(pixels)
-    labeller = Labeller(
-        _predictor(backbone),
-        crop_size=CROP_SIZE,
-        margin=MARGIN,
-        batch_size=BATCH_SIZE,
-        threshold=threshold,
-        judge=predicted_iou,
-        edges=SMOOTH,
-    )
-    labels = labeller(table_source(instances, lambda position, record: content), instances)
-    masks = np.stack([decode_segmentation(label.rle, *pixels.shape[:2]) for label in labels])
-    return masks, np.array([label.score for label in labels])
+    height, width = pixels.shape[:2]
+    instances = _instances(extreme_points, boxes, height, width)
+    check_backbone(backbone)
+    opened = OpenImage(pixels, backbone, threshold) if instances else None
+    masks = np.zeros((len(instances), height, width), bool)
+    scores = np.zeros(len(instances))
+    together = CPU_SLICE if jax.default_backend() == "cpu" else MANY
+    for first in range(0, len(instances), together):
+        chosen = instances[first : first + together]
+        opened.see(chosen)
+        for number, instance in enumerate(chosen, start=first):
+            masks[number], scores[number] = opened.mask(instance, own_view=True)
+    return masks, scores
 
 
-def _pixels(image: np.ndarray | str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
+class Session:
+    """Masks prompt after prompt: what the network saw of a view is kept for the next one.
+
+    The settings are those of `label_image`, whose mask a first prompt gives. A later prompt in a
+    view that was seen (a point that is dragged, a correction, a part of the object) costs no pass
+    of the network.
+
+        session = exits_jax.Session()
+        session.open("photograph.jpg")
+        mask, score = session.mask([[410, 95], [322, 260], [398, 388], [471, 201]])
+        mask, score = session.mask(points, corrections=[(350, 120, -1)])
+
+    Args:
+      backbone: a name in `exits_jax.models.published.BACKBONES` with at least 11 layers.
+      threshold: of the mask probability.
+    """
+
+    def __init__(self, backbone: str = DEFAULT, *, threshold: float = 0.5) -> None:
+        prefer_eigen()
+        check_backbone(backbone)
+        self._backbone, self._threshold = backbone, threshold
+        self._last: OpenImage | None = None
+
+    def open(self, image: ImageLike) -> OpenImage:
+        """Takes an image (as `label_image` does); the handle lets several be open at once."""
+        self._last = OpenImage(_pixels(image), self._backbone, self._threshold)
+        return self._last
+
+    def mask(
+        self,
+        points_xy: Any = None,
+        *,
+        box: Any = None,
+        corrections: Any = (),
+        view: OpenImage | None = None,
+    ) -> tuple[Bool[np.ndarray, "h w"], float]:
+        """The mask bool[h,w] of one object and the IoU predicted of it.
+
+        Args:
+          points_xy: four extreme points [4,2] in any order; with a box one to four, or None.
+          box: xyxy, in pixels.
+          corrections: clicks (x, y, 1 for more of this or -1 for less), in the order they were
+            made. Not given in the paper.
+          view: what `open` gave; None: the last one.
+
+        Raises:
+          UserError: as `label_image`; or no image is open.
+        """
+        opened = view or self._last
+        if opened is None:
+            raise UserError("there is no image yet: call Session.open(image) first")
+        points = None if points_xy is None else [points_xy]
+        boxes = None if box is None else [box]
+        (instance,) = _instances(points, boxes, opened.height, opened.width)
+        return opened.mask(instance, _checked(corrections, opened))
+
+
+def _pixels(image: ImageLike) -> RGBImage:
     """The image itself, or what is in its file."""
     if isinstance(image, str | os.PathLike):
         if not os.path.exists(image):
             raise UserError(f"{os.fspath(image)}: no such image")
         return decode_image(image)
-    if not isinstance(image, np.ndarray):
-        raise UserError(f"image is a {type(image).__name__}, expected uint8[h,w,3] or a path")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        found = f"{image.dtype}{list(image.shape)}"
-        raise UserError(f"image is {found}, expected RGB pixels uint8[h,w,3] (0 to 255)")
-    return image
+    if not isinstance(image, np.ndarray | Image.Image):
+        try:
+            image = np.asarray(image)
+        except Exception as error:  # whatever an object of another library raises
+            raise UserError(f"image is a {type(image).__name__} ({error})") from error
+        if image.dtype == object:
+            raise UserError("image is no array, image of Pillow's or path")
+    return rgb_of(image)
 
 
-def _numbers(name: str, given: ArrayLike, expected: str) -> Float[np.ndarray, "..."]:
+def _instances(points: Any, boxes: Any, height: int, width: int) -> list[Instance]:
+    """The objects as an annotation file would have them, numbered from 1."""
+    if points is None and boxes is None:
+        raise UserError("neither extreme_points nor boxes are given")
+    given = None if points is None else _points(points)
+    rows = [{} for _ in given] if given is not None else None
+    if boxes is not None:
+        corners = _box_rows(boxes, None if given is None else len(given))
+        rows = rows or [{} for _ in corners]
+        for row, (x0, y0, x1, y1) in zip(rows, corners, strict=True):
+            if x1 <= x0 or y1 <= y0:
+                text = f"box {[x0, y0, x1, y1]}: width and height must be positive; expected xyxy"
+                raise UserError(f"{text} (x0, y0, x1, y1), not x, y, width, height")
+            row["bbox"] = [x0, y0, x1 - x0, y1 - y0]
+            stated_box(row, width, height)  # refused here: a file's bad box would only be left out
+    for row, some in zip(rows, given or (), strict=False):
+        if some:
+            row["extreme_points"] = some
+    common = {"image_id": 0, "category_id": 0}
+    rows = [{"id": number, **common, **row} for number, row in enumerate(rows, start=1)]
+    records = {0: ImageRecord(0, "image", width, height, None)}
+    return read_instances({"annotations": rows}, records, {0: "object"}, PointRule(), _refuse)
+
+
+def _points(points: Any) -> list[list[list[float]]]:
+    """The extreme points of each object."""
+    expected = "[k,4,2] or, for one object, [4,2]; with boxes one to four points an object"
+    objects = list(points) if np.iterable(points) and not isinstance(points, str) else None
+    if objects is None:
+        raise UserError(f"extreme_points is no array of numbers; expected {expected}")
+    if objects and np.ndim(_ragged(objects[0], expected)) == 1:
+        objects = [points]  # one object's
+    arrays = [_ragged(one, expected) for one in objects]
+    for array in arrays:
+        if array.size and (array.ndim != 2 or array.shape[1] != 2 or len(array) > 4):
+            raise UserError(
+                f"extreme_points of an object have shape {array.shape}, expected {expected}"
+            )
+    return [array.reshape(-1, 2).tolist() for array in arrays]
+
+
+def _ragged(given: Any, expected: str) -> Float[np.ndarray, "..."]:
+    return _numbers("extreme_points", given, expected)
+
+
+def _numbers(name: str, given: Any, expected: str) -> Float[np.ndarray, "..."]:
     """An argument as an array; `expected` is what the error says about its shape."""
     try:
         return np.asarray(given, np.float64)
@@ -106,70 +198,36 @@ def _numbers(name: str, given: ArrayLike, expected: str) -> Float[np.ndarray, ".
         raise UserError(f"{name} is no array of numbers ({error}); expected {expected}") from error
 
 
-def _instances(
-    pixels: UInt8[np.ndarray, "h w 3"], extreme_points: ArrayLike, boxes: ArrayLike | None
-) -> Sequence[Instance]:
-    """The objects as an annotation file would have them, numbered from 1."""
-    expected = "[k,4,2] or, for one object, [4,2]"
-    points = _numbers("extreme_points", extreme_points, expected)
-    if points.shape[-2:] != (4, 2) or points.ndim not in (2, 3):
-        raise UserError(f"extreme_points has shape {points.shape}, expected {expected}")
-    rows = [
-        {"id": k + 1, "image_id": 0, "extreme_points": p}
-        for k, p in enumerate(points.reshape(-1, 4, 2).tolist())
-    ]
-    height, width = pixels.shape[:2]
-    if boxes is not None:
-        for row, (x0, y0, x1, y1) in zip(rows, _box_rows(boxes, len(rows)), strict=True):
-            row["bbox"] = [x0, y0, x1 - x0, y1 - y0]
-            stated_box(row, width, height)  # refused here: a file's bad box would only be left out
-    records = {0: ImageRecord(0, "image", width, height, pathlib.Path("image"))}
-    rows = [row | {"category_id": 0} for row in rows]
-    document = {"annotations": rows}
-    return read_instances(document, records, {0: "object"}, PointRule(), _refuse)
-
-
-def _box_rows(boxes: ArrayLike, count: int) -> list[list[float]]:
-    """The boxes of `count` objects, xyxy."""
-    expected = f"[{count},4]: x0, y0, x1, y1 of each object"
+def _box_rows(boxes: Any, count: int | None) -> list[list[float]]:
+    """The boxes of `count` objects (None: as many as there are), xyxy."""
+    expected = f"[{'k' if count is None else count},4]: x0, y0, x1, y1 of each object"
     corners = _numbers("boxes", boxes, expected)
-    if corners.shape == (4,) and count == 1:
+    if corners.shape == (4,) and count in (1, None):
         corners = corners[None]
-    if corners.shape != (count, 4):
+    if corners.size == 0 and not count:
+        return []
+    if corners.shape != (len(corners) if count is None else count, 4):
         raise UserError(f"boxes has shape {corners.shape}, expected {expected}")
     return corners.tolist()
+
+
+def _checked(corrections: Any, opened: OpenImage) -> list[tuple[float, float, int]]:
+    """Corrections that can be meant.
+
+    Raises:
+      UserError: one is no click on the image.
+    """
+    rows = _numbers("corrections", corrections, "clicks (x, y, 1 or -1)")
+    if rows.size == 0:
+        return []
+    if rows.ndim != 2 or rows.shape[1] != 3 or not np.isin(rows[:, 2], (-1, 1)).all():
+        raise UserError("corrections: expected clicks (x, y, 1 for more or -1 for less)")
+    inside = (rows[:, :2] >= 0) & (rows[:, :2] <= (opened.width, opened.height))
+    if not inside.all():
+        raise UserError("corrections: a click is off the image")
+    return [(x, y, int(sign)) for x, y, sign in rows.tolist()]
 
 
 def _refuse(problem: Problem) -> None:
     if not problem.note:
         raise UserError(problem_line("label_image", problem))
-
-
-def _check_backbone(name: str) -> None:
-    """Whether the backbone is known and deep enough for the layers that are read."""
-    depth, deepest = SIZES[published(name).size][1], max(RESEEDED_KEYS.layers)
-    if depth < deepest:
-        raise UserError(f"backbone {name} has {depth} layers, expected {deepest} or more")
-
-
-@functools.cache
-def _predictor(backbone: str) -> Predict:
-    """The compiled predictor, made once per backbone."""
-    network, params = load_backbone(backbone)
-    settings = RESEEDED_KEYS
-    grid = CROP_SIZE // network.patch
-    scores = crop_scores(
-        attend(network, published(backbone).normalise),
-        depth=network.depth,
-        class_token=network.class_token,
-        grid=grid,
-        settings=settings,
-    )
-    return with_shape(propagation_predictor(scores, params, grid), 1.0)
-
-
-def _encoded(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    """The pixels as a lossless image file: what a `Source` reads."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
-    return file.getvalue()

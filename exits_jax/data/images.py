@@ -10,7 +10,14 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from exits_jax.annotations import ImageRecord
-from exits_jax.annotations.frames import Sizes, check_frame, comes_turned, frame_sizes, in_frame
+from exits_jax.annotations.frames import (
+    Sizes,
+    check_frame,
+    comes_turned,
+    frame_sizes,
+    in_frame,
+    orientation_of,
+)
 from exits_jax.annotations.image_files import refuse_misread
 from exits_jax.annotations.pixel_values import Values, black_and_white, full_value, load
 from exits_jax.system.errors import UserError, one_line
@@ -46,6 +53,37 @@ def decode_image(
         source = read_bytes(source)
     name = name or f"image of {len(source)} bytes"
     return _decode(source, name, lambda sizes: "displayed" if exif else "stored")
+
+
+def rgb_of(image: np.ndarray | Image.Image) -> RGBImage:
+    """An image in memory as RGB.
+
+    An image of Pillow's is turned as its EXIF orientation says. Values wider than 8 bits, and
+    floats (0 to 1 or 0 to 255), are scaled as those of a file.
+
+    Args:
+      image: [h,w], or [h,w,c] with 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA) channels; or
+        an image of Pillow's.
+
+    Raises:
+      UserError: it is none of these.
+    """
+    if isinstance(image, Image.Image):
+        turn = orientation_of(image)
+        return _to_rgb(in_frame(image, turn, "displayed", comes_turned(image)))
+    found = f"{image.dtype}{list(image.shape)}"
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if image.ndim not in (2, 3) or channels not in (1, 2, 3, 4) or not image.size:
+        first = " (are the channels first?)" if image.ndim == 3 and len(image) in (1, 3) else ""
+        raise UserError(f"image is {found}, expected [h,w] or [h,w,c] with 1 to 4 channels{first}")
+    if image.dtype.kind not in "uif":
+        raise UserError(f"image is {found}, expected whole numbers or floats")
+    values = image[..., 0] if image.ndim == 3 and channels == 1 else image
+    if values.dtype == np.uint8:
+        return _to_rgb(Image.fromarray(np.ascontiguousarray(values)))
+    if channels == 2:
+        raise UserError(f"image is {found}: grey and alpha are taken as uint8 alone")
+    return _to_rgb(_narrow(values))
 
 
 def _decode(content: bytes, name: str, frame_of: Callable[[Sizes], str]) -> RGBImage:

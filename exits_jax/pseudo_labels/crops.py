@@ -31,7 +31,13 @@ Row = dict[str, np.ndarray]
 def cut(
     example: Example, window_xyxy: Float[np.ndarray, "4"], size: int, flip: bool = False
 ) -> Row:
-    """One row of a batch, without its `valid`.
+    """One row of a batch, without its `valid`: the crop, and the object in it."""
+    image = crop.crop_image(example["image"], window_xyxy, size, flip)
+    return {"image": image, **placed(example, window_xyxy, flip)}
+
+
+def placed(example: Example, window_xyxy: Float[np.ndarray, "4"], flip: bool = False) -> Row:
+    """What a row says of its object, without the crop itself.
 
     Points and boxes are clipped to the crop: a point an annotator set beside the box may lie
     outside the window.
@@ -43,7 +49,6 @@ def cut(
         points = np.clip(crop.swap_sides(points) if flip else points, 0.0, 1.0)
     box = np.clip(crop.box_to_crop(example["box_xyxy"], window_xyxy, flip), 0.0, 1.0)
     return {
-        "image": crop.crop_image(example["image"], window_xyxy, size, flip),
         "points_xy": points.astype(np.float32),
         "has_points": np.bool_(example["has_points"]),
         "box_xyxy": box.astype(np.float32),
