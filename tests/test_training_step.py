@@ -24,7 +24,7 @@ from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.system.errors import UserError
 from exits_jax.training.optimiser import learning_rate_schedule, make_optimiser
 from exits_jax.training.parallel import parallel_step, replicate
-from exits_jax.training.state import init_state, merge_params, split_params, trains_blocks
+from exits_jax.training.state import init_state, merge_params, split_params
 from exits_jax.training.step import make_step
 from exits_jax.training.task import Sums, count_rows, over_rows
 
@@ -84,7 +84,7 @@ def problem():
     objective = generator_objective(generator, "imagenet", online(extractor, settings), weights)
     image = jnp.zeros((1, SIZE, SIZE, 3))
     params = generator.init(jax.random.key(1), image)["params"]
-    trained, rest = split_params(params, trains_blocks(1))
+    trained, rest = split_params(params, generator.learns)
     frozen = {"generator": rest, "extractor": extractor.init(jax.random.key(2), image)["params"]}
     return objective, trained, frozen
 
@@ -236,8 +236,9 @@ def test_batch_that_devices_cannot_share_is_refused():
 
 def test_split_and_merge_are_inverse():
     image = jnp.zeros((1, SIZE, SIZE, 3))
-    params = Generator(tiny_vit()).init(jax.random.key(0), image)["params"]
-    trained, frozen = split_params(params, trains_blocks(2))
+    network = Generator(tiny_vit(frozen_blocks=2))
+    params = network.init(jax.random.key(0), image)["params"]
+    trained, frozen = split_params(params, network.learns)
     assert set(trained["encoder"]) == {"block03", "norm"}
     assert set(frozen) == {"encoder"}
     merged = merge_params(trained, frozen)

@@ -15,6 +15,7 @@ from exits_jax.app import networks
 from exits_jax.app.published import PUBLISHED, DataSet
 from exits_jax.app.run import Run, files_of, read_files
 from exits_jax.models.backbones import backbone_path
+from exits_jax.models.build import param_shapes
 from exits_jax.models.generator import Generator
 from exits_jax.models.slices import jit_in_slices, slice_size
 from exits_jax.system.errors import UserError
@@ -146,8 +147,7 @@ def _image_megabytes(run: Run) -> float:
 
 def _checkpoint_megabytes(network: Generator) -> float:
     """Parameters, teacher and the two moments of Adam, float32, everything trained."""
-    side = 2 * network.encoder.patch
-    shapes = jax.eval_shape(network.init, jax.random.key(0), np.zeros((1, side, side, 3)))
+    shapes = param_shapes(network)
     return 4 * 4 * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) / 1e6
 
 

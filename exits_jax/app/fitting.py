@@ -33,7 +33,6 @@ from exits_jax.training.settings import PhaseSettings
 from exits_jax.training.state import (
     merge_params,
     split_params,
-    trains_blocks,
 )
 from exits_jax.training.task import RowObjective, Task, count_rows, over_rows
 
@@ -159,7 +158,7 @@ def _fit(
 ) -> Params:
     """Trains `params` as the phase's section of the config says; returns them whole."""
     config, section = run.config, getattr(run.config, phase)
-    trained, frozen = split_params(params, trains_blocks(network.encoder.frozen_blocks))
+    trained, frozen = split_params(params, network.learns)
     count, processes = len(data.instances), jax.process_count()
     steps = total_steps(section, count)
     if run.hosts.first:

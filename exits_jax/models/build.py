@@ -97,5 +97,4 @@ def attend(network: ViT, pixels: str) -> Callable[..., dict[str, dict[int, Any]]
 
 def _example(network: Generator | ViT) -> jax.Array:
     """The smallest image a network takes; parameters do not depend on the size."""
-    patch = network.encoder.patch if isinstance(network, Generator) else network.patch
-    return jnp.zeros((1, 2 * patch, 2 * patch, 3))
+    return jnp.zeros((1, network.smallest_image, network.smallest_image, 3))

@@ -127,6 +127,18 @@ class ViT(nn.Module):
         grid = image.shape[1] // self.patch
         return (x.reshape(x.shape[0], grid, grid, -1) if features else None), out
 
+    @property
+    def smallest_image(self) -> int:
+        """The least side of an image; parameters do not depend on the size."""
+        return 2 * self.patch
+
+    def learns(self, path: tuple[str, ...]) -> bool:
+        """Whether the parameter at a path learns: with frozen blocks the embedding does not."""
+        layer = path[0]
+        if layer.startswith("block"):
+            return int(layer.removeprefix("block")) > self.frozen_blocks
+        return self.frozen_blocks <= 0 or layer == "norm"
+
     def _embed(self, image: Float[Array, "b s s 3"]) -> Float[Array, "b n D"]:
         """Pixels -> tokens, out of gradients' reach when blocks are frozen."""
         x = Embedding(

@@ -65,22 +65,3 @@ def merge_params(trained: Params, frozen: Params) -> Params:
     """The inverse of `split_params`."""
     flat = traverse_util.flatten_dict(trained) | traverse_util.flatten_dict(frozen)
     return traverse_util.unflatten_dict(flat)
-
-
-def trains_blocks(frozen_blocks: int) -> Callable[[tuple[str, ...]], bool]:
-    """A predicate for `split_params`: all of a `Generator` but its encoder's first layers.
-
-    Args:
-      frozen_blocks: transformer blocks that stay as they are, counted from the input; with one or
-        more, the patch and position embeddings stay too. 0 trains everything.
-    """
-
-    def trained(path: tuple[str, ...]) -> bool:
-        if path[0] != "encoder" or frozen_blocks == 0:
-            return True
-        layer = path[1]
-        if layer.startswith("block"):
-            return int(layer.removeprefix("block")) > frozen_blocks
-        return layer == "norm"
-
-    return trained

@@ -13,7 +13,7 @@ from exits_jax.pseudo_labels.supervision import supervise_once, supervise_online
 from exits_jax.retrieval.crops import crop_scores
 from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.training.optimiser import learning_rate_schedule, make_optimiser
-from exits_jax.training.state import split_params, trains_blocks
+from exits_jax.training.state import split_params
 from exits_jax.training.step import Objective
 from experiments.framework_comparison.prepare import flax_params
 from experiments.framework_comparison.problem import Problem
@@ -43,7 +43,7 @@ def objective_of(problem: Problem, name: str, attention: str = "own") -> tuple[O
     weights, pixels = LossSettings(**spec["losses"][form]), spec["pixels"]
     student, grid = Generator(network), problem.grid
     params = flax_params(problem.generator)
-    trained, frozen = split_params(params, trains_blocks(network.frozen_blocks))
+    trained, frozen = split_params(params, student.learns)
     settings = settings_of(problem, "keys" if name == "residual" else "attention")
     if name == "warmup":
         objective = warmup_objective(

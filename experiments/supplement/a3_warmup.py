@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from exits_jax.app.networks import digest, fresh_params
+from exits_jax.app.networks import digest
 from exits_jax.evaluation.tables import markdown
-from exits_jax.models.build import load_backbone
+from exits_jax.models.build import fresh_params, load_backbone
 from exits_jax.models.generator import Generator
 from exits_jax.models.params_io import load_params, save_params
 from exits_jax.models.published import DEFAULT
@@ -25,7 +25,6 @@ from exits_jax.training.state import (
     init_state,
     merge_params,
     split_params,
-    trains_blocks,
 )
 from exits_jax.training.step import make_step
 from exits_jax.training.task import count_rows, over_rows
@@ -47,7 +46,7 @@ LOSSES = {
 }
 PAPER_AP = {0: 36.0, 4: 37.0, 8: 37.3}
 # All that a warm-up depends on but its loss, length and crops.
-FACTS = (EPOCH, BATCH, FROZEN_BLOCKS, RATE, DECODER_RATE, GENERATOR_SIZE, MARGIN, PAPER.delta)
+FACTS = (EPOCH, BATCH, FROZEN_BLOCKS, RATE, DECODER_RATE, GENERATOR_SIZE, MARGIN, PAPER.delta_share)
 
 
 def warmed(folder: str, chosen: Examples, loss: str, epochs: int) -> Extractor:
@@ -64,11 +63,12 @@ def warmed(folder: str, chosen: Examples, loss: str, epochs: int) -> Extractor:
 
 def _warm_up(chosen: Examples, weights: LossSettings, epochs: int) -> Params:
     """Every crop is seen once: an epoch is the next `EPOCH` of them."""
-    vit, encoder = load_backbone(DEFAULT, frozen_blocks=FROZEN_BLOCKS)
+    vit, encoder = load_backbone(DEFAULT)
+    vit = vit.clone(frozen_blocks=FROZEN_BLOCKS)
     network, total = Generator(vit), epochs * EPOCH // BATCH
     params = {"encoder": encoder, "decoder": fresh_params(network, 0, "decoder")}
-    trained, rest = split_params(params, trains_blocks(FROZEN_BLOCKS))
-    supervise = supervise_seeds(GENERATOR_SIZE // vit.patch, PAPER.delta)
+    trained, rest = split_params(params, network.learns)
+    supervise = supervise_seeds(GENERATOR_SIZE // vit.patch, PAPER.delta_share)
     optimiser = make_optimiser(
         learning_rate_schedule(RATE, total_steps=total, warmup_steps=total // 8, final_rate=0.2),
         betas=(0.9, 0.9),

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from exits_jax.models.build import build_backbone, load_backbone
+from exits_jax.models.build import build_backbone, fresh_params, load_backbone
 from exits_jax.models.published import DEFAULT, published
 from exits_jax.models.vit import ViT, normalise
 from exits_jax.retrieval.score import Scores
@@ -46,8 +45,7 @@ class Extractor(NamedTuple):
         """Network, parameters and normalisation of its input."""
         if self.weights == RANDOM:
             vit = build_backbone(published(DEFAULT))
-            image = jnp.zeros((1, 2 * vit.patch, 2 * vit.patch, 3))
-            return vit, jax.jit(vit.init)(jax.random.key(0), image)["params"], "imagenet"
+            return vit, fresh_params(vit, 0), "imagenet"
         vit, loaded = load_backbone(self.weights)
         params = loaded if self.params is None else self.params
         return vit, params, published(self.weights).normalise
