@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format bench interop fuzz backbone install clean
+.PHONY: demo test test-versions lint format bench interop fuzz backbone install clean
 
 demo: backbone  ## warm up, train, label, evaluate and report on the photographs in demo/
 	$(BIN)/python main.py --config=configs/demo.py --workdir=runs/demo
@@ -19,6 +19,14 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+test-versions: backbone  ## the suite on other Pythons that lie on this machine, with the newest versions in range
+	@for version in 3.12 3.13 3.14; do \
+	  python=$$(command -v python$$version) || { echo "python$$version: not here"; continue; }; \
+	  $$python -m venv .venv-$$version && \
+	  .venv-$$version/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' && \
+	  .venv-$$version/bin/python -m pytest -n 2 --dist worksteal || exit 1; \
+	done
 
 bench: backbone .venv-bench/.installed  ## forms of propagation timed; then JAX beside PyTorch: two hours (BENCH=--quick: minutes)
 	$(BIN)/python -m experiments.propagation_benchmark

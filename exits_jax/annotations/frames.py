@@ -68,7 +68,7 @@ def in_frame(image: Image.Image, orientation: int, frame: str, turned: bool) -> 
 
 
 def fitting_frame(sizes: Sizes, record: ImageRecord) -> str | None:
-    """The frame that the annotations of an image mean; None where it has not the stated size.
+    """The frame that the annotations of an image mean; None where it does not have the stated size.
 
     Points and boxes of a turned photograph may have been drawn on the image as displayed or on the
     pixels as stored. `record.exif` says which, or, where it is "auto", the stated size does. Where
@@ -83,7 +83,7 @@ def check_frame(sizes: Sizes, record: ImageRecord) -> str:
     """The frame that the annotations of an image mean, of `fitting_frame`.
 
     Raises:
-      UserError: it has not the stated size.
+      UserError: it does not have the stated size.
     """
     frame = fitting_frame(sizes, record)
     if frame is not None:

@@ -10,7 +10,7 @@ class PackedRows(Sequence[Any]):
     """JSON values as text, parsed anew whenever one is asked for: a quarter of their memory.
 
     Raises:
-      ValueError: a row holds NaN or infinity, which JSON has not.
+      ValueError: a row holds NaN or infinity, which JSON does not allow.
     """
 
     def __init__(self, rows: Iterable[Any]) -> None:

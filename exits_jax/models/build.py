@@ -55,7 +55,7 @@ def pretrained_params(settings: BackboneSettings, network: ViT, seed: int = 0) -
     Args:
       settings: as for `build_backbone`.
       network: built from them.
-      seed: of "random", and of what the file has not got.
+      seed: of "random", and of what the file does not hold.
     """
     if settings.weights == "random":
         return fresh_params(network, seed)

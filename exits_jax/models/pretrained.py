@@ -111,7 +111,7 @@ def _unasked(shapes: Shapes, scheme: Family) -> set[str]:
 
 
 def _changed(array: np.ndarray, change: Change) -> np.ndarray | None:
-    """The array after its change, or None where it has not the shape for it."""
+    """The array after its change, or None where it does not have the shape for it."""
     try:
         return change(array)
     except (ValueError, IndexError, TypeError):
@@ -143,7 +143,7 @@ def _family(path: str | os.PathLike, tensors: Tensors, name: str) -> Family:
 def _without_prefix(tensors: Tensors, scheme: Family) -> Tensors:
     """Takes off the prefix ("backbone.", "vit.", "params/") that the family's first mark carries.
 
-    What stands beside the encoder (a decoder, a head) has not that prefix and keeps its name.
+    What stands beside the encoder (a decoder, a head) does not have that prefix and keeps its name.
     """
     mark = scheme.marks[0]
     prefix = next((name.removesuffix(mark) for name in tensors if name.endswith(mark)), "")

@@ -119,7 +119,7 @@ def _torch_array(path: pathlib.Path, name: str, tensor: Any) -> np.ndarray:
     """A tensor as float32. One that repeats its storage (stride 0) could be of any size.
 
     Raises:
-      UserError: it is larger than its storage, or of a kind that NumPy has not (sparse, quantized).
+      UserError: it is larger than its storage, or of no kind of NumPy's (sparse, quantized).
     """
     try:
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():

@@ -1,6 +1,6 @@
 """What has to be done to an array of published weights to make it one of ours.
 
-Each takes and returns an array; a ValueError means the array has not the shape for it.
+Each takes and returns an array; a ValueError means the array does not have the shape for it.
 """
 
 import math

@@ -56,9 +56,9 @@ def generator_objective(
         logits += start
         parts = supervised_parts(logits, points, batch, weights)
         if weights.crf:
-            tutor = merge_params(teacher, frozen["generator"])
-            tutor_logits = generator.apply({"params": tutor}, clean) + start
-            parts["crf"] = crf_part(logits, tutor_logits, clean, batch, weights)
+            followed = merge_params(teacher, frozen["generator"])
+            teacher_logits = generator.apply({"params": followed}, clean) + start
+            parts["crf"] = crf_part(logits, teacher_logits, clean, batch, weights)
         return _weighted(parts, weights), parts
 
     return objective
