@@ -8,20 +8,24 @@ import importlib
 import pathlib
 import pkgutil
 import warnings
-from collections.abc import Iterator
 
 import pdoc
 
 import exits_jax
 
 
-def module_names() -> Iterator[str]:
-    """The modules pdoc is told of: it finds those of a package itself if that has no `__all__`."""
-    yield exits_jax.__name__
-    for found in pkgutil.walk_packages(exits_jax.__path__, "exits_jax."):
-        package = importlib.import_module(found.name.rpartition(".")[0])
-        if hasattr(package, "__all__"):
-            yield found.name
+def show_everything() -> None:
+    """Adds to the names that a package hands on its modules, for pdoc lists those names alone.
+
+    What is loaded when it is first asked for is loaded: pdoc shows what is there.
+    """
+    for found in [None, *pkgutil.walk_packages(exits_jax.__path__, "exits_jax.")]:
+        package = exits_jax if found is None else importlib.import_module(found.name)
+        for name in getattr(package, "__all__", ()):
+            setattr(package, name, getattr(package, name))
+        if hasattr(package, "__all__") and hasattr(package, "__path__"):
+            inside = {module.name for module in pkgutil.iter_modules(package.__path__)}
+            package.__all__ = [*package.__all__, *sorted(inside - {*package.__all__})]
 
 
 def main() -> None:
@@ -30,10 +34,9 @@ def main() -> None:
     parser.add_argument("folder", type=pathlib.Path, nargs="?", default="build/docs")
     folder = parser.parse_args().folder
     warnings.simplefilter("error", UserWarning)  # what pdoc warns by
-    for name in exits_jax.__all__:  # loaded when first asked for: pdoc shows what is there
-        setattr(exits_jax, name, getattr(exits_jax, name))
+    show_everything()
     pdoc.render.configure(docformat="google", math=True)
-    pdoc.pdoc(*module_names(), output_directory=folder)
+    pdoc.pdoc("exits_jax", output_directory=folder)
     print(f"wrote {folder / 'index.html'}: {len([*folder.rglob('*.html')])} pages")
 
 
