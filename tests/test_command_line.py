@@ -141,6 +141,9 @@ def test_files_behind_the_mode_are_what_is_labelled(begun, monkeypatch):
     assert given("run", "a/voc/", "d").flags.workdir == "runs/voc"
     assert given("label", "f.json.gz").flags.workdir == "runs/f"
     assert given("label", "f.json.gz").config.data.images == ""
+    # ... and with a mode behind it, as a process of several starts its child
+    child = given("run", "f.json", "d", "--mode=train")
+    assert (child.flags.mode, child.flags.workdir, child.rest) == ("train", "runs/f", [])
     # ... also in a workdir with a config: the files are own's, as with the long command
     workdir = begun(tiny_config.get_config())
     assert given("label", "f.json", "d", f"--workdir={workdir}").config.name == "own"

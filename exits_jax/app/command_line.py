@@ -140,8 +140,8 @@ def _dispatch(
         raise UserError(f"not understood: {' '.join(rest)}; see --help")
     if config is None:
         absent = f", and {values.workdir} has no config.json to take it from" * bool(values.workdir)
-        text = f"--config is missing, e.g. --config=configs/own.py{absent}; own files alone: "
-        raise UserError(f"{text}label FILE DIR; see --help")
+        text = f"--config is missing, e.g. --config=configs/own.py{absent}"
+        raise UserError(f"{text}; for your own files: label FILE DIR; see --help")
     if not values.workdir:
         raise UserError("--workdir is missing, e.g. --workdir=runs/mine; see --help")
     print(f"{config.name}: --mode={values.mode} in {values.workdir}; loading JAX", flush=True)

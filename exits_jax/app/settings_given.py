@@ -43,8 +43,11 @@ def parse(argv: Sequence[str], modes: Sequence[str]) -> Given:
       UserError: for every mistake in it.
     """
     argv = [argv[0], *map(_at_home, argv[1:])]
-    if argv[1:2] in [[mode] for mode in modes] and _value_of("mode", argv) is None:
-        mode, argv = argv[1], [argv[0], f"--mode={argv[1]}", *argv[2:]]
+    files_of_check = _value_of("mode", argv) == "check"  # also one that is called "label"
+    if argv[1:2] in [[mode] for mode in modes] and not files_of_check:
+        argv = [argv[0], f"--mode={argv[1]}", *argv[2:]]
+        # A process of several repeats its command with a --mode behind it (`hosts.in_child`).
+        mode = _value_of("mode", argv)
         return _parsed(argv, modes) if mode == "check" else _of_files(argv, modes)
     return _parsed(argv, modes)
 
