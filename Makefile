@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-versions lint format bench interop fuzz backbone install clean
+.PHONY: demo test test-versions lint format docs bench interop fuzz backbone install clean
 
 demo: backbone  ## warm up, train, label, evaluate and report on the photographs in demo/
 	$(BIN)/python main.py --config=configs/demo.py --workdir=runs/demo
@@ -27,6 +27,9 @@ test-versions: backbone  ## the suite on other Pythons that lie on this machine,
 	  .venv-$$version/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' && \
 	  .venv-$$version/bin/python -m pytest -n 2 --dist worksteal || exit 1; \
 	done
+
+docs: .venv-docs/.installed  ## the API reference, from the docstrings, in build/docs/index.html
+	PYTHONPATH=. .venv-docs/bin/python docs/reference.py build/docs
 
 bench: backbone .venv-bench/.installed  ## forms of propagation timed; then JAX beside PyTorch: two hours (BENCH=--quick: minutes)
 	$(BIN)/python -m experiments.propagation_benchmark
@@ -52,7 +55,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
 	touch $@
 
-# Environments of their own for what would get into the way of the rest: interop, fuzz, bench.
+# Environments of their own for what would get into the way of the rest: interop, fuzz, bench, docs.
 .venv-%/.installed: requirements-%.txt requirements.txt
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --disable-pip-version-check $(PIP_OPTIONS) -r $<
@@ -62,4 +65,4 @@ $(INSTALLED): requirements.txt pyproject.toml
 .venv-interop/.installed: override PIP_OPTIONS += --no-deps
 
 clean:
-	rm -rf $(VENV) .venv-* runs .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-* build runs .pytest_cache .ruff_cache

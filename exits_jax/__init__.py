@@ -2,11 +2,11 @@
 
 Letters used in array shapes all over the package:
 
-  b  crops in a batch            s  side of a crop in pixels
-  N  side of the point grid      p  points, N * N cells in row-major order
-  n  tokens: p, plus one where the network has a class token
-  D  width of the network        m  side of a predicted mask
-  k  seed columns                h, w  height and width of an image
+* b: crops in a batch; s: side of a crop in pixels
+* N: side of the point grid; p: points, N * N cells in row-major order
+* n: tokens: p, plus one where the network has a class token
+* D: width of the network; m: side of a predicted mask
+* k: seed columns; h, w: height and width of an image
 """
 
 from typing import Any

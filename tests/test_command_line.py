@@ -95,6 +95,82 @@ def test_mistakes_in_changes_are_the_same_as_with_a_config(begun, arguments, mes
     assert "\n" not in str(found.value)
 
 
+@pytest.mark.parametrize("name", ["coco_mini", "coco_mini.py", "configs/coco_mini.py"])
+def test_configs_are_found_by_name_from_any_folder(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert given(f"--config={name}").config.name == "coco_mini"
+    assert given("--config", f"{name}:paper").config.name == "coco_mini:paper"
+    with pytest.raises(UserError, match="no such config"):
+        given("--config=configs/none.py")
+
+
+def test_a_config_in_the_caller_s_folder_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    text = "from configs import {}\n\n\ndef get_config():\n    config = {}.get_config()\n"
+    text += "    config.name = '{}'\n    return config\n"
+    (tmp_path / "configs" / "own.py").write_text(text.format("base", "base", "mine"))
+    (tmp_path / "configs" / "near.py").write_text(text.format("base", "base", "near"))
+    (tmp_path / "configs" / "far.py").write_text(text.format("near", "near", "far"))
+    assert given("--config=own").config.name == "mine"
+    assert given("--config=configs/own.py").config.name == "mine"
+    assert given("--config=far").config.name == "far"
+    assert given("--config=demo").config.name == "demo"
+
+
+def test_a_mode_may_be_the_first_word(begun):
+    workdir = begun(tiny_config.get_config())
+    found = given("evaluate", f"--workdir={workdir}")
+    assert (found.flags.mode, found.flags.workdir, found.rest) == ("evaluate", str(workdir), [])
+    assert found.config.name == "tiny"
+    found = given("check", "a.json", "b", "--images=c")
+    assert (found.flags.mode, found.config, found.rest) == ("check", None, ["a.json", "b"])
+    assert given("--mode=check", "label").rest == ["label"]
+    assert given("label", "--mode=check").rest == ["label"]
+
+
+def test_files_behind_the_mode_are_what_is_labelled(begun, monkeypatch):
+    flags = ["--config.label.min_score=.8", "--config.label.flip"]
+    short = given("label", "a/f.v2.json", "--workdir", "w", "d", *flags)
+    files = ["--config.data.annotations=a/f.v2.json", "--config.data.images=d"]
+    long = given("--config=configs/own.py", "--mode=label", "--workdir=w", *files, *flags)
+    assert short.config.to_dict() == long.config.to_dict()
+    assert short.changed == long.changed
+    assert (short.flags.mode, short.flags.workdir, short.rest) == ("label", "w", [])
+    assert given("label", "a/f.v2.json", "d").flags.workdir == "runs/f.v2"
+    assert given("run", "a/voc/", "d").flags.workdir == "runs/voc"
+    assert given("label", "f.json.gz").flags.workdir == "runs/f"
+    assert given("label", "f.json.gz").config.data.images == ""
+    # ... and with a mode behind it, as a process of several starts its child
+    child = given("run", "f.json", "d", "--mode=train")
+    assert (child.flags.mode, child.flags.workdir, child.rest) == ("train", "runs/f", [])
+    # ... also in a workdir with a config: the files are own's, as with the long command
+    workdir = begun(tiny_config.get_config())
+    assert given("label", "f.json", "d", f"--workdir={workdir}").config.name == "own"
+    assert given("label", "f.json", "d", f"--config={CONFIG}").config.name == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["label", "f.json", "d", "e"], "not understood: e"),
+        (["label", "f.json", "--config.data.annotations=g"], "data.annotations is given twice"),
+        (["label"], "--config is missing"),
+        (["label", "f.json", "--config.label.min_scor=1"], "did you mean 'min_score'"),
+        (["lable", "f.json", "--config=own"], "not understood: lable f.json"),
+        (["label", "none.json", "."], "none.json: cannot be read"),
+        (["check"], "--mode=check needs a file"),
+    ],
+)
+def test_mistakes_behind_a_mode(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert program(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_without_a_config_anywhere_it_says_where_it_looked(tmp_path, capsys):
     assert program(f"--workdir={tmp_path / 'none'}") == 2
     assert program(f"--workdir={tmp_path / 'none'}", "--config.label.min_score=.8") == 2
@@ -355,7 +431,7 @@ def test_the_first_line_comes_before_jax_is_loaded(tmp_path):
     """Two seconds are allowed for it: here what is loaded before it is looked at, not a clock."""
     code = (
         "import builtins, sys\n"
-        "from exits_jax import command_line\n"
+        "from exits_jax.app import command_line\n"
         "say = print\n"
         "def stop(*a, **k):\n"
         "    say(*a, sorted({'jax', 'flax', 'matplotlib', 'grain'} & sys.modules.keys()))\n"

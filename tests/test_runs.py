@@ -482,7 +482,10 @@ def test_labels_below_the_least_score_are_left_out_and_can_be_had_back(data, tmp
     assert len(labels()) == len(queue)
     out = capsys.readouterr().out
     assert "removed, of other labels or not asked for: evaluation.json" in out
-    assert f"look first at review.json; pictures: --mode=evaluate --workdir={tmp_path}" in out
+    assert (
+        f"look first at {tmp_path}/review.json; pictures: --mode=evaluate --workdir={tmp_path}"
+        in out
+    )
     for name in ("report.html", "evaluation.json", "figures"):
         assert not (tmp_path / name).exists()
     assert program(workdir, "--mode=evaluate") == 0

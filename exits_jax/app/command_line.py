@@ -23,6 +23,12 @@ exits_jax: extreme points in, instance masks out.
   python main.py --workdir=DIR [--mode=M] [--config.a.b=value ...]     with the config DIR has
   python main.py --mode=check FILE ... [--images=DIR] [--all] [--config.data.X=value ...]
 
+Installed, `exits` is `python main.py` in any folder. The mode may be the first word:
+  exits label FILE DIR [--workdir=W] [--config.a.b=value ...]
+      your own data: the masks of the objects in FILE on the images in DIR; no training. With
+      configs/own.py if no --config is given, in runs/NAME for FILE NAME.json if no --workdir is
+  exits check FILE ... [--images=DIR]        exits evaluate --workdir=W        and so every mode
+
 Modes
   run       every phase below that is not done yet, in order (default)
   warmup    warm up the similarity extractor -> params/similarity_extractor.safetensors
@@ -37,7 +43,8 @@ Modes
 
   --dry_run says what would be done (counts, time, disk) and does nothing.
 
-Configs
+Configs: a file, or one of these by its name (--config=own), of configs/ in your folder, if it is
+there, else of this package
   configs/demo.py             scikit-image's photographs, annotated in demo/ (make demo)
   configs/coco_mini.py        a small part of COCO on a CPU, the settings that measured best
   configs/coco_mini.py:paper  the same data with the paper's settings
@@ -46,8 +53,8 @@ Configs
   configs/coco.py, lvis.py, voc.py   the paper's experiments
   --help=settings lists every setting with its default, its source and what it means.
 
-Your own data, nothing to edit:
-  python main.py --config=configs/own.py --workdir=runs/mine --mode=label \\
+Your own data, nothing to edit: `exits label FILE DIR`, which is
+  python main.py --config=configs/own.py --workdir=runs/FILE --mode=label \\
       --config.data.annotations=FILE.json --config.data.images=DIR
   needs no training; FILE.json is COCO JSON with `extreme_points`, masks or boxes.
   With a trained generator: the config it was trained with, and in place of label.source
@@ -133,7 +140,8 @@ def _dispatch(
         raise UserError(f"not understood: {' '.join(rest)}; see --help")
     if config is None:
         absent = f", and {values.workdir} has no config.json to take it from" * bool(values.workdir)
-        raise UserError(f"--config is missing, e.g. --config=configs/own.py{absent}; see --help")
+        text = f"--config is missing, e.g. --config=configs/own.py{absent}"
+        raise UserError(f"{text}; for your own files: label FILE DIR; see --help")
     if not values.workdir:
         raise UserError("--workdir is missing, e.g. --workdir=runs/mine; see --help")
     print(f"{config.name}: --mode={values.mode} in {values.workdir}; loading JAX", flush=True)

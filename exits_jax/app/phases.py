@@ -47,7 +47,8 @@ def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool, hosts: Ho
         print(f"nothing to do: {folder} holds every result of this config")
     elif done[-1] in NEXT and hosts.first:
         workdir = f"--workdir={shlex.quote(folder)}"
-        print("next: " + NEXT[done[-1]].format(workdir=workdir, report=run.workdir.report))
+        report, review = run.workdir.report, run.workdir.review
+        print("next: " + NEXT[done[-1]].format(workdir=workdir, report=report, review=review))
 
 
 def one_phase(name: str, run: Run) -> str:
@@ -176,7 +177,7 @@ def prepare(run: Run) -> None:
 NEXT = {
     "warmup": "train the generator: --mode=train {workdir}",
     "train": "make the masks: --mode=label {workdir}",
-    "label": "look first at review.json; pictures: --mode=evaluate {workdir}",
+    "label": "look first at {review}; pictures: --mode=evaluate {workdir}",
     "evaluate": "open {report}",
 }
 

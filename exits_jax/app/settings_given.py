@@ -1,5 +1,6 @@
 """What the command line says: flags, and a config from a file or from a workdir."""
 
+import importlib.util
 import os
 import pathlib
 import re
@@ -13,6 +14,9 @@ from ml_collections import ConfigDict, config_flags
 from exits_jax.app.saved_config import saved_config
 from exits_jax.app.settings import default_config, paths
 from exits_jax.system.errors import UserError
+
+# Beside the package, in a checkout and where it is installed alike.
+CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 
 
 class Given(NamedTuple):
@@ -28,7 +32,8 @@ def parse(argv: Sequence[str], modes: Sequence[str]) -> Given:
     """Reads a command line; `~` is the home folder in every path of it.
 
     Without --config the config is the one that the workdir was made with, if there is one, and
-    `--config.section.field=value` changes that.
+    `--config.section.field=value` changes that. The first word may be the mode; behind it the
+    annotation file and the image folder may stand, labelled with configs/own.py without --config.
 
     Args:
       argv: begins with the program's name.
@@ -38,9 +43,42 @@ def parse(argv: Sequence[str], modes: Sequence[str]) -> Given:
       UserError: for every mistake in it.
     """
     argv = [argv[0], *map(_at_home, argv[1:])]
+    files_of_check = _value_of("mode", argv) == "check"  # also one that is called "label"
+    if argv[1:2] in [[mode] for mode in modes] and not files_of_check:
+        argv = [argv[0], f"--mode={argv[1]}", *argv[2:]]
+        # A process of several repeats its command with a --mode behind it (`hosts.in_child`).
+        mode = _value_of("mode", argv)
+        return _parsed(argv, modes) if mode == "check" else _of_files(argv, modes)
+    return _parsed(argv, modes)
+
+
+def _of_files(argv: list[str], modes: Sequence[str]) -> Given:
+    """What a command line says whose first word was a mode: `label FILE DIR`, or without the files.
+
+    Raises:
+      UserError: as for `parse`.
+    """
+    config = [] if _has_config(argv) else ["--config=own"]
+    given = _parsed([argv[0], *config, *argv[1:]], modes)
+    if not given.rest and config:
+        return _parsed(argv, modes)
+    keys = ("annotations", "images")[: len(given.rest)]
+    for key, value in zip(keys, given.rest, strict=False):
+        if f"config.data.{key}" in given.changed:
+            raise UserError(f"data.{key} is given twice: {value} and --config.data.{key}")
+        given.config.data[key] = value
+    if keys and given.flags.workdir is None:
+        name = pathlib.Path(given.rest[0]).resolve().name.removesuffix(".gz")
+        given.flags.workdir = os.path.join("runs", pathlib.Path(name).stem)
+    changed = given.changed | {f"config.data.{key}" for key in keys}
+    return given._replace(rest=given.rest[len(keys) :], changed=changed)
+
+
+def _parsed(argv: list[str], modes: Sequence[str]) -> Given:
+    """What a command line of flags says."""
     try:
-        if os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())  # configs import their base as `configs.base`
+        _find_configs()
+        argv = _named_config(argv)
         values = _defined(modes)
         has_config = _define_config(values, argv)
         rest = values(argv)[1:]
@@ -67,6 +105,49 @@ def parse(argv: Sequence[str], modes: Sequence[str]) -> Given:
         raise UserError(f"config: {_one_line(error)}") from error
 
 
+def _find_configs() -> None:
+    """Lets configs import each other as `configs.base`, whatever folder they are used in.
+
+    This package's own come first: a folder `configs` of the caller's adds to them.
+    """
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)  # a config may import what lies beside it
+    if "configs" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("configs", CONFIGS / "__init__.py")
+        sys.modules["configs"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["configs"])
+    known = sys.modules["configs"].__path__
+    known += [
+        folder for folder in (str(CONFIGS), os.path.join(here, "configs")) if folder not in known
+    ]
+
+
+def _named_config(argv: Sequence[str]) -> list[str]:
+    """The arguments with the file in place of a config's name."""
+    argv = [*argv]
+    for place, argument in enumerate(argv):
+        if argument in ("--config", "-config") and place + 1 < len(argv):
+            argv[place + 1] = config_file(argv[place + 1])
+        elif match := re.fullmatch(r"(--?config=)(.*)", argument, re.DOTALL):
+            argv[place] = match[1] + config_file(match[2])
+    return argv
+
+
+def config_file(name: str) -> str:
+    """The file that --config means: `own`, `own.py` or `configs/own.py`, each with `:variant`.
+
+    A file in the caller's folder is taken before the one of this package.
+    """
+    path, colon, variant = name.partition(":")
+    match = re.fullmatch(r"(?:configs/)?(\w+)(?:\.py)?", path)
+    if match and not os.path.isfile(path):
+        for folder in (pathlib.Path("configs"), CONFIGS):
+            if (folder / f"{match[1]}.py").is_file():
+                return f"{folder / match[1]}.py{colon}{variant}"
+    return name
+
+
 def _defined(modes: Sequence[str]) -> flags.FlagValues:
     """The flags, but for the config's."""
     values = flags.FlagValues()
@@ -88,7 +169,7 @@ def _define_config(values: flags.FlagValues, argv: list[str]) -> bool:
       UserError: settings are to be changed, and there is no config that has them.
     """
     options = {"flag_values": values, "sys_argv": argv}
-    if any(re.match(r"--?config(=|$)", argument) for argument in argv):
+    if _has_config(argv):
         config_flags.DEFINE_config_file("config", None, "the config", **options)
         return True
     changed = [argument for argument in argv if re.match(r"--?(no)?config\.", argument)]
@@ -111,6 +192,10 @@ def _define_config(values: flags.FlagValues, argv: list[str]) -> bool:
         )
     config_flags.DEFINE_config_dict("config", saved_config(saved), "the config", **options)
     return True
+
+
+def _has_config(argv: Sequence[str]) -> bool:
+    return any(re.match(r"--?config(=|$)", argument) for argument in argv)
 
 
 def _value_of(name: str, argv: Sequence[str]) -> str | None:

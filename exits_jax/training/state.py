@@ -1,7 +1,7 @@
 """What training carries from step to step, and which parameters of a network it trains."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ class TrainState(NamedTuple):
     step: Int[Array, ""]
     params: Params
     teacher: Params
-    optimiser: optax.OptState
+    optimiser: Any  # optax.OptState, a tree of arrays
 
 
 def init_state(
