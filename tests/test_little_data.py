@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from configs import base, coco_mini, demo, own
-from exits_jax.app import fitting, labels, networks, phases
+from exits_jax.app import fitting, labels, networks
+from exits_jax.app.execute import pending
 from exits_jax.app.run import Run, data_to_label
 from exits_jax.app.settings import read_settings
 from exits_jax.app.workdir import Workdir
@@ -125,10 +126,10 @@ def test_masks_of_no_steps_are_propagation_s_but_for_the_finer_grid(untrained):
 def test_own_data_is_labelled_without_training_unless_asked(tmp_path):
     config = own.get_config()
     run = Run(read_settings(config), Workdir(tmp_path))
-    assert list(phases.pending(run)) == ["label", "evaluate"]
+    assert [phase.name for phase in pending(run)] == ["label", "evaluate"]
     config.label.source = "generator"
     run = Run(read_settings(config), Workdir(tmp_path))
-    assert list(phases.pending(run)) == ["train", "label", "evaluate"]
+    assert [phase.name for phase in pending(run)] == ["train", "label", "evaluate"]
 
 
 def test_the_experiment_counts_where_the_verdict_is_right():
