@@ -20,7 +20,7 @@ NEVER = {
     "losses": {"annotations", "data", "models", "retrieval"},
     "training": {"annotations", "retrieval", "losses"},
     "export": {"models", "retrieval", "losses", "training"},
-    "report": {"models", "retrieval", "losses", "training"},
+    "report": {"models", "retrieval", "losses", "training", "pseudo_labels"},
 }
 
 
