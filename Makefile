@@ -38,7 +38,7 @@ bench: backbone .venv-bench/.installed  ## forms of propagation timed; then JAX 
 
 interop: .venv-interop/.installed  ## label files and data sets read by seven other tools, in an environment of their own
 	.venv-interop/bin/python -m experiments.interop
-	.venv-interop/bin/python -m pytest tests/test_interop.py
+	.venv-interop/bin/python -m pytest experiments/tests/test_interop.py
 
 fuzz: .venv-fuzz/.installed  ## hostile files for every reader, by hypothesis and atheris
 	.venv-fuzz/bin/python -m experiments.fuzz

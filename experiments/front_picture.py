@@ -18,12 +18,12 @@ import exits_jax
 from configs import demo
 from exits_jax.annotations import Instance
 from exits_jax.annotations.read import read_annotations
-from exits_jax.pseudo_labels.session import CROP_SIZE, MARGIN
 from exits_jax.data.images import decode_image
 from exits_jax.models.build import attend, load_backbone
 from exits_jax.models.published import DEFAULT, published
 from exits_jax.pseudo_labels.label_crops import label_batches
 from exits_jax.pseudo_labels.predict import propagation_predictor
+from exits_jax.pseudo_labels.session import CROP_SIZE, MARGIN
 from exits_jax.report import drawing
 from exits_jax.retrieval.crops import crop_scores
 from exits_jax.retrieval.settings import RESEEDED_KEYS

@@ -27,7 +27,7 @@ from exits_jax.annotations import (
     read_annotations,
 )
 from exits_jax.annotations.image_files import stated_size
-from exits_jax.app.phases import pack
+from exits_jax.app.label_phase import pack
 from exits_jax.export.export import (
     pseudo_label_rows,
     pseudo_labels,

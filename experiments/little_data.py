@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from configs import own
-from exits_jax.app import phases, trust
+from exits_jax.app import fit_phases, trust
 from exits_jax.app.labels import make_labels
 from exits_jax.app.run import Run, data_to_label
 from exits_jax.app.settings import read_settings
@@ -92,7 +92,7 @@ def measured(trained: Trained, root: str, cache: str) -> dict[str, float]:
     settings = read_settings(_config(trained, root, cache))
     run = Run(settings, Workdir(pathlib.Path(cache) / _name(trained)))
     if not run.workdir.generator.exists():
-        phases.train(run)
+        fit_phases.train(run)
     data = trust.sampled(data_to_label(run))
     found = trust.compared(run, data)
     truth = read_ground_truth(dataclasses.replace(data.annotations, instances=data.instances))

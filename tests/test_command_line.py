@@ -16,6 +16,8 @@ from PIL import Image
 from configs import coco_mini, demo
 from exits_jax.annotations.records import Problem
 from exits_jax.app import command_line, dry_run, phases
+from exits_jax.app.execute import pending, planned
+from exits_jax.app.phases import Estimate, Later, Phase, Together, in_mode
 from exits_jax.app.run import Run, report_problems
 from exits_jax.app.settings import read_settings
 from exits_jax.app.settings_given import parse
@@ -33,7 +35,7 @@ CONFIG = str(ROOT / "tests" / "tiny_config.py")
 
 
 def given(*arguments):
-    return parse(["main.py", *map(str, arguments)], command_line.MODES)
+    return parse(["main.py", *map(str, arguments)], phases.modes())
 
 
 def program(*arguments):
@@ -313,12 +315,12 @@ def test_a_failed_start_gives_back_the_config_that_was_there(begun):
 )
 def test_settings_that_will_not_be_used_are_said(phase, settings, said):
     config = tiny_config.get_config()
-    assert unused_settings(read_settings(config), phase) == []
+    (looked_at,) = (row.unused for row in in_mode(phase))
+    assert unused_settings(read_settings(config), looked_at) == []
     config.update_from_flattened_dict(settings)
-    lines = unused_settings(read_settings(config), phase)
+    lines = unused_settings(read_settings(config), looked_at)
     assert len(lines) == 1
     assert said in lines[0]
-    assert unused_settings(read_settings(config), "evaluate") == []
 
 
 def test_a_note_is_printed_once_in_a_command(tmp_path, capsys):
@@ -376,12 +378,8 @@ def test_a_dry_run_of_nobody_s_data_still_needs_them(tmp_path, capsys):
 
 def test_what_is_planned_ends_with_the_report(tmp_path):
     config = tiny_config.get_config()
-    assert phases.planned(Run(read_settings(config), Workdir(tmp_path))) == [
-        "warmup",
-        "train",
-        "label",
-        "evaluate",
-    ]
+    found = planned(Run(read_settings(config), Workdir(tmp_path)))
+    assert [phase.name for phase in found] == ["warmup", "train", "label", "evaluate"]
 
 
 def test_backbones_by_name(tmp_path, capsys, monkeypatch):
@@ -494,3 +492,56 @@ def test_ctrl_c_in_a_callback_of_the_garbage_collector_is_not_lost():
     gc.callbacks.append(interrupted)
     with heard_again(), pytest.raises(KeyboardInterrupt):
         collect_and_wait()
+
+
+@pytest.fixture
+def painted(monkeypatch):
+    """The runs that a phase of this test's own was done in; it is one row, after the labels'."""
+    runs = []
+    row = Phase(
+        name="paint",
+        help="paint the masks -> paint.txt",
+        work=runs.append,
+        result=lambda run: len(runs) > 0,
+        together=Together.ONE,
+        reads_training_set=False,
+        estimate=lambda run, counts: Estimate(f"{counts.label} masks to paint", 0.0, 7.0),
+        next="look at {workdir}",
+    )
+    *before, evaluate, prepare = phases.PHASES
+    monkeypatch.setattr(phases, "PHASES", (*before, row, evaluate, prepare))
+    return runs
+
+
+def test_a_new_phase_is_one_row(painted, tmp_path, capsys, monkeypatch):
+    """In --help, --mode, --dry_run and in its place in a whole run."""
+    monkeypatch.setattr(dry_run, "crops_per_second", lambda run: 2.0)
+    files = demo.get_config().data
+    arguments = (
+        f"--config={CONFIG}",
+        f"--workdir={tmp_path / 'w'}",
+        f"--config.data.annotations={files.annotations}",
+        f"--config.data.images={files.images}",
+    )
+    assert program("--help") == 0
+    assert "\n  paint     paint the masks -> paint.txt\n" in capsys.readouterr().out
+    assert given("--mode=paint").flags.mode == "paint"
+    assert program(*arguments, "--dry_run") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "56 masks to paint │ 0 s │ 7 MB" in out
+    assert painted == []
+    run = Run(read_settings(tiny_config.get_config()), Workdir(tmp_path))
+    names = ["warmup", "train", "label", "paint", "evaluate"]
+    assert [phase.name for phase in pending(run)] == names
+    assert program(*arguments, "--mode=paint") == 0
+    assert f"next: look at --workdir={tmp_path / 'w'}\n" in capsys.readouterr().out
+    assert len(painted) == 1
+    assert [phase.name for phase in pending(run)] == [name for name in names if name != "paint"]
+
+
+@pytest.mark.parametrize("phase", phases.PHASES, ids=lambda phase: phase.name)
+def test_what_a_phase_s_row_names_is_there(phase):
+    for part in (phase.work, phase.result, phase.estimate, phase.before, phase.after):
+        assert part is None or callable(part)
+        if isinstance(part, Later):
+            assert callable(part.function())

@@ -1,13 +1,13 @@
 """Training on little data: how long it is, what it says, how it begins, and what own.py does."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 
 from configs import base, coco_mini, demo, own
-from exits_jax.app import fitting, labels, networks, phases
+from exits_jax.app import fitting, labels, networks
+from exits_jax.app.execute import pending
 from exits_jax.app.run import Run, data_to_label
 from exits_jax.app.settings import read_settings
 from exits_jax.app.workdir import Workdir
@@ -125,40 +125,7 @@ def test_masks_of_no_steps_are_propagation_s_but_for_the_finer_grid(untrained):
 def test_own_data_is_labelled_without_training_unless_asked(tmp_path):
     config = own.get_config()
     run = Run(read_settings(config), Workdir(tmp_path))
-    assert list(phases.pending(run)) == ["label", "evaluate"]
+    assert [phase.name for phase in pending(run)] == ["label", "evaluate"]
     config.label.source = "generator"
     run = Run(read_settings(config), Workdir(tmp_path))
-    assert list(phases.pending(run)) == ["train", "label", "evaluate"]
-
-
-def test_the_experiment_counts_where_the_verdict_is_right():
-    from experiments.little_data import agreement
-
-    def row(generator, propagation, worse):
-        return {"iou_generator": generator, "iou_propagation": propagation, "worse": worse}
-
-    rows = [row("0.5", "0.8", "1"), row("0.6", "0.8", "0"), row("0.78", "0.8", "1")]
-    rows += [row("0.8", "0.8", "0"), row("0.81", "0.8", "0")]
-    found = agreement(rows)
-    assert found == (
-        "1 of 2 generators that lose more than 0.03 mean IoU are refused, and 1 of the 3 others"
-    )
-
-
-def test_the_experiment_trains_for_the_steps_its_rows_name(tmp_path):
-    from experiments.little_data import Trained, _config
-
-    (tmp_path / "annotations").mkdir()
-    rows = [{"id": n, "image_id": n % 3, "iscrowd": int(n == 4)} for n in range(9)]
-    document = {"annotations": rows, "images": [{"id": n} for n in range(3)]}
-    file = tmp_path / "annotations" / "instances_train2017.json"
-    file.write_text(json.dumps(document))
-    config = read_settings(_config(Trained("fast", 5, 0, 10), str(tmp_path), str(tmp_path)))
-    made = json.loads((tmp_path / "5-0.json").read_text())
-    assert len(made["annotations"]) == 5
-    assert 4 not in {row["id"] for row in made["annotations"]}
-    assert {i["id"] for i in made["images"]} == {row["image_id"] for row in made["annotations"]}
-    assert total_steps(config.train, 200) == 10
-    assert config.train.learning_rate == 1e-4
-    rate = rates(config.train, 200, 10)
-    assert max(range(10), key=rate) == 2  # a quarter of the steps, rounded
+    assert [phase.name for phase in pending(run)] == ["train", "label", "evaluate"]

@@ -11,7 +11,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from exits_jax.annotations import decode_segmentation, encode_rle
-from exits_jax.app import command_line
+from exits_jax.app import command_line, phases
 from exits_jax.evaluation.summary import METRICS
 from exits_jax.export.formats import FORMATS, format_paths
 from exits_jax.training.logs import CLOCKED
@@ -584,7 +584,7 @@ def test_mistakes_on_the_command_line(arguments, expected, capsys, tmp_path, mon
 def test_help(capsys):
     assert program("--help") == 0
     out = capsys.readouterr().out
-    for mode in command_line.MODES:
+    for mode in phases.modes():
         assert f"  {mode} " in out
 
 

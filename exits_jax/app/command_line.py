@@ -8,6 +8,7 @@ from typing import NoReturn
 from absl import flags
 from ml_collections import ConfigDict
 
+from exits_jax.app import phases
 from exits_jax.app.outputs import version
 from exits_jax.app.settings import help_lines
 from exits_jax.app.settings_given import parse
@@ -31,11 +32,7 @@ Installed, `exits` is `python main.py` in any folder. The mode may be the first 
 
 Modes
   run       every phase below that is not done yet, in order (default)
-  warmup    warm up the similarity extractor -> params/similarity_extractor.safetensors
-  train     train the mask generator -> params/generator.safetensors
-  label     write the masks -> pseudo_labels.json, pseudo_labels.results.json, review.json
-  evaluate  compare with ground truth, draw, report -> evaluation.json, report.html, figures/
-  prepare   write the data as ArrayRecord -> prepared/ (for --config.data.source=tfds)
+{phases}
   check     lint annotation or label files, or a folder of them; exit status 0 clean, 1 findings;
             of many findings the first of each kind, --all lists every one; no config needed.
             What labelling is told of the file it takes, too: --config.data.X=... with X boxes,
@@ -68,8 +65,6 @@ Several processes, on one host or many, with one workdir on a file system they s
 
 A run that stopped, for whatever reason, continues with the same command.
 """
-
-MODES = ("run", "warmup", "train", "label", "evaluate", "prepare", "check")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,12 +106,17 @@ def _run(argv: Sequence[str]) -> int:
         print(*help_lines(), sep="\n")
         return 0
     if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & given:
-        print(HELP)
+        print(_help())
         return 0
     if "--version" in given:
         print(f"exits_jax {version()}")
         return 0
-    return _dispatch(*parse(argv, MODES))
+    return _dispatch(*parse(argv, phases.modes()))
+
+
+def _help() -> str:
+    lines = [f"  {phase.name:<9} {phase.help}" for phase in phases.PHASES]
+    return HELP.format(phases="\n".join(lines))
 
 
 def _dispatch(
@@ -145,12 +145,13 @@ def _dispatch(
     if not values.workdir:
         raise UserError("--workdir is missing, e.g. --workdir=runs/mine; see --help")
     print(f"{config.name}: --mode={values.mode} in {values.workdir}; loading JAX", flush=True)
-    from exits_jax.app import phases  # here, so that mistakes and --mode=check do not wait for jax
+    # Here, so that mistakes and --mode=check do not wait for jax.
+    from exits_jax.app.execute import execute
     from exits_jax.system.hosts import TrainingEnded, hosts_from
 
     hosts = hosts_from(values.coordinator, values.num_processes, values.process_id, os.environ)
     try:
-        phases.execute(values.mode, config, values.workdir, values.dry_run, hosts)
+        execute(values.mode, config, values.workdir, values.dry_run, hosts)
     except TrainingEnded as error:
         print(f"error: {error}", file=sys.stderr)
         return 3

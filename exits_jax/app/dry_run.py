@@ -1,10 +1,9 @@
 """`--dry_run`: what a mode would do, without doing it."""
 
-import math
 import pathlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
@@ -12,21 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from exits_jax.app import networks
+from exits_jax.app.phases import Counts, Phase
 from exits_jax.app.published import PUBLISHED, DataSet
 from exits_jax.app.run import Run, files_of, read_files
 from exits_jax.models.backbones import backbone_path
-from exits_jax.models.build import param_shapes
-from exits_jax.models.generator import Generator
 from exits_jax.models.slices import jit_in_slices, slice_size
 from exits_jax.system.errors import UserError
-from exits_jax.training.schedule import total_steps
-
-TRAINS = {"warmup", "train", "prepare"}  # the phases that open the training set
-LABEL_BYTES = 700  # of an annotation in the two label files, typical of COCO
-TRAIN_OVER_FORWARD = 3.0  # a training step against a forward pass, all blocks trained
 
 
-def describe(run: Run, phases: list[str]) -> None:
+def describe(run: Run, phases: Sequence[Phase]) -> None:
     """Prints counts, and rough estimates of time and disk, for each of `phases`.
 
     The time rests on one measured forward pass, with weights of zero, on this machine; it leaves
@@ -36,14 +29,14 @@ def describe(run: Run, phases: list[str]) -> None:
     Raises:
       UserError: annotations cannot be read, or are not there and nothing is published of them.
     """
-    label, train = _counts(run, phases)
+    counts = _counts(run, phases)
     for text in {text: None for text in _missing_weights(run)}:
         print(f"not there: {text}")
     rate = crops_per_second(run)
     table = Table("phase", "work", "time, about", "disk, about")
     for phase in phases:
-        work, crops, megabytes = _estimate(run, phase, label, train)
-        table.add_row(phase, work, _time(crops / rate), _size(megabytes))
+        work, crops, megabytes = phase.estimate(run, counts)
+        table.add_row(phase.name, work, _time(crops / rate), _size(megabytes))
     console = Console()
     console.print(table)
     folder = run.workdir.folder.absolute()
@@ -54,21 +47,20 @@ def describe(run: Run, phases: list[str]) -> None:
     )
 
 
-def _counts(run: Run, phases: list[str]) -> tuple[int, int]:
-    """Instances that are labelled and that are trained on."""
+def _counts(run: Run, phases: Sequence[Phase]) -> Counts:
+    """Instances that are labelled, and of the training set if a phase reads it."""
     files = [files_of(run, role)[0] for role in ("label", "train")]
     absent = [file for file in files if file and not pathlib.Path(file).exists()]
     published = PUBLISHED.get(run.config.name)
     if absent and published:
         print(_where_to_get(absent[0], published, run.config.data.root))
-        return published.instances, published.instances
+        return Counts(*[published.instances] * 3)
     label = read_files(run, "label", report=False).instances
-    if not TRAINS & set(phases):
-        return len(label), 0
+    if not any(phase.reads_training_set for phase in phases):
+        return Counts(len(label), 0, 0)
     smallest = run.config.data.min_train_area
     train = read_files(run, "train", report=False).instances
-    large = [i for i in train if i.box_area >= smallest or phases == ["prepare"]]
-    return len(label), len(large)
+    return Counts(len(label), len(train), sum(i.box_area >= smallest for i in train))
 
 
 def _where_to_get(file: str, data: DataSet, root: str) -> str:
@@ -106,49 +98,6 @@ def crops_per_second(run: Run) -> float:
     started = time.perf_counter()
     jax.block_until_ready(forward(params, image))
     return count / (time.perf_counter() - started)
-
-
-def _estimate(run: Run, phase: str, label: int, train: int) -> tuple[str, float, float]:
-    """What a phase does in words, its work in forward passes of a crop, and its megabytes."""
-    config = run.config
-    if phase in ("warmup", "train"):
-        section = getattr(config, phase)
-        steps = total_steps(section, train)
-        once = train if phase == "train" and config.retrieval.when == "once" else 0
-        crops = steps * section.batch_size * TRAIN_OVER_FORWARD + once
-        work = f"{train} instances, {section.epochs} epochs, {steps} steps of {section.batch_size}"
-        return work, crops, 2 * _checkpoint_megabytes(networks.generator(config))
-    if phase == "label":
-        parts = math.ceil(label / config.label.part_size)
-        passes = 2 if config.label.flip else 1
-        return (
-            f"{label} instances in {parts} part{'s' * (parts != 1)}",
-            float(label * passes),
-            2 * label * LABEL_BYTES / 1e6,
-        )
-    if phase == "evaluate":
-        return f"{label} instances, propagation baseline, report", float(label), 40.0
-    return f"{label} and {train} instances, a copy of their images", 0.0, _image_megabytes(run)
-
-
-def _image_megabytes(run: Run) -> float:
-    """Of the image files that would be packed."""
-    published = PUBLISHED.get(run.config.name)
-    if published and not pathlib.Path(run.config.data.annotations).exists():
-        return 1000 * published.gigabytes
-    records = {
-        i.image
-        for role in ("label", "train")
-        for i in read_files(run, role, report=False).instances
-    }
-    paths = [record.path for record in records if record.path and record.path.exists()]
-    return sum(path.stat().st_size for path in paths) / 1e6
-
-
-def _checkpoint_megabytes(network: Generator) -> float:
-    """Parameters, teacher and the two moments of Adam, float32, everything trained."""
-    shapes = param_shapes(network)
-    return 4 * 4 * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) / 1e6
 
 
 def _time(seconds: float) -> str:

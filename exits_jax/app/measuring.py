@@ -12,11 +12,10 @@ from rich.console import Console
 from exits_jax.annotations import Annotations, ImageRecord
 from exits_jax.annotations.records import NoAnnotations
 from exits_jax.app import trust
-from exits_jax.app.gallery import write_gallery
 from exits_jax.app.labels import make_labels
 from exits_jax.app.outputs import file_digest
+from exits_jax.app.reporting import report
 from exits_jax.app.run import DataSet, Run, data_to_label, read_files
-from exits_jax.app.shown import shown
 from exits_jax.evaluation.coco_ap import DETECTION_FIGURES, detection_ap
 from exits_jax.evaluation.iou import (
     GroundTruth,
@@ -30,6 +29,7 @@ from exits_jax.evaluation.tables import shown as figure
 from exits_jax.export.decisions import decided_in, why_left_out
 from exits_jax.export.export import detector_scores, labels_of, results
 from exits_jax.export.quality import Label, flag_counts
+from exits_jax.report.shown import shown
 from exits_jax.system.errors import UserError
 from exits_jax.system.files import write_json
 
@@ -62,7 +62,8 @@ def evaluate(run: Run) -> None:
         measured = {name: label_ious(truth, masks) for name, masks in methods.items()}
         _write_evaluation(run, record)
     ious = measured[LABEL_NAMES[source]] if measured else None
-    write_gallery(run, shown(data, labels, truth, ious), record, LABEL_NAMES[source], facts)
+    what = shown(data.instances, data.source, labels, truth, ious)
+    report(run, what, record, LABEL_NAMES[source], facts)
     if record:
         print_tables(truth, record, measured, LABEL_NAMES[source], run.config.report.apart)
     else:
@@ -77,7 +78,7 @@ def evaluate_detections(
     Beside it the boxes themselves: as boxes, and filled as masks. Without ground-truth masks, as in
     a file that lists only images, every figure is None.
     """
-    write_gallery(run, shown(data, labels, None, None), None, "", facts)
+    report(run, shown(data.instances, data.source, labels), None, "", facts)
     figures = detection_figures(run, data, detection_truth(run), data.annotations.images)
     _write_evaluation(run, figures)
     rows = [["", *DETECTION_FIGURES]]

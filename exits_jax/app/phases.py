@@ -1,195 +1,168 @@
-"""The modes of the command line, one short function each."""
+"""The table of phases: a new phase is one row here and one function.
 
-import dataclasses
-import json
-import shlex
-from collections.abc import Callable, Iterator
+The command line reads names and helps before JAX is loaded: nothing of a phase is imported until
+its row's function is called.
+"""
 
-from ml_collections import ConfigDict
+import enum
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from exits_jax.annotations import Annotations
-from exits_jax.annotations.packed import PackedRows
-from exits_jax.app import fitting, networks
-from exits_jax.app.dry_run import describe
-from exits_jax.app.label_files import labels_are_written, refuse_unwritable, write_labels
-from exits_jax.app.labels import make_labels, make_parts
-from exits_jax.app.report_files import evaluate, report_is_written
-from exits_jax.app.review import reviewed
-from exits_jax.app.run import Run, data_to_label, prepared_folder, read_files, usable
-from exits_jax.app.settings import read_settings
-from exits_jax.app.trust import check_generator, say_after_training
-from exits_jax.app.unused_settings import unused_settings
-from exits_jax.app.workdir import Workdir
-from exits_jax.models.params_io import save_params
-from exits_jax.system.errors import UserError
-from exits_jax.system.hosts import Hosts, as_child, in_child, is_child, wait_for_all
-from exits_jax.system.progress import track
+from exits_jax.app import unused_settings
+from exits_jax.app.unused_settings import Unused
+
+if TYPE_CHECKING:
+    from exits_jax.app.run import Run
 
 
-def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool, hosts: Hosts) -> None:
-    """Runs a mode in a workdir, or says what it would do."""
-    settings = read_settings(config)
-    run = Run(settings, Workdir(folder), hosts)
-    if mode in ("run", "label"):
-        reviewed(run)  # a bad file of decisions is refused before any work
-    if dry_run:
-        return describe(run, planned(run) if mode == "run" else [mode])
-    if is_child():
-        return as_child(hosts, settings.train.heartbeat, lambda: MODES[mode](run))
-    alone = hosts.count == 1
-    with run.workdir.locked(hosts.index):
-        run.workdir.sweep(alone=alone)
-        with run.workdir.adopted(settings, alone=alone):
-            done = [one_phase(name, run) for name in (pending(run) if mode == "run" else [mode])]
-            if mode == "train" and hosts.first:
-                say_after_training(run)
-    if not done:
-        print(f"nothing to do: {folder} holds every result of this config")
-    elif done[-1] in NEXT and hosts.first:
-        workdir = f"--workdir={shlex.quote(folder)}"
-        report, review = run.workdir.report, run.workdir.review
-        print("next: " + NEXT[done[-1]].format(workdir=workdir, report=report, review=review))
+class Together(enum.Enum):
+    """How the processes of a run share a phase."""
+
+    ALL = "all compute together"
+    ONE = "the first does it, the others have nothing to do"
+    PARTS = "each takes parts"
 
 
-def one_phase(name: str, run: Run) -> str:
-    """Runs a phase, in this process or together with others; returns its name."""
-    hosts = run.hosts
-    for line in unused_settings(run.config, name):
-        run.note(line)
-    if name in BY_ONE and not hosts.first:
-        print(f"{name}: process 0 does it")
-    elif hosts.count > 1 and name in TOGETHER:
-        in_child(name, hosts, run.workdir.folder / "logs" / f"process_{hosts.index}.log")
-    else:
-        MODES[name](run)
-    return name
+class Counts(NamedTuple):
+    """Instances of a run; of the training set none where no phase reads it.
 
-
-def pending(run: Run) -> Iterator[str]:
-    """The phases of mode `run` whose result the workdir does not hold yet.
-
-    Looks when it is asked for the next one: new labels need a new report.
+    Attributes:
+      label: that are labelled.
+      train: of the training set.
+      large: of those, the ones whose box is large enough to learn from.
     """
-    config, workdir = run.config, run.workdir
-    needs_training = config.label.source == "generator" and not config.generator.params
-    needs_warmup = config.warmup.epochs and not config.extractor.params
-    if config.label.source == "generator" and config.generator.params:
-        needs_warmup = False  # nothing is trained, and labelling never opens the training set
-    if needs_warmup and not workdir.extractor.exists():
-        yield "warmup"
-    if needs_training and not workdir.generator.exists():
-        yield "train"
-    if not labels_are_written(run):
-        yield "label"
-    if not report_is_written(run):
-        yield "evaluate"
+
+    label: int
+    train: int
+    large: int
 
 
-def planned(run: Run) -> list[str]:
-    """The phases that are pending now; where labels are, the report will be."""
-    names = [*pending(run)]
-    return [*names, "evaluate"] if names[-1:] == ["label"] else names
+class Estimate(NamedTuple):
+    """What a phase does in words, its work in forward passes of a crop, and its megabytes."""
+
+    work: str
+    crops: float
+    megabytes: float
 
 
-def warmup(run: Run) -> None:
-    """Warms up the similarity extractor."""
-    params = fitting.warm_up(run)
-    if run.hosts.first:
-        save_params(run.workdir.extractor, params)
-    wait_for_all("warmup")
+@dataclass(frozen=True)
+class Phase:
+    """One phase of a run.
 
-
-def train(run: Run) -> None:
-    """Trains the mask generator."""
-    config, warmed_up = run.config, run.workdir.extractor
-    if config.warmup.epochs and not (config.extractor.params or warmed_up.exists()):
-        raise UserError(f"{warmed_up}: not there yet; run --mode=warmup first")
-    extractor = networks.extractor_params(config, run.workdir)
-    params = fitting.train(run, extractor)
-    if run.hosts.first:
-        save_params(run.workdir.generator, params, networks.made_with(config, extractor))
-    wait_for_all("train")
-
-
-def label(run: Run) -> None:
-    """Writes the masks."""
-    _say_cold(run)
-    data = data_to_label(run)
-    refuse_unwritable(run, data.annotations)
-    pack(data.annotations)
-    if run.config.label.source == "generator":
-        check_generator(run, data)
-    if not run.hosts.first:
-        make_parts(run, data, run.config.label.source)
-        return print(
-            "every part of the labels is there; process 0 puts them together (start it again if it "
-            "has ended)"
-        )
-    labels = make_labels(run, data, run.config.label.source)
-    write_labels(run, data.annotations, labels)
-
-
-def _say_cold(run: Run) -> None:
-    """A warm-up that was asked for and not made is nothing that labelling waits for."""
-    config, warmed_up = run.config, run.workdir.extractor
-    reads = config.label.source == "propagation" or config.generator.prior
-    if reads and config.warmup.epochs and not (config.extractor.params or warmed_up.exists()):
-        run.note(
-            f"warmup.epochs is {config.warmup.epochs:g}, but {warmed_up} is not there: the "
-            "published backbone is used as it is; --mode=warmup makes a warm-up"
-        )
-
-
-def pack(annotations: Annotations) -> None:
-    """Makes the document small until its masks are there.
-
-    Refuses, before the work, one that JSON cannot say: with NaN, or nested too deeply.
+    Attributes:
+      name: --mode=NAME.
+      help: one line, with what it writes.
+      work: does it.
+      result: whether mode `run` may pass it over: its result is there, or the config wants none.
+        None: it is not a part of mode `run`.
+      together: how several processes share it.
+      reads_training_set: whether it opens the training set.
+      estimate: what `--dry_run` says of it.
+      renewed_after: phases whose new result makes this one's old.
+      next: what to do after it, a format of `workdir` (the flag) and `report` (a path).
+      unused: settings that contradict each other in it.
+      before: refuses a mistake of the user's before any work.
+      after: what the first process does alone after a phase that was asked for by its name.
     """
-    document = annotations.document
-    try:
-        json.dumps({k: v for k, v in document.items() if k != "annotations"}, allow_nan=False)
-        document["annotations"] = PackedRows(document["annotations"])
-    except ValueError as error:
-        raise UserError(
-            f"{annotations.file}: holds NaN or infinity, which JSON has not: {error}"
-        ) from error
-    except RecursionError as error:
-        raise UserError(f"{annotations.file}: is nested too deeply to be written again") from error
+
+    name: str
+    help: str
+    work: Callable[["Run"], Any]
+    result: Callable[["Run"], bool] | None
+    together: Together
+    reads_training_set: bool
+    estimate: Callable[["Run", Counts], Estimate]
+    renewed_after: tuple[str, ...] = ()
+    next: str = ""
+    unused: tuple[Unused, ...] = ()
+    before: Callable[["Run"], Any] | None = None
+    after: Callable[["Run"], Any] | None = None
 
 
-def prepare(run: Run) -> None:
-    """Packs annotations and images into ArrayRecord files, for `data.source=tfds`."""
-    from exits_jax.data.tfds_builder import prepare as write  # heavy, and only needed here
+@dataclass(frozen=True)
+class Later:
+    """The function `module:function` of this room, imported when it is called."""
 
-    if run.config.data.boxes:
-        raise UserError("--mode=prepare packs annotations; leave data.boxes out")
+    place: str
 
-    for role in ("label", "train"):
-        annotations = read_files(run, role)
-        annotations = dataclasses.replace(
-            annotations, instances=usable(run, role, annotations.instances)
-        )
-        images = len({i.image.id for i in annotations.instances})
-        with track(f"prepare ({role})", images) as progress:
-            print(f"prepared: {write(annotations, prepared_folder(run, role), progress.advance)}")
+    def function(self) -> Callable[..., Any]:
+        """Imports it."""
+        module, name = self.place.split(":")
+        return getattr(importlib.import_module(f"exits_jax.app.{module}"), name)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function()(*arguments)
 
 
-NEXT = {
-    "warmup": "train the generator: --mode=train {workdir}",
-    "train": "make the masks: --mode=label {workdir}",
-    "label": "look first at {review}; pictures: --mode=evaluate {workdir}",
-    "evaluate": "open {report}",
-}
+# In the order of mode `run`.
+PHASES = (
+    Phase(
+        name="warmup",
+        help="warm up the similarity extractor -> params/similarity_extractor.safetensors",
+        work=Later("fit_phases:warmup"),
+        result=Later("fit_phases:needs_no_warmup"),
+        together=Together.ALL,
+        reads_training_set=True,
+        estimate=Later("fit_phases:estimate_warmup"),
+        next="train the generator: --mode=train {workdir}",
+        unused=unused_settings.WARMUP,
+    ),
+    Phase(
+        name="train",
+        help="train the mask generator -> params/generator.safetensors",
+        work=Later("fit_phases:train"),
+        result=Later("fit_phases:needs_no_training"),
+        together=Together.ALL,
+        reads_training_set=True,
+        estimate=Later("fit_phases:estimate_train"),
+        next="make the masks: --mode=label {workdir}",
+        unused=unused_settings.TRAIN,
+        after=Later("trust:say_after_training"),
+    ),
+    Phase(
+        name="label",
+        help="write the masks -> pseudo_labels.json, pseudo_labels.results.json, review.json",
+        work=Later("label_phase:label"),
+        result=Later("label_files:labels_are_written"),
+        together=Together.PARTS,
+        reads_training_set=False,
+        estimate=Later("label_phase:estimate"),
+        next="look first at {review}; pictures: --mode=evaluate {workdir}",
+        unused=unused_settings.LABEL,
+        before=Later("review:reviewed"),
+    ),
+    Phase(
+        name="evaluate",
+        help="compare with ground truth, draw, report -> evaluation.json, report.html, figures/",
+        work=Later("report_files:evaluate"),
+        result=Later("report_files:report_is_written"),
+        together=Together.ONE,
+        reads_training_set=False,
+        estimate=Later("report_files:estimate"),
+        renewed_after=("label",),
+        next="open {report}",
+    ),
+    Phase(
+        name="prepare",
+        help="write the data as ArrayRecord -> prepared/ (for --config.data.source=tfds)",
+        work=Later("prepare_phase:prepare"),
+        result=None,
+        together=Together.ONE,
+        reads_training_set=True,
+        estimate=Later("prepare_phase:estimate"),
+    ),
+)
 
-# The phases in which all processes of a run compute together.
-TOGETHER = ("warmup", "train")
-# Those that one process does while the others have nothing to do.
-BY_ONE = ("evaluate", "prepare")
 
-MODES: dict[str, Callable[[Run], None]] = {
-    "warmup": warmup,
-    "train": train,
-    "label": label,
-    "evaluate": evaluate,
-    "prepare": prepare,
-}
+def modes() -> tuple[str, ...]:
+    """What --mode may be."""
+    return ("run", *(phase.name for phase in PHASES), "check")
+
+
+def in_mode(mode: str) -> list[Phase]:
+    """The phases that a mode consists of, in their order."""
+    if mode == "run":
+        return [phase for phase in PHASES if phase.result]
+    return [phase for phase in PHASES if phase.name == mode]

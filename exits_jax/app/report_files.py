@@ -5,6 +5,7 @@ import pathlib
 from exits_jax.app import measuring
 from exits_jax.app.label_files import say_written
 from exits_jax.app.outputs import LABELS, REPORT, Outputs, file_digest
+from exits_jax.app.phases import Counts, Estimate
 from exits_jax.app.run import Run
 from exits_jax.app.settings import free_settings
 from exits_jax.app.workdir import Workdir
@@ -48,6 +49,12 @@ def report_is_written(run: Run) -> bool:
         and outputs.is_made_from(REPORT, file_digest(workdir.labels))
         and outputs.settings(REPORT) == free_settings(run.config, "report")
     )
+
+
+def estimate(run: Run, counts: Counts) -> Estimate:
+    """For `--dry_run`."""
+    work = f"{counts.label} instances, propagation baseline, report"
+    return Estimate(work, float(counts.label), 40.0)
 
 
 def _is_of_report(workdir: Workdir, path: pathlib.Path) -> bool:

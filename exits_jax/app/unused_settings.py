@@ -1,72 +1,76 @@
-"""Settings that contradict each other: what a config says and a phase will not do."""
+"""Settings that contradict each other: what a config says and a phase will not do.
 
-from collections.abc import Callable
+A phase's row (`phases`) says which of these it looks at.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from exits_jax.app.settings import Settings
+
+# When a setting is not used, and what to say then.
+Unused = tuple[Callable[[Settings], Any], str]
 
 
 def _draws_polygons(config: Settings) -> bool:
     return bool({*config.label.formats} & {"polygons", "yolo", "label_studio_polygons"})
 
 
-# phases, when a setting is not used in them, and what to say then
-UNUSED: tuple[tuple[tuple[str, ...], Callable[[Settings], Any], str], ...] = (
+_TRAIN_IMAGES: Unused = (
+    lambda c: c.data.train_images and not c.data.train_annotations,
+    "data.train_images is not used without data.train_annotations: data.annotations and "
+    "data.images are trained on",
+)
+_PREPARED: Unused = (
+    lambda c: c.data.prepared and c.data.source == "files",
+    "data.prepared is not used: data.source=files reads the annotations and images themselves",
+)
+
+WARMUP: tuple[Unused, ...] = (
     (
-        ("label",),
-        lambda c: c.label.source == "propagation" and c.generator.params,
-        "generator.params is not used: label.source=propagation labels without a generator",
-    ),
-    (
-        ("train",),
-        lambda c: c.generator.params,
-        "generator.params is set, and so labels will not come from the generator trained here",
-    ),
-    (
-        ("warmup",),
         lambda c: c.extractor.params,
         "extractor.params is set, and so what is warmed up here will not be used",
     ),
     (
-        ("warmup",),
         lambda c: not c.warmup.epochs,
         "warmup.epochs is 0: with it --mode=run makes no warm-up, --mode=warmup one step",
     ),
+    _TRAIN_IMAGES,
+    _PREPARED,
+)
+TRAIN: tuple[Unused, ...] = (
     (
-        ("label",),
-        lambda c: c.label.compete and c.data.boxes,
-        "label.compete is not used: of a detector's boxes (data.boxes) doubles would take each "
-        "other's pixels",
+        lambda c: c.generator.params,
+        "generator.params is set, and so labels will not come from the generator trained here",
     ),
     (
-        ("label",),
-        lambda c: c.label.simplify and not _draws_polygons(c),
-        "label.simplify is not used: label.formats has no format of polygons",
-    ),
-    (
-        ("train",),
         lambda c: c.retrieval.when == "once" and c.retrieval.form == "absorbing",
         "retrieval.form=absorbing does not suit retrieval.when=once: the seeds' own scores, far "
         "above all others, spread into the cells beside them; use retrieval.when=online",
     ),
     (
-        ("train",),
         lambda c: c.retrieval.when == "online" and c.retrieval.canonical_size,
         "retrieval.canonical_size is not used: it is of retrieval.when=once",
     ),
+    _TRAIN_IMAGES,
+    _PREPARED,
+)
+LABEL: tuple[Unused, ...] = (
     (
-        ("train", "warmup"),
-        lambda c: c.data.train_images and not c.data.train_annotations,
-        "data.train_images is not used without data.train_annotations: data.annotations and "
-        "data.images are trained on",
+        lambda c: c.label.source == "propagation" and c.generator.params,
+        "generator.params is not used: label.source=propagation labels without a generator",
     ),
     (
-        ("train", "warmup", "label"),
-        lambda c: c.data.prepared and c.data.source == "files",
-        "data.prepared is not used: data.source=files reads the annotations and images themselves",
+        lambda c: c.label.compete and c.data.boxes,
+        "label.compete is not used: of a detector's boxes (data.boxes) doubles would take each "
+        "other's pixels",
     ),
     (
-        ("label",),
+        lambda c: c.label.simplify and not _draws_polygons(c),
+        "label.simplify is not used: label.formats has no format of polygons",
+    ),
+    _PREPARED,
+    (
         lambda c: c.label.score == "predicted_iou" and c.retrieval.decision != "log_ratio",
         "label.score=predicted_iou was fitted to maps of retrieval.decision=log_ratio: of others "
         "its numbers say little",
@@ -74,11 +78,11 @@ UNUSED: tuple[tuple[tuple[str, ...], Callable[[Settings], Any], str], ...] = (
 )
 
 
-def unused_settings(config: Settings, phase: str) -> list[str]:
+def unused_settings(config: Settings, looked_at: Sequence[Unused]) -> list[str]:
     """What a phase will not do although the config says so, a line each.
 
     Args:
       config: of the run.
-      phase: "warmup", "train", "label", "evaluate" or "prepare".
+      looked_at: by the phase.
     """
-    return [text for phases, unused, text in UNUSED if phase in phases and unused(config)]
+    return [text for unused, text in looked_at if unused(config)]

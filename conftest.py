@@ -21,7 +21,7 @@ from jaxtyping import install_import_hook
 
 install_import_hook("exits_jax", "beartype.beartype")
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parent
 MAPS, MOST_MAPS = pathlib.Path("/proc/self/maps"), 15_000
 
 

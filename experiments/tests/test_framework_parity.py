@@ -12,7 +12,7 @@ import pytest
 from experiments.framework_comparison import parity
 from experiments.framework_comparison.weights import to_flax, to_torch
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 # Without the steps, whose compilation takes a minute; `make bench` runs all parts.
 PARTS = [
     "features",

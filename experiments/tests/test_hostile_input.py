@@ -20,7 +20,7 @@ from PIL import Image
 from exits_jax.annotations import check_file, decode_segmentation, encode_rle, read_annotations
 from exits_jax.annotations.image_files import size_on_disk
 from exits_jax.annotations.records import Annotations, ImageRecord
-from exits_jax.app.phases import pack
+from exits_jax.app.label_phase import pack
 from exits_jax.data.images import decode_image
 from exits_jax.export.formats import FORMATS, export_problems, format_paths, write_format
 from exits_jax.models.params_io import load_params
