@@ -1,7 +1,7 @@
 """COCO with the paper's settings: ViT-B/16, MAE weights, crops of 512 pixels.
 
 Sizes are a GPU's or a TPU's; on a CPU see coco_mini. What the paper does not publish is marked [?]
-in configs/base.py.
+by --help=settings.
 """
 
 import ml_collections
