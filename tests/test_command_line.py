@@ -353,7 +353,7 @@ def test_the_first_line_comes_before_jax_is_loaded(tmp_path):
     """Two seconds are allowed for it: here what is loaded before it is looked at, not a clock."""
     code = (
         "import builtins, sys\n"
-        "from exits_jax import command_line\n"
+        "from exits_jax.app import command_line\n"
         "say = print\n"
         "def stop(*a, **k):\n"
         "    say(*a, sorted({'jax', 'flax', 'matplotlib', 'grain'} & sys.modules.keys()))\n"
