@@ -554,7 +554,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_batch(data, tmp_path, capsys):
     assert run(tmp_path, data, "--config.warmup.learning_rate=1e30", mode="warmup") == 2
     error = capsys.readouterr().err
     assert "not finite" in error
-    assert "annotation ids" in error
+    assert "ids of the batch" in error
 
 
 @pytest.mark.parametrize(
