@@ -143,7 +143,6 @@ OPAQUE = np.full((40, 50, 1), 255, np.uint8)
         (Image.fromarray(RGB[..., 0]), GREY),
         (RGB[::2], RGB[::2]),
     ],
-    ids=str,
 )
 def test_images_of_many_kinds(image, expected):
     if expected is None:  # a list of lists is whole numbers

@@ -1,12 +1,17 @@
 """What the texts name exists: links, files, settings, commands."""
 
+import json
+import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 import yaml
 
 from exits_jax.app.settings import SECTIONS, default_config, flat
+from tests.real_backbone import require_backbone
 
 ROOT = pathlib.Path(__file__).parent.parent
 TEXTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
@@ -93,3 +98,20 @@ def test_the_citation_is_of_this_version():
     (paper,) = citation["references"]
     for said in (paper["title"], paper["url"]):
         assert said in (ROOT / "README.md").read_text()
+
+
+def test_the_notebook_runs_from_a_clone(tmp_path):
+    """Its cells one after the other, in a process of their own; what they end in is not shown."""
+    require_backbone()
+    cells = json.loads((ROOT / "docs" / "quickstart.ipynb").read_text())["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert len(sources) >= 4
+    script = tmp_path / "cells.py"
+    checks = "assert less.sum() < first.sum() and masks.shape[0] == len(instances) == len(scores)"
+    script.write_text("\n".join(["import matplotlib", 'matplotlib.use("Agg")', *sources, checks]))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "ignore", str(script)]
+    done = subprocess.run(
+        command, cwd=ROOT / "docs", env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
