@@ -28,8 +28,8 @@ test-versions: backbone  ## the suite on other Pythons that lie on this machine,
 	  .venv-$$version/bin/python -m pytest -n 2 --dist worksteal || exit 1; \
 	done
 
-docs: .venv-docs/.installed  ## the API reference, from the docstrings, in build/docs/index.html
-	PYTHONPATH=. .venv-docs/bin/python docs/reference.py build/docs
+docs: $(INSTALLED)  ## the API reference, from the docstrings, in build/docs/index.html
+	PYTHONPATH=. $(BIN)/python docs/reference.py build/docs
 
 bench: backbone .venv-bench/.installed  ## forms of propagation timed; then JAX beside PyTorch: two hours (BENCH=--quick: minutes)
 	$(BIN)/python -m experiments.propagation_benchmark
@@ -55,7 +55,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
 	touch $@
 
-# Environments of their own for what would get into the way of the rest: interop, fuzz, bench, docs.
+# Environments of their own for what would get into the way of the rest: interop, fuzz, bench.
 .venv-%/.installed: requirements-%.txt requirements.txt
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --disable-pip-version-check $(PIP_OPTIONS) -r $<

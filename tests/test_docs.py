@@ -115,3 +115,12 @@ def test_the_notebook_runs_from_a_clone(tmp_path):
         command, cwd=ROOT / "docs", env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_reference_is_written_without_a_warning(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "docs/reference.py", str(tmp_path)]
+    options = {"cwd": ROOT, "capture_output": True, "text": True}
+    done = subprocess.run(command, env=environment, **options)
+    assert done.returncode == 0, done.stderr
+    assert "label_image" in (tmp_path / "exits_jax.html").read_text()
