@@ -9,9 +9,10 @@ from data_examples import all_rows, make_instances
 from grain.checkpoint import CheckpointRestore, CheckpointSave
 
 from exits_jax.data import crop
+from exits_jax.data.iterator import batches_per_epoch
 from exits_jax.data.source import file_source
 from exits_jax.pseudo_labels.colour import change_colour
-from exits_jax.pseudo_labels.crop_plan import batches_per_epoch, train_batches
+from exits_jax.pseudo_labels.crop_plan import train_batches
 from exits_jax.pseudo_labels.settings import CropSettings
 from exits_jax.system.errors import UserError
 

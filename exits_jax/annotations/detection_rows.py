@@ -192,8 +192,7 @@ def _one_box(row: Row, box_form: str) -> Row:
     if mode is not None and isinstance(box, list) and box_form == "auto":
         if mode not in (XYXY, XYWH):
             raise _foreign(f"Detectron2's, with boxes of bbox_mode {shown(mode)}")
-        named = mode == XYXY and len(box) == 4
-        return row | {"bbox": dict(zip(CORNERS, box, strict=True))} if named else row
+        return row  # the mode is obeyed where the box is read
     if box is not None:
         return row
     keys = {key.replace("_", "").lower(): key for key in row}

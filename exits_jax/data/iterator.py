@@ -21,6 +21,11 @@ class Plan(Protocol):
         """What has to be the same for a saved position to mean the same batches."""
 
 
+def batches_per_epoch(items: int, batch_size: int, hosts: int = 1) -> int:
+    """Batches each host takes in one pass; the last global batch is padded."""
+    return -(-items // (batch_size * hosts))
+
+
 class PlannedBatches(grain.DatasetIterator):
     """A checkpointable iterator over batches 0, 1, ... `total` - 1 of a plan.
 

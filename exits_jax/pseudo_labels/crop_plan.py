@@ -15,7 +15,7 @@ from jaxtyping import Int
 
 from exits_jax.annotations import Instance
 from exits_jax.data import crop
-from exits_jax.data.iterator import PlannedBatches
+from exits_jax.data.iterator import PlannedBatches, batches_per_epoch
 from exits_jax.data.source import Example, Source, as_source
 from exits_jax.pseudo_labels.colour import change_colour
 from exits_jax.pseudo_labels.crops import Row, cut, stack
@@ -32,11 +32,6 @@ def train_row(example: Example, settings: CropSettings, rng: np.random.Generator
     if settings.colour:
         row["student_image"] = change_colour(row["image"], rng)
     return row
-
-
-def batches_per_epoch(instances: int, batch_size: int, hosts: int = 1) -> int:
-    """Batches each host takes in one pass; the last global batch is padded."""
-    return -(-instances // (batch_size * hosts))
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,11 +12,10 @@ from jaxtyping import Array, Bool, Float
 from exits_jax.annotations import Instance, decode_segmentation
 from exits_jax.data.crop import crop_image, fixed_window, to_crop
 from exits_jax.data.images import RGBImage
-from exits_jax.data.source import Example
+from exits_jax.data.source import file_source
 from exits_jax.models.build import attend, load_backbone
 from exits_jax.models.published import published
 from exits_jax.models.settings import SIZES
-from exits_jax.models.vit import ViT
 from exits_jax.pseudo_labels.compete import Crop
 from exits_jax.pseudo_labels.crops import placed
 from exits_jax.pseudo_labels.label import label_from_logits
@@ -62,7 +61,6 @@ class View(NamedTuple):
 class Programs(NamedTuple):
     """The two compiled halves of a mask: what is done once a view, and once a prompt."""
 
-    network: ViT
     params: Params
     see: Callable[[Params, Any], Array]  # images uint8[v,s,s,3] -> similarity [v,p,p]
     walk: Callable[..., Array]  # similarity, prompts [b], clicks -> logits [b,N,N]
@@ -108,7 +106,7 @@ class OpenImage:
           own_view: answer in the very view that is cut for this object.
         """
         view = self._view_of(instance, own_view)
-        row = placed(_example(instance, self._pixels), view.window_xyxy)
+        row = placed(file_source([instance]).example(0, self._pixels), view.window_xyxy)
         prompts = {name: row[name][None] for name in PROMPT_KEYS}
         clicks = _clicks(corrections, view.window_xyxy)
         logits = np.asarray(self._programs.walk(view.similarity, prompts, *clicks))
@@ -164,20 +162,7 @@ def programs_of(backbone: str) -> Programs:
         logits = score.reshape(-1, grid, grid)
         return logits + shape_offset(logits, *known)[:, None, None]
 
-    return Programs(network, jax.device_put(params), jax.jit(see), jax.jit(walk))
-
-
-def _example(instance: Instance, image: RGBImage) -> Example:
-    """The object as a `Source` gives it."""
-    points = instance.points_xy
-    return {
-        "image": image,
-        "box_xyxy": instance.box_xyxy,
-        "points_xy": np.zeros((4, 2)) if points is None else points,
-        "has_points": points is not None,
-        "annotation_id": instance.id,
-        "index": 0,
-    }
+    return Programs(jax.device_put(params), jax.jit(see), jax.jit(walk))
 
 
 def _clicks(

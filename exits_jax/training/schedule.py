@@ -4,6 +4,7 @@ import dataclasses
 
 import optax
 
+from exits_jax.data.iterator import batches_per_epoch
 from exits_jax.training.optimiser import learning_rate_schedule
 from exits_jax.training.settings import PhaseSettings
 
@@ -24,7 +25,7 @@ def total_steps(phase: PhaseSettings, items: int) -> int:
 
 def steps_asked(phase: PhaseSettings, items: int) -> float:
     """The steps that a phase's epochs are, not rounded; of no epochs (`--mode=warmup`) one."""
-    return phase.epochs * _batches(phase, items) or 1.0
+    return phase.epochs * batches_per_epoch(items, phase.batch_size) or 1.0
 
 
 def rates(phase: PhaseSettings, items: int, total_steps: int) -> optax.Schedule:
@@ -33,15 +34,11 @@ def rates(phase: PhaseSettings, items: int, total_steps: int) -> optax.Schedule:
     Where `min_steps` lengthens the phase it lengthens the warm-up of the rate with it: Adam's first
     step at the full rate moves every weight by it, which ruins what only a few steps follow.
     """
+    batches = batches_per_epoch(items, phase.batch_size)
     longer = max(phase.min_steps / steps_asked(phase, items), 1.0)
     return learning_rate_schedule(
         phase.learning_rate * phase.batch_size,
         total_steps=total_steps,
-        warmup_steps=round(phase.rate_warmup_epochs * _batches(phase, items) * longer),
+        warmup_steps=round(phase.rate_warmup_epochs * batches * longer),
         final_rate=phase.final_rate,
     )
-
-
-def _batches(phase: PhaseSettings, items: int) -> int:
-    """Batches of one epoch; the last one is padded."""
-    return -(-items // phase.batch_size)
