@@ -11,7 +11,7 @@ PACKAGE = pathlib.Path(exits_jax.__file__).parent
 # From the ground up: a room imports from those before it, and never from those after it.
 ROOMS = (
     *("system", "annotations", "data", "models", "retrieval", "losses", "training", "evaluation"),
-    *("export", "pseudo_labels", "report", "app", "api"),
+    *("export", "pseudo_labels", "segmentation", "report", "app", "api"),
 )
 # Rooms that know nothing of what some earlier rooms are about.
 NEVER = {
@@ -20,7 +20,8 @@ NEVER = {
     "losses": {"annotations", "data", "models", "retrieval"},
     "training": {"annotations", "retrieval", "losses"},
     "export": {"models", "retrieval", "losses", "training"},
-    "report": {"models", "retrieval", "losses", "training", "pseudo_labels"},
+    "segmentation": {"retrieval", "pseudo_labels"},
+    "report": {"models", "retrieval", "losses", "training", "pseudo_labels", "segmentation"},
 }
 
 

@@ -9,10 +9,16 @@ from ml_collections import ConfigDict, config_dict
 
 from exits_jax.annotations.settings import DataSettings
 from exits_jax.models.published import resolved
-from exits_jax.models.settings import SIZES, ExtractorSettings, GeneratorSettings
+from exits_jax.models.settings import (
+    SIZES,
+    BackboneSettings,
+    ExtractorSettings,
+    GeneratorSettings,
+)
 from exits_jax.pseudo_labels.settings import CropSettings, LabelSettings, LossSettings
 from exits_jax.report.settings import ReportSettings
 from exits_jax.retrieval.settings import RetrievalSettings
+from exits_jax.segmentation.settings import SegmentationSettings
 from exits_jax.system.errors import UserError
 from exits_jax.system.settings import (
     MARKS,
@@ -47,6 +53,7 @@ class Settings(Section):
     warmup: WarmupSettings = dataclasses.field(default=WarmupSettings())
     train: TrainSettings = dataclasses.field(default=TrainSettings())
     label: LabelSettings = dataclasses.field(default=LabelSettings())
+    segmentation: SegmentationSettings = dataclasses.field(default=SegmentationSettings())
     report: ReportSettings = dataclasses.field(default=ReportSettings())
 
     def __post_init__(self) -> None:
@@ -116,7 +123,7 @@ def read_settings(config: ConfigDict) -> Settings:
         for key in tree.get(name, {}).keys() - known:
             raise UserError(f"there is no setting {name}.{key}; --help=settings lists them all")
         made = section(**tree.get(name, {}))
-        sections[name] = resolved(made) if hasattr(made, "weights") else made
+        sections[name] = resolved(made) if isinstance(made, BackboneSettings) else made
     return Settings(tree["name"], tree["seed"], **sections)
 
 
