@@ -81,9 +81,7 @@ def _cell_of(place: Float[Array, "g"], extent: int, grid: int) -> Int[Array, "g"
     return jnp.floor(place * (grid / extent)).astype(jnp.int32)
 
 
-def _assign_image(
-    row: Batch, canvas: tuple[int, int], settings: SegmentationSettings
-) -> Targets:
+def _assign_image(row: Batch, canvas: tuple[int, int], settings: SegmentationSettings) -> Targets:
     levels = zip(settings.grids, settings.ranges, strict=True)
     claimed = jnp.concatenate(
         [
