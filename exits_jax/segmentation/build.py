@@ -1,7 +1,5 @@
 """One way to a segmentation network and its parameters."""
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

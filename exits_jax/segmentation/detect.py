@@ -1,4 +1,4 @@
-"""From a network's outputs to detections, in jit: fixed shapes, a score of 0 where there is none."""
+"""From outputs to detections, in jit: fixed shapes, and a score of 0 where there is none."""
 
 from collections.abc import Callable
 from typing import NamedTuple
