@@ -1,9 +1,10 @@
 """What a run wrote, and from which labels: `outputs.json`, so that no file outlives its labels.
 
-An entry an output ("labels", each further format, "report"): when and by which version it was made,
-with which settings, the SHA-256 of the pseudo_labels.json that it shows, and its files, by which it
-is removed: a file that is not listed is somebody's own. An output is `unfinished` while its files
-are being replaced; a kill there is made good by the next command that writes them.
+An entry an output ("labels", each further format, "predictions", "report"): when and by which
+version it was made, with which settings, the SHA-256 of the pseudo_labels.json that it shows, and
+its files, by which it is removed: a file that is not listed is somebody's own. An output is
+`unfinished` while its files are being replaced; a kill there is made good by the next command that
+writes them.
 """
 
 import contextlib
@@ -20,7 +21,8 @@ from typing import Any, TypeVar
 from exits_jax.system.errors import UserError
 from exits_jax.system.files import write_json
 
-LABELS, REPORT = "labels", "report"
+LABELS, PREDICTIONS, REPORT = "labels", "predictions", "report"
+NO_FORMATS = {LABELS, PREDICTIONS, REPORT}
 MAKING = ".making"  # ending of the folder that an output is written into before it takes its place
 
 Made = TypeVar("Made")

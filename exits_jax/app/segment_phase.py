@@ -1,14 +1,12 @@
 """The phase that trains stage 2's model on masks."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
 from exits_jax.annotations import read_annotations
 from exits_jax.app.networks import digest
 from exits_jax.app.run import Run, report_problems
-from exits_jax.app.settings import network_facts
 from exits_jax.models.params_io import save_params
 from exits_jax.segmentation import schedule
 from exits_jax.segmentation.build import Segmenter, build_segmenter, initial_params
@@ -17,6 +15,7 @@ from exits_jax.segmentation.examples import ImageSource, image_source
 from exits_jax.segmentation.objective import FOCAL_OFFSET, solov2_counts, solov2_objective
 from exits_jax.segmentation.plan import image_plan
 from exits_jax.segmentation.tokens import kept_tokens, with_tokens
+from exits_jax.segmentation.trained import made_with
 from exits_jax.system.errors import UserError
 from exits_jax.system.hosts import wait_for_all
 from exits_jax.system.types import Batch, Params
@@ -31,7 +30,8 @@ def segment(run: Run) -> None:
     source, classes = masks_to_train(run)
     params = train_segmenter(run, source, classes)
     if run.hosts.first:
-        save_params(run.workdir.segmentation, params, made_with(run, classes))
+        facts = made_with(run.config.segmentation, classes)
+        save_params(run.workdir.segmentation, params, facts)
     wait_for_all("segment")
 
 
@@ -62,11 +62,6 @@ def masks_to_train(run: Run) -> tuple[ImageSource, Classes]:
     for note in source.notes:
         run.note(note.text)
     return source, classes
-
-
-def made_with(run: Run, classes: Classes) -> dict[str, Any]:
-    """What the parameters of a model work with and no other value of: kept beside them."""
-    return {**network_facts(run.config, "segmentation"), "classes": classes.record()}
 
 
 def train_segmenter(run: Run, source: ImageSource, classes: Classes) -> Params:

@@ -37,6 +37,11 @@ def part_path(folder: pathlib.Path, number: int) -> pathlib.Path:
     return folder / PART_NAME.format(number)
 
 
+def positions_in_parts(count: int, part_size: int) -> list[range]:
+    """Positions of each part of `count` items that nothing keeps together."""
+    return [range(first, min(first + part_size, count)) for first in range(0, count, part_size)]
+
+
 def part_positions(instances: Sequence[Instance], part_size: int) -> list[range]:
     """Positions of each part: at least `part_size` of them, cut only where the image changes."""
     parts, first = [], 0
