@@ -13,12 +13,13 @@ from exits_jax.models.params_io import save_params
 from exits_jax.segmentation import schedule
 from exits_jax.segmentation.build import Segmenter, build_segmenter, initial_params
 from exits_jax.segmentation.classes import Classes, classes_of
-from exits_jax.segmentation.examples import ImageSource, image_source
+from exits_jax.segmentation.examples import ImageSource, image_source, surplus, usable_images
 from exits_jax.segmentation.objective import FOCAL_OFFSET, solov2_counts, solov2_objective
-from exits_jax.segmentation.plan import image_plan
+from exits_jax.segmentation.plan import image_plan, steps_per_epoch
 from exits_jax.segmentation.tokens import kept_tokens, with_tokens
 from exits_jax.system.errors import UserError
 from exits_jax.system.hosts import wait_for_all
+from exits_jax.system.progress import track
 from exits_jax.system.types import Batch, Params
 from exits_jax.training.loop import Machine, fit
 from exits_jax.training.schedule import Schedule
@@ -58,9 +59,16 @@ def masks_to_train(run: Run) -> tuple[ImageSource, Classes]:
     )
     report_problems(run, "train", annotations.problems)
     classes = classes_of(annotations, settings.classes)
-    source = image_source(annotations, classes, trust=settings.trust)
-    for note in source.notes:
-        run.note(note.text)
+    source = image_source(
+        annotations, classes, trust=settings.trust, keep_empty=settings.keep_empty
+    )
+    if data.on_error == "skip":
+        with track("check images", len(source)) as progress:
+            source, problems = usable_images(source, progress.advance)
+        report_problems(run, "train", problems)
+    for note in (*(problem.text for problem in source.notes), surplus(source, settings.max_instances)):
+        if note:
+            run.note(note)
     return source, classes
 
 
@@ -83,13 +91,13 @@ def train_segmenter(run: Run, source: ImageSource, classes: Classes) -> Params:
         seed=config.seed,
         shard=(jax.process_index(), processes),
     )
-    batches = plan.batches_per_epoch
+    batches = steps_per_epoch(source, settings, settings.batch_size)
     steps, rate = schedule.total_steps(settings, batches), schedule.rates(settings, batches)
     if run.hosts.first:
-        rate_of_all = settings.learning_rate * settings.batch_size
+        together = settings.learning_rate * settings.batch_size
         print(
             f"segment: {len(source)} images, {len(classes)} classes, {steps} steps of "
-            f"{settings.batch_size}; rate {settings.learning_rate:g} an image, {rate_of_all:g} in all"
+            f"{settings.batch_size}; rate {settings.learning_rate:g} an image, {together:g} a step"
         )
     task = Task(
         plan=plan,
