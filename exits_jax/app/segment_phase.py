@@ -7,6 +7,7 @@ import jax
 
 from exits_jax.annotations import read_annotations
 from exits_jax.app.networks import digest
+from exits_jax.app.phases import Counts, Estimate
 from exits_jax.app.run import Run, report_problems
 from exits_jax.app.settings import network_facts
 from exits_jax.models.params_io import save_params
@@ -66,7 +67,10 @@ def masks_to_train(run: Run) -> tuple[ImageSource, Classes]:
         with track("check images", len(source)) as progress:
             source, problems = usable_images(source, progress.advance)
         report_problems(run, "train", problems)
-    for note in (*(problem.text for problem in source.notes), surplus(source, settings.max_instances)):
+    for note in (
+        *(problem.text for problem in source.notes),
+        surplus(source, settings.max_instances),
+    ):
         if note:
             run.note(note)
     return source, classes
@@ -140,3 +144,9 @@ def is_trained(run: Run) -> bool:
     """Whether the model is there, or none is asked for."""
     wanted = run.config.segmentation.epochs and not run.config.segmentation.params
     return not wanted or run.workdir.segmentation.exists()
+
+
+def estimate(run: Run, counts: Counts) -> Estimate:
+    """For `--dry_run`."""
+    settings = run.config.segmentation
+    return Estimate(f"{settings.epochs:g} epochs of batches of {settings.batch_size}", 0.0, 0.0)
