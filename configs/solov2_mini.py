@@ -6,7 +6,8 @@ default this workdir's pseudo labels) and finds objects in val2017, without any 
 
 import ml_collections
 
-from configs import base, coco_mini
+from configs import coco_mini
+from exits_jax.models.published import DEFAULT
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
@@ -26,7 +27,7 @@ def light(config: ml_collections.ConfigDict) -> None:
     """A narrow head on a frozen ViT's features, which are computed once."""
     config.segmentation.update(
         encoder="vit",
-        weights=base.BACKBONE,
+        weights=DEFAULT,
         layers=(6, 9, 12),
         train_blocks=0,
         canvases=((448, 448),),
