@@ -79,7 +79,7 @@ class ImageSource:
         masks = [self._mask(row, record) for row in rows]
         seen = [k for k, mask in enumerate(masks) if coco_masks.area(mask)]
         return {
-            "image": self.decoded(index),
+            "image": self.image(index),
             "masks": [masks[k] for k in seen],
             "classes": self.classes[rows[seen]],
             "weights": self.weights[rows[seen]],
@@ -88,7 +88,7 @@ class ImageSource:
             "index": int(index),
         }
 
-    def decoded(self, index: int) -> RGBImage:
+    def image(self, index: int) -> RGBImage:
         """The image at position `index`; UserError naming the annotation file and the image's."""
         record = self.images[index]
         try:
