@@ -57,8 +57,7 @@ class ResNet(nn.Module):
         """
         if self.norm not in NORMS:
             raise ValueError(f"ResNet: found norm {self.norm!r}, expected one of {[*NORMS]}")
-        stem = Layer(self.norm, self.dtype, STEM_WIDTH, 7, 2, name="stem")
-        x = max_pool(nn.relu(stem(image.astype(self.dtype))))
+        x = Stem(self.norm, self.dtype, name="stem")(image.astype(self.dtype))
         maps = []
         for number, depth in enumerate(self.depths, 1):
             x = Stage(
@@ -84,6 +83,19 @@ class ResNet(nn.Module):
             return False
         stage = 0 if path[0] == "stem" else int(path[0].removeprefix("stage"))
         return self.frozen_stages <= 0 or stage > self.frozen_stages
+
+
+class Stem(nn.Module):
+    """7x7 convolution of stride 2, norm, ReLU, max-pool: a quarter of the sides."""
+
+    norm: str
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "b _h _w 3"]) -> Float[Array, "b h w c"]:
+        """[b,h,w,3] -> [b,h/4,w/4,64]."""
+        x = Conv(STEM_WIDTH, self.dtype, 7, 2, use_bias=False, name="conv")(image)
+        return max_pool(nn.relu(_norm(self.norm, "norm")(x)))
 
 
 class Stage(nn.Module):
@@ -122,37 +134,23 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b _h _w _c"]) -> Float[Array, "b h w c"]:
         """[b,h,w,c] -> [b,h/stride,w/stride,width or 4 width]."""
-        layer = functools.partial(Layer, self.norm, self.dtype)
+        layers = [(3, self.width, self.stride), (3, self.width, 1)]
         if self.bottleneck:
             wide = EXPANSION * self.width
-            y = nn.relu(layer(self.width, 1, name="layer1")(x))
-            y = nn.relu(layer(self.width, 3, self.stride, name="layer2")(y))
-            y = layer(wide, 1, scale=0.0, name="layer3")(y)
-        else:
-            wide = self.width
-            y = nn.relu(layer(wide, 3, self.stride, name="layer1")(x))
-            y = layer(wide, 3, scale=0.0, name="layer2")(y)
-        if x.shape[-1] != wide:
-            x = layer(wide, 1, self.stride, name="shortcut")(x)
+            layers = [(1, self.width, 1), (3, self.width, self.stride), (1, wide, 1)]
+        y = x
+        for number, (size, width, stride) in enumerate(layers, 1):
+            last = number == len(layers)
+            y = self._conv(width, size, stride, f"conv{number}")(y)
+            y = _norm(self.norm, f"norm{number}", 0.0 if last else 1.0)(y)
+            y = y if last else nn.relu(y)
+        if x.shape[-1] != y.shape[-1]:
+            x = self._conv(y.shape[-1], 1, self.stride, "shortcut")(x)
+            x = _norm(self.norm, "shortcut_norm")(x)
         return nn.relu(x + y)
 
-
-class Layer(nn.Module):
-    """A convolution without bias, and the norm behind it, whose scale starts at `scale`."""
-
-    norm: str
-    dtype: Any
-    width: int
-    size: int
-    stride: int = 1
-    scale: float = 1.0
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b _h _w _c"]) -> Float[Array, "b h w c"]:
-        """[b,h,w,c] -> [b,h/stride,w/stride,width]."""
-        norm = FrozenNorm if self.norm == "frozen" else functools.partial(GroupNorm, 32, self.scale)
-        conv = Conv(self.width, self.dtype, self.size, self.stride, use_bias=False, name="conv")
-        return norm(name="norm")(conv(x))
+    def _conv(self, width: int, size: int, stride: int, name: str) -> Conv:
+        return Conv(width, self.dtype, size, stride, use_bias=False, name=name)
 
 
 class FrozenNorm(nn.Module):
@@ -172,6 +170,11 @@ class FrozenNorm(nn.Module):
         mean, variance = jax.lax.stop_gradient((mean, variance))
         factor = scale * jax.lax.rsqrt(variance + EPSILON)
         return (x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(x.dtype)
+
+
+def _norm(kind: str, name: str, scale: float = 1.0) -> FrozenNorm | GroupNorm:
+    """The normalisation of a kind; `scale` is where a fresh group norm's starts."""
+    return FrozenNorm(name=name) if kind == "frozen" else GroupNorm(scale=scale, name=name)
 
 
 def max_pool(x: Float[Array, "b _h _w c"]) -> Float[Array, "b h w c"]:

@@ -70,10 +70,16 @@ class Segmenter(nn.Module):
 
     def frozen_tokens(self, image: UInt8[Array, "b h w 3"], extent: Int[Array, "b 2"]) -> Tokens:
         """The tokens of a ViT's frozen layers that the rest of the network begins with."""
+        pixels, asked = on_mean(image, extent), self.frozen_layers
+        return self.encoder(pixels, token_layers=asked, features=False)[1]["tokens"]
+
+    @property
+    def frozen_layers(self) -> tuple[int, ...]:
+        """Layers that do not learn and are read, or begun behind."""
         frozen = self.encoder.frozen_blocks
-        wanted = {layer for layer in self.layers if layer < frozen} | {frozen}
-        asked = tuple(sorted(wanted))
-        return self.encoder(on_mean(image, extent), token_layers=asked, features=False)[1]["tokens"]
+        read = {layer for layer in self.layers if layer <= frozen}
+        begun = {frozen} if max(self.layers, default=0) > frozen > 0 else set()
+        return tuple(sorted(read | begun))
 
     def _map(
         self, tokens: Float[Array, "b n D"], image: UInt8[Array, "b h w 3"]

@@ -187,7 +187,13 @@ class SegmentationSettings(PhaseSettings):
         check=one_of("sgd", "adamw"),
     )
     momentum: float = setting(0.9, "of sgd", mark="I", affects=PARAMETERS, check=UNIT)
-    epochs: float = again(PhaseSettings, "epochs", 12.0)
+    epochs: float = again(
+        PhaseSettings,
+        "epochs",
+        0.0,
+        words="passes over the images; 0: there is no stage 2",
+        check=at_least(0),
+    )
     batch_size: int = again(PhaseSettings, "batch_size", 16)
     learning_rate: float = again(PhaseSettings, "learning_rate", 0.01 / 16)
     weight_decay: float = again(PhaseSettings, "weight_decay", 1e-4)
