@@ -1,4 +1,4 @@
-"""A 3x3 convolution whose gradient is fast on a CPU, inside of loops, too."""
+"""A 3x3 convolution whose gradient is fast on a CPU, even inside loops."""
 
 import functools
 from typing import Any
@@ -12,9 +12,9 @@ from jaxtyping import Array, Float
 class Conv3x3(nn.Module):
     """`nn.Conv` of 3x3 with padding 1: the same parameters and the same numbers.
 
-    XLA's gradient of the kernel is a convolution that a CPU does in 98 ms (24 x 24 cells, 384 to
-    128 channels, batch 8) and in a loop some twenty times slower; as nine products of matrices it
-    is the same in and out of loops.
+    XLA's gradient of the kernel is a convolution that takes a CPU 98 ms (24 x 24 cells, 384 to 128
+    channels, batch 8), and some twenty times as long in a loop; as nine matrix products it takes
+    the same time in and out of loops.
     """
 
     width: int
@@ -22,7 +22,7 @@ class Conv3x3(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
-        """[b,h,w,c] -> [b,h,w,width]; the start keeps the variance through a ReLU behind."""
+        """[b,h,w,c] -> [b,h,w,width]; keeps the variance through a ReLU at the start."""
         shape = (3, 3, x.shape[-1], self.width)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
@@ -46,8 +46,8 @@ def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
 
 def _backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     x, kernel = kept
-    # The transpose, written out: in a loop XLA would not turn the kernel ahead, and five times as
-    # slow.
+    # The transpose, written out: in a loop XLA would not flip the kernel ahead, which is five times
+    # as slow.
     to_x = _convolve(gradient, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
     to_kernel = jax.lax.platform_dependent(
         x, gradient, cpu=_to_kernel_by_products, default=_to_kernel
@@ -66,7 +66,7 @@ def _to_kernel(x: Array, gradient: Array) -> Array:
 
 
 def _to_kernel_by_products(x: Array, gradient: Array) -> Array:
-    """The same, float32 [3,3,c,d]: a product of matrices for each of the nine places."""
+    """The same, float32 [3,3,c,d]: one matrix product for each of the nine places."""
     height, width = x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     product = functools.partial(jnp.einsum, "bhwc,bhwd->cd", preferred_element_type=jnp.float32)
