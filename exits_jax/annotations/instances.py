@@ -54,6 +54,7 @@ def read_instances(
     *,
     box_form: str = "auto",
     held: str = "",
+    masks: bool = False,
 ) -> list[Instance]:
     """The non-crowd annotations as instances, in document order; mistakes go to `report`.
 
@@ -68,11 +69,12 @@ def read_instances(
       report: takes mistakes and notes.
       box_form: a key of `box_forms.FORMS`, or "auto": COCO's, unless all boxes say otherwise.
       held: what the boxes of this kind of file are, where there is no form to choose.
+      masks: the masks are what counts: one that cannot be read is a mistake, boxes are masks, too.
 
     Raises:
       BadItem: the boxes of the whole file are meant in another form.
     """
-    reader = _Reader(images, categories, rule, report, box_form)
+    reader = _Reader(images, categories, rule, report, box_form, masks)
     # Why an image was left out was said, and how many annotations go with it.
     reader.refused = {e["id"] for e in document.get("images", ()) if _has_id(e)} - images.keys()
     instances = [
@@ -84,7 +86,7 @@ def read_instances(
         report(problem)
     if box_form == "auto":
         _refuse_other_form(reader.boxes, instances, held)
-    instances = _without_solid(document, instances, reader.solid, report)
+    instances = _without_solid(document, instances, reader.solid, report, masks)
     _note_twins(document, instances, report)
     return instances
 
@@ -138,9 +140,10 @@ class _Reader:
         rule: PointRule,
         report: Report,
         box_form: str,
+        masks: bool,
     ) -> None:
         self._images, self._categories, self._rule = images, categories, rule
-        self._report, self._box_form = report, box_form
+        self._report, self._box_form, self._masks = report, box_form, masks
         self.boxes = BoxTable()
         self.refused: set[int] = set()  # images
         self.absent: list[Problem] = []  # annotations of images that are not there
@@ -189,7 +192,7 @@ class _Reader:
         given = annotation.get("bbox")
         bbox = self._plain_box(annotation, size)
         try:
-            found = locate(annotation, *size, self._rule.rule)
+            found = locate(annotation, *size, self._rule.rule, self._masks)
         except BadItem:
             if bbox is not None:
                 self.boxes.add(bbox, size, known_box(annotation, *size))
@@ -289,22 +292,28 @@ def _like_shares(instance: Instance) -> bool:
 
 
 def _without_solid(
-    document: dict[str, Any], instances: list[Instance], solid: dict[int, bool], report: Report
+    document: dict[str, Any],
+    instances: list[Instance],
+    solid: dict[int, bool],
+    report: Report,
+    masks: bool,
 ) -> list[Instance]:
     """The instances, those whose run lengths are boxes with nothing but the box.
 
     One object may fill its box; when most of a file do, a program wrote boxes as masks. Polygons
-    that are no boxes count against it.
+    that are no boxes count against it. Where the masks are what counts it is only said.
     """
     if sum(solid.values()) < max(SOLID_LEAST, SOLID_SHARE * len(solid)):
         return instances
+    what = "used as a mask" if masks else "read as a box"
+    text = f"the segmentation fills its box, as most in this file do: it is {what}"
     boxes = []
     for instance in instances:
         if solid.get(instance.id):
-            document["annotations"][instance.index]["segmentation"] = None
-            text = "the segmentation fills its box, as most in this file do: it is read as a box"
             report(Problem("box_as_mask", text, instance.id, instance.image.id, note=True))
-            instance = dataclasses.replace(instance, points_xy=None, points_source="box")
+            if not masks:
+                document["annotations"][instance.index]["segmentation"] = None
+                instance = dataclasses.replace(instance, points_xy=None, points_source="box")
         boxes.append(instance)
     return boxes
 

@@ -47,7 +47,9 @@ class Located(NamedTuple):
     solid: bool = False
 
 
-def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Located:
+def locate(
+    annotation: dict[str, Any], width: int, height: int, rule: str, masks: bool = False
+) -> Located:
     """Box and extreme points of an annotation; its segmentation is put into COCO's own form.
 
     A stated box wins over the points' bounding box. A mask is only drawn where no points are given.
@@ -58,6 +60,7 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
       annotation: with plain numbers; only its `segmentation` and `bbox` are changed.
       width, height: of its image.
       rule: how points are read off a mask, see `extreme_points`.
+      masks: the mask is what counts: one that cannot be read is a mistake, a box is one like any.
 
     Raises:
       UserError: there is nothing to go by, or it is malformed.
@@ -66,10 +69,12 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
     try:
         stated = stated_box(annotation, width, height)
     except BadItem as bad:
-        return _without_box(bad, annotation, width, height, rule)
+        return _without_box(bad, annotation, width, height, rule, masks)
     outline = _outline(annotation, lost)
     box, drawn_box = stated, None
-    if is_rectangle(outline):
+    if is_rectangle(outline) and masks:
+        lost.append(BadItem("box_as_mask", "the segmentation is a box, and used as a mask"))
+    elif is_rectangle(outline):
         drawn_box = polygons_box(outline, width, height)
         box = drawn_box if stated is None else stated
         lost.append(BadItem("box_as_mask", "the segmentation is a box: it is read as one"))
@@ -85,13 +90,16 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
     if points is not None:
         points = inside_image(points, width, height)
         box = points_box(points, width, height) if box is None else box
+        if masks and outline is not None:
+            run_lengths(outline, height, width)  # refuses what is none
         # A mask beside points is the truth to measure against: nothing that is labelled sees it.
         place = _place(annotation, stated, box, points, None, (width, height))
         return Located(box, points, "given", place, lost)
     if has_keypoints(annotation):
         text = "its keypoints are not four labelled ones at its sides: no extreme points"
         lost.append(BadItem("keypoints_unused", text))
-    mask = _drawn(annotation, outline, width, height, box, lost)
+    instead = None if masks else box
+    mask = _drawn(annotation, outline, width, height, instead, lost)
     if mask is None:
         box = _needed(box, around)
         place = _place(annotation, stated, box, None, drawn_box, (width, height))
@@ -118,7 +126,7 @@ def known_box(annotation: dict[str, Any], width: int, height: int) -> Box | None
 
 
 def _without_box(
-    bad: BadItem, annotation: dict[str, Any], width: int, height: int, rule: str
+    bad: BadItem, annotation: dict[str, Any], width: int, height: int, rule: str, masks: bool
 ) -> Located:
     """Where the object is by its points or its mask, beside a box that is none.
 
@@ -129,7 +137,7 @@ def _without_box(
     """
     found, annotation["bbox"] = annotation["bbox"], None
     try:
-        located = locate(annotation, width, height, rule)
+        located = locate(annotation, width, height, rule, masks)
     except BadItem:
         annotation["bbox"] = found
         raise bad from None
@@ -214,23 +222,23 @@ def _drawn(
     outline: Any,
     width: int,
     height: int,
-    box_xyxy: Box | None,
+    instead: Box | None,
     lost: list[BadItem],
 ) -> Bool[np.ndarray, "h w"] | None:
-    """The mask; None without one, or where it has no pixel or, beside a box, cannot be read."""
+    """The mask; None without one, or where it has no pixel or cannot be read and a box will do."""
     if outline is None:
         return None
     try:
         mask = decode_segmentation(outline, height, width)
     except BadItem as bad:
-        if box_xyxy is None:
+        if instead is None:
             raise
         lost.append(BadItem(bad.code, f"{bad.text}; the bbox is used instead"))
         annotation["segmentation"] = None
         return None
     if mask.any():
         return mask
-    if box_xyxy is not None:
+    if instead is not None:
         lost.append(BadItem("no_pixel", "the segmentation covers no pixel; the bbox is used"))
     return None
 

@@ -48,6 +48,7 @@ def read_annotations(
     box_form: str = "auto",
     crowds: str = "pass",
     exif: str = "auto",
+    masks: bool = False,
 ) -> Annotations:
     """Reads an annotation file.
 
@@ -75,6 +76,9 @@ def read_annotations(
       exif: the frame of photographs with an EXIF orientation that was annotated: "displayed",
         "stored" (the pixels as they are in the file), or "auto": the one that has the stated size,
         displayed where both have.
+      masks: the masks are what the file is read for, to train on them: one that cannot be read is a
+        mistake also where points or a box say where the object is, and one that fills a box is a
+        mask as any. False: such masks are left out, and the objects are not.
 
     Raises:
       NoAnnotations: the file has no annotations, and there are no `boxes`.
@@ -113,7 +117,10 @@ def read_annotations(
     try:
         rule = PointRule(points, click_noise, seed)
         instances = read_instances(
-            *opened, rule, found.judge, box_form=found.box_form, held=found.held
+            *(*opened, rule, found.judge),
+            box_form=found.box_form,
+            held=found.held,
+            masks=masks,
         )
     except BadItem as bad:
         raise UserError(problem_line(file, Problem(bad.code, bad.text))) from bad

@@ -134,6 +134,17 @@ PHASES = (
         before=Later("review:reviewed"),
     ),
     Phase(
+        name="segment",
+        help="train stage 2's model on masks -> params/segmentation.safetensors",
+        work=Later("segment_phase:segment"),
+        result=Later("segment_phase:is_trained"),
+        together=Together.ALL,
+        reads_training_set=False,
+        estimate=Later("segment_phase:estimate"),
+        next="find objects with it: --mode=predict {workdir}",
+        unused=unused_settings.SEGMENT,
+    ),
+    Phase(
         name="evaluate",
         help="compare with ground truth, draw, report -> evaluation.json, report.html, figures/",
         work=Later("report_files:evaluate"),

@@ -38,6 +38,12 @@ WARMUP: tuple[Unused, ...] = (
     _TRAIN_IMAGES,
     _PREPARED,
 )
+SEGMENT: tuple[Unused, ...] = (
+    (
+        lambda c: c.segmentation.params,
+        "segmentation.params is set, and so predictions will not come from the model trained here",
+    ),
+)
 TRAIN: tuple[Unused, ...] = (
     (
         lambda c: c.generator.params,

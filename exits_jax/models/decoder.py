@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from exits_jax.models.convolution import Conv3x3
+from exits_jax.models.convolution import Conv
 from exits_jax.system.types import Params
 
 
@@ -45,12 +45,12 @@ class PixelHead(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b N N D"]) -> Float[Array, "b m m d"]:
         """[b,N,N,D] -> [b,2N,2N,width]."""
-        x = nn.relu(Conv3x3(self.width, self.dtype, name="conv1")(x))
-        x = nn.relu(Conv3x3(self.width, self.dtype, name="conv2")(x))
+        x = nn.relu(Conv(self.width, self.dtype, name="conv1")(x))
+        x = nn.relu(Conv(self.width, self.dtype, name="conv2")(x))
         b, side = x.shape[:2]
         x = jax.image.resize(x, (b, 2 * side, 2 * side, self.width), "bilinear")
-        x = nn.relu(Conv3x3(self.width, self.dtype, name="conv3")(x))
-        return Conv3x3(self.width, self.dtype, name="conv4")(x)
+        x = nn.relu(Conv(self.width, self.dtype, name="conv3")(x))
+        return Conv(self.width, self.dtype, name="conv4")(x)
 
 
 class PrototypeHead(nn.Module):

@@ -111,6 +111,12 @@ class SegmentationSettings(PhaseSettings):
         affects=PARAMETERS,
         path=True,
     )
+    layers: tuple[int, ...] = setting(
+        (12,),
+        "of a ViT, from 1, whose features the pyramid mixes",
+        mark="?",
+        affects=NETWORK,
+    )
     norm: str = setting(
         "frozen",
         "of the ResNet: frozen batch norm, which needs weights, or group",
@@ -181,7 +187,13 @@ class SegmentationSettings(PhaseSettings):
         check=one_of("sgd", "adamw"),
     )
     momentum: float = setting(0.9, "of sgd", mark="I", affects=PARAMETERS, check=UNIT)
-    epochs: float = again(PhaseSettings, "epochs", 12.0)
+    epochs: float = again(
+        PhaseSettings,
+        "epochs",
+        0.0,
+        words="passes over the images; 0: there is no stage 2",
+        check=at_least(0),
+    )
     batch_size: int = again(PhaseSettings, "batch_size", 16)
     learning_rate: float = again(PhaseSettings, "learning_rate", 0.01 / 16)
     weight_decay: float = again(PhaseSettings, "weight_decay", 1e-4)

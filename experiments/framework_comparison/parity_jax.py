@@ -16,7 +16,7 @@ import numpy as np
 from exits_jax.annotations.regions import encode_in_image
 from exits_jax.app.networks import attend
 from exits_jax.losses import crf_loss, mean_field, mil_loss, point_loss
-from exits_jax.models.convolution import Conv3x3
+from exits_jax.models.convolution import Conv
 from exits_jax.models.decoder import MaskDecoder
 from exits_jax.models.generator import Generator
 from exits_jax.models.layers import Block
@@ -163,7 +163,7 @@ def generator(problem: Problem, given: Results) -> Results:
         return MaskDecoder(network.encoder.width).apply(
             {"params": params},
             features,
-            capture_intermediates=lambda module, _: isinstance(module, Conv3x3),
+            capture_intermediates=lambda module, _: isinstance(module, Conv),
         )
 
     logits, state = decode(params["decoder"], given["features:final"])

@@ -11,7 +11,7 @@ from exits_jax.export.formats.rows import id_in, is_label
 
 MOST_OBJECTS = {"png": 65_534, "voc": 254}  # in an image: one value is background, one void
 MOST_CLASSES = {"voc": 254}
-BY_NAME = ("voc", "label_studio", "label_studio_polygons")  # # identify categories only by name
+BY_NAME = ("voc", "label_studio", "label_studio_polygons")  # identify categories only by name
 DRAW_CROWDS = ("png", "voc")
 BACKGROUND, VOID = "background", "ignored"  # what VOC folders call 0 and 255
 RESERVED = {"voc": (BACKGROUND, VOID)}

@@ -36,7 +36,7 @@ def write_yolo(
     and `classes.txt` have the names in this order. The format has one polygon per object:
     components are joined by seams without width, holes are filled. The photographs are linked, not
     copied, and all in one folder, where every loader looks. Images without a label are left out: a
-    loader would take them for images without objects, which nobody knows.
+    loader would take them for images without objects, and nobody knows whether they are.
 
     Args:
       directory: of the data set.
