@@ -213,7 +213,7 @@ def test_a_config_of_another_version_is_filled_and_thinned(begun, capsys):
     [
         ("{", "not readable as JSON"),
         ("[1]", "holds no settings"),
-        ('{"seed": "x"}', "seed is 'x', which it cannot be"),
+        ('{"seed": "x"}', "seed is 'x', which is not possible"),
         ('{"retrieval": {"layers": 3}}', "retrieval.layers is 3"),
     ],
 )

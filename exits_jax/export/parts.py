@@ -1,8 +1,8 @@
-"""Finished parts of the labels: a file each, written whole, by whichever process comes first.
+"""Finished parts of the labels: one file each, written as a whole by whichever process is first.
 
-Processes and hosts share nothing but the folder: each makes its own parts, then those of the others
-that are not there yet, last ones first. So a slow or dead process holds nobody up, and as labels do
-not depend on who makes them, a part that two make at the same time is the same bytes twice.
+Processes and hosts share nothing but the folder: each makes its own parts, then the missing ones of
+the others, last ones first. So a slow or dead process holds nobody up, and as labels do not depend
+on who makes them, a part that two make at the same time is the same bytes twice.
 """
 
 import hashlib
@@ -48,9 +48,10 @@ def part_positions(instances: Sequence[Instance], part_size: int) -> list[range]
 
 
 def taking_order(parts: int, share: Share) -> list[int]:
-    """The order in which a process looks at the parts: its own, then the others' from the end.
+    """The order in which a process takes the parts: its own, then the others' from the end.
 
-    Each begins at another of the others' parts, so that helpers do not all make the same one.
+    Each begins at a different one of the others' parts, so that helpers do not all make the same
+    one.
     """
     own = range(share.index, parts, share.count)
     others = [number for number in range(parts - 1, -1, -1) if number % share.count != share.index]
@@ -63,7 +64,7 @@ def write_part(folder: pathlib.Path, number: int, labels: Sequence[Label]) -> No
 
     Args:
       folder: of the parts.
-      number: of the part, the same whatever process made it.
+      number: of the part, the same whichever process made it.
       labels: of the part, in order.
 
     Raises:
@@ -75,12 +76,12 @@ def write_part(folder: pathlib.Path, number: int, labels: Sequence[Label]) -> No
 
 
 def is_whole(folder: pathlib.Path, number: int) -> bool:
-    """Whether a part is there, and as it was written: one that was cut short is made again."""
+    """Whether a part exists as it was written: one that was truncated is made again."""
     return _rows(part_path(folder, number), number) is not None
 
 
 def _rows(path: pathlib.Path, number: int) -> tuple[int, bytes] | None:
-    """Where the labels of a whole part begin, and their lines; None if it is not whole."""
+    """Where the labels of a complete part begin, and their lines; None if it is incomplete."""
     try:
         content = path.read_bytes()
         head, _, rows = content.partition(b"\n")
@@ -98,7 +99,7 @@ def _digest(rows: bytes) -> str:
 class StoredLabels(Mapping[int, Label]):
     """The labels in a folder's parts by annotation id, read when they are asked for.
 
-    Only where each label lies is kept in memory, 24 bytes a label.
+    Only the position of each label is kept in memory, 24 bytes per label.
 
     Args:
       folder: of the parts.
@@ -161,7 +162,7 @@ class StoredLabels(Mapping[int, Label]):
         return self._last[1]
 
     def close(self) -> None:
-        """Closes the file read last; asked for a label, it is opened again."""
+        """Closes the file read last; it is opened again when a label is asked for."""
         if self._last is not None:
             self._last[1].close()
             self._last = None

@@ -26,12 +26,12 @@ class Stopped(Exception):
 
 
 class PartsToMake:
-    """The parts that are not there yet, for every device's thread to take from.
+    """The missing parts, for every device's thread to take from.
 
-    Parts that are there already, whoever made them, are not made again; of a part that a kill cut
-    off the batches that were done are not (`unfinished`). Batches never reach over a part, and
-    neighbours on one image are never parted, so labels depend neither on where an earlier run
-    stopped nor on who else is at work.
+    Parts that exist, whoever made them, are not made again, nor are the finished batches of a part
+    that a kill left unfinished (`unfinished`). Batches never reach beyond a part, and neighbours on
+    one image are never separated, so labels depend neither on where an earlier run stopped nor on
+    who else is working.
 
     Fields:
       source: where the images come from.
@@ -62,7 +62,7 @@ class PartsToMake:
         self._lock = threading.Lock()  # of `_waiting` and `_progress`
 
     def make(self, labellers: Sequence[Labelling]) -> None:
-        """Makes them all, or as many as there is time for until `stop`.
+        """Makes all parts, or as many as there is time for until `stop`.
 
         Args:
           labellers: one for each device; they work side by side.

@@ -71,7 +71,7 @@ def make_optimiser(
       weight_decay: decoupled; not applied to vectors (biases, norms, scales).
       clip_norm: bound on the global gradient norm, 0 for none.
       decoder_rate: factor on the learning rate of everything outside "encoder".
-      sgd: plain SGD in place of Adam: it shows a wrong constant factor that Adam would hide.
+      sgd: plain SGD in place of Adam: it reveals a wrong constant factor that Adam would hide.
     """
 
     def is_matrix(params: Params) -> Params:
