@@ -1,10 +1,10 @@
-"""Box tightness as multiple-instance learning, and the soft dice it is made of."""
+"""Box tightness as multiple-instance learning."""
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
-DICE_EPS = 1e-3  # not given in the paper
+from exits_jax.losses.dice import dice_loss
 
 
 def mil_loss(
@@ -36,18 +36,3 @@ def mil_loss(
     rows = dice_loss(jnp.max(probability, axis=2), jnp.max(box_mask, axis=2))
     columns = dice_loss(jnp.max(probability, axis=1), jnp.max(box_mask, axis=1))
     return rows + columns
-
-
-def dice_loss(
-    prediction: Float[Array, "b k"], target: Float[Array, "b k"], eps: float = DICE_EPS
-) -> Float[Array, "b"]:
-    """1 - 2 <x, y> / (|x|^2 + |y|^2 + eps): 0 for equal vectors, up to eps, and 1 for disjoint.
-
-    Args:
-      prediction: x, in [0, 1].
-      target: y, in [0, 1].
-      eps: keeps two empty vectors from dividing by zero; their loss is 1, with gradient 0.
-    """
-    overlap = jnp.sum(prediction * target, axis=-1)
-    size = jnp.sum(prediction**2, axis=-1) + jnp.sum(target**2, axis=-1)
-    return 1.0 - 2.0 * overlap / (size + eps)

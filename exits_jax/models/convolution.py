@@ -15,18 +15,29 @@ class Conv3x3(nn.Module):
     XLA's gradient of the kernel is a convolution that a CPU does in 98 ms (24 x 24 cells, 384 to
     128 channels, batch 8) and in a loop some twenty times slower; as nine products of matrices it
     is the same in and out of loops.
+
+    Fields:
+      width: channels that come out.
+      dtype: of the activations.
+      use_bias: whether a bias is added.
+      kernel_init, bias_init: starts; the kernel's usual one keeps the variance through a ReLU.
     """
 
     width: int
     dtype: Any
+    use_bias: bool = True
+    kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
-        """[b,h,w,c] -> [b,h,w,width]; the start keeps the variance through a ReLU behind."""
+        """[b,h,w,c] -> [b,h,w,width]."""
         shape = (3, 3, x.shape[-1], self.width)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
-        return convolve(x, kernel.astype(self.dtype)) + bias.astype(self.dtype)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        x = convolve(x, kernel.astype(self.dtype))
+        if not self.use_bias:
+            return x
+        return x + self.param("bias", self.bias_init, (self.width,), jnp.float32).astype(self.dtype)
 
 
 @jax.custom_vjp
