@@ -10,18 +10,13 @@ Textures are cut from scikit-image's photographs. A category is a difficulty: `t
 the image), `plain`. The tables of the run then are by difficulty.
 """
 
-import io
-import json
 import pathlib
 
 import numpy as np
-import skimage.data
 from absl import app, flags
-from jaxtyping import Bool, Float, UInt8
-from PIL import Image
+from jaxtyping import Float, UInt8
 
-from exits_jax.annotations import encode_rle, tight_box
-from exits_jax.system.files import write_bytes
+from experiments.scene_parts import Mask, SceneFile, patch, photograph, with_noise
 
 OUT = flags.DEFINE_string("out", "data/scenes", "folder to write")
 PER_KIND = flags.DEFINE_integer("per_kind", 12, "scenes of each difficulty")
@@ -29,24 +24,11 @@ SEED = flags.DEFINE_integer("seed", 0, "of everything that is drawn")
 
 SIZE = 320
 KINDS = ("plain", "touching", "overlapping", "multi_part", "hole", "thin", "border")
-Mask = Bool[np.ndarray, "h w"]
-
-
-def textures() -> list[UInt8[np.ndarray, "h w 3"]]:
-    """Photographs that are textured nearly everywhere, RGB."""
-    pictures = [skimage.data.coffee(), skimage.data.rocket(), skimage.data.chelsea()]
-    pictures += [skimage.data.hubble_deep_field(), skimage.data.immunohistochemistry()]
-    grey = [skimage.data.brick(), skimage.data.grass(), skimage.data.gravel()]
-    return pictures + [np.repeat(picture[..., None], 3, axis=2) for picture in grey]
-
-
-def patch(picture: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> np.ndarray:
-    """A piece of a photograph, enlarged to the scene, its colours moved: float[SIZE,SIZE,3]."""
-    side = int(rng.integers(80, 200))
-    y, x = (int(rng.integers(0, extent - side)) for extent in picture.shape[:2])
-    piece = Image.fromarray(picture[y : y + side, x : x + side])
-    values = np.array(piece.resize((SIZE, SIZE), Image.Resampling.BILINEAR), np.float64)
-    return np.clip(values * rng.uniform(0.6, 1.3, 3) + rng.uniform(-25, 25), 0, 255)
+# Textured nearly everywhere.
+PHOTOGRAPHS = (
+    "coffee", "rocket", "chelsea", "hubble_deep_field", "immunohistochemistry", "brick", "grass",
+    "gravel",
+)  # fmt: skip
 
 
 def blob(x: float, y: float, radius: float, rng: np.random.Generator) -> Mask:
@@ -97,13 +79,13 @@ def shapes(kind: str, rng: np.random.Generator) -> tuple[list[Mask], Mask]:
 def paint(masks: list[Mask], cover: Mask, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
     """Background, objects of one texture, and the cover, with softened seams."""
     chosen = rng.permutation(len(PICTURES))[:3]
-    ground, thing, bar = (patch(PICTURES[k], rng) for k in chosen)
+    ground, thing, bar = (patch(PICTURES[k], SIZE, rng) for k in chosen)
     scene: Float[np.ndarray, "h w 3"] = ground
     for mask in masks:  # the same photograph, each object its own piece and light
-        piece = 0.5 * thing + 0.5 * patch(PICTURES[chosen[1]], rng)
+        piece = 0.5 * thing + 0.5 * patch(PICTURES[chosen[1]], SIZE, rng)
         scene = np.where(mask[..., None], piece, scene)
     scene = np.where(cover[..., None], bar, scene)
-    return np.clip(scene + rng.normal(0, 4, scene.shape), 0, 255).astype(np.uint8)
+    return with_noise(scene, rng)
 
 
 def main(argv: list[str]) -> None:
@@ -111,35 +93,19 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     folder, rng = pathlib.Path(OUT.value), np.random.default_rng(SEED.value)
-    images, annotations = [], []
+    file = SceneFile(folder, KINDS)
     for kind in KINDS:
         for number in range(PER_KIND.value):
             masks, cover = shapes(kind, rng)
-            name, image_id = f"{kind}_{number:02d}.png", len(images) + 1
-            images.append({"id": image_id, "file_name": name, "width": SIZE, "height": SIZE})
-            file = io.BytesIO()
-            Image.fromarray(paint(masks, cover, rng)).save(file, "PNG")
-            write_bytes(folder / name, file.getvalue())
-            for mask in masks:
-                x0, y0, x1, y1 = tight_box(mask).tolist()
-                annotations.append(
-                    {
-                        "id": len(annotations) + 1,
-                        "image_id": image_id,
-                        "category_id": KINDS.index(kind) + 1,
-                        "bbox": [x0, y0, x1 - x0, y1 - y0],
-                        "area": int(mask.sum()),
-                        "iscrowd": 0,
-                        "segmentation": encode_rle(mask),
-                    }
-                )
-    categories = [{"id": number, "name": kind} for number, kind in enumerate(KINDS, start=1)]
-    document = {"images": images, "categories": categories, "annotations": annotations}
-    write_bytes(folder / "annotations.json", json.dumps(document).encode())
-    print(f"{len(annotations)} instances on {len(images)} images: {folder}")
+            file.add(
+                f"{kind}_{number:02d}.png",
+                paint(masks, cover, rng),
+                [(kind, mask) for mask in masks],
+            )
+    file.write(folder / "annotations.json")
 
 
-PICTURES = textures()
+PICTURES = [photograph(name) for name in PHOTOGRAPHS]
 
 if __name__ == "__main__":
     app.run(main)

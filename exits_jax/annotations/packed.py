@@ -19,6 +19,11 @@ class PackedRows(Sequence[Any]):
             self._text += json.dumps(row, separators=(",", ":"), allow_nan=False).encode()
             self._ends.append(len(self._text))
 
+    @property
+    def text(self) -> memoryview:
+        """All rows, one after the other, for digests."""
+        return memoryview(self._text).toreadonly()
+
     def __len__(self) -> int:
         return len(self._ends) - 1
 

@@ -159,6 +159,14 @@ def free_settings(settings: Settings, section: str) -> dict[str, Any]:
     }
 
 
+def network_facts(settings: Settings, section: str) -> dict[str, Any]:
+    """The settings of a section that trained parameters only work with, by key."""
+    values = as_json(settings)[section]
+    return {
+        f"{section}.{name}": values[name] for name in affected(SECTIONS[section], Affects.NETWORK)
+    }
+
+
 def generator_facts(settings: Settings) -> dict[str, Any]:
     """What trained parameters of the generator only work with, by key; shapes tell of the rest.
 

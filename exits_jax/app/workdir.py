@@ -33,6 +33,8 @@ class Workdir:
         self.metrics = self.folder / "metrics.jsonl"
         self.extractor = self.folder / "params" / "similarity_extractor.safetensors"
         self.generator = self.folder / "params" / "generator.safetensors"
+        self.segmentation = self.folder / "params" / "segmentation.safetensors"
+        self.tokens = self.folder / "tokens"
         self.training_check = self.folder / "training_check.json"
         self.retrieval = self.folder / "retrieval"
         self.thresholds = self.retrieval / "thresholds.json"

@@ -95,7 +95,7 @@ class Source:
 
 def file_source(instances: Sequence[Instance]) -> Source:
     """The source that reads the instances' image files."""
-    return table_source(instances, _read_file)
+    return table_source(instances, read_file)
 
 
 def table_source(
@@ -160,18 +160,30 @@ def usable_instances(
     Returns:
       The usable instances in their order, and a problem "image" for each one left out.
     """
-    records = list({x.image: None for x in instances})
+    faults = image_faults(list({x.image: None for x in instances}), progress)
+    usable = [x for x in instances if x.image not in faults]
+    problems = [
+        Problem("image", faults[x.image], x.id, x.image.id) for x in instances if x.image in faults
+    ]
+    return usable, problems
+
+
+def image_faults(
+    records: Sequence[ImageRecord], progress: Callable[[int], object] | None = None
+) -> dict[ImageRecord, str]:
+    """What is wrong with the image files that cannot be used, each decoded once.
+
+    Args:
+      records: whose files are read.
+      progress: called with 1 after each image.
+    """
     faults: dict[ImageRecord, str] = {}
     for record, fault in zip(records, _faults(records), strict=True):
         if fault is not None:
             faults[record] = fault
         if progress is not None:
             progress(1)
-    usable = [x for x in instances if x.image not in faults]
-    problems = [
-        Problem("image", faults[x.image], x.id, x.image.id) for x in instances if x.image in faults
-    ]
-    return usable, problems
+    return faults
 
 
 def _faults(records: Sequence[ImageRecord]) -> Iterator[str | None]:
@@ -190,6 +202,7 @@ def _fault(record: ImageRecord) -> str | None:
     return None
 
 
-def _read_file(position: int, record: ImageRecord) -> bytes:
+def read_file(position: int, record: ImageRecord) -> bytes:
+    """The encoded bytes of an image's file, whatever its position in a source."""
     del position
     return read_record(record)

@@ -88,7 +88,9 @@ class ViT(nn.Module):
         *,
         attention_layers: tuple[int, ...] = (),
         key_layers: tuple[int, ...] = (),
+        token_layers: tuple[int, ...] = (),
         features: bool = True,
+        begin: tuple[int, Float[Array, "b n D"]] | None = None,
     ) -> tuple[Float[Array, "b N N D"] | None, dict[str, dict[int, Array]]]:
         """Runs the network as far as what is asked for needs.
 
@@ -96,31 +98,37 @@ class ViT(nn.Module):
           image: normalised crops (`normalise`), square, side a multiple of `patch`.
           attention_layers: layers, counted from 1, whose attention is wanted.
           key_layers: layers, counted from 1, whose keys are wanted.
+          token_layers: layers, counted from 1, whose tokens are wanted.
+          begin: a layer and its tokens, computed before: the network goes on behind it.
           features: whether the final features are wanted. Without them nothing past the last layer
             asked for is computed, and of that layer only queries and keys. (Initialisation always
             walks through everything, so the parameters do not depend on what is asked for.)
 
         Returns:
           features [b,N,N,D] after the last LayerNorm, class token dropped, float32; None when
-          `features` is False. And {"attention": {layer: [b,n,n]}, "keys": {layer: [b,n,D]}}:
-          softmax probabilities averaged over heads, rows summing to 1, and keys with their heads
-          concatenated; float32, the class token first where there is one.
+          `features` is False. And {"attention": {layer: [b,n,n]}, "keys": {layer: [b,n,D]},
+          "tokens": {layer: [b,n,D]}}: softmax probabilities averaged over heads, rows summing to 1,
+          keys with their heads concatenated, and tokens as the next layer gets them; float32, the
+          class token first where there is one.
 
         Raises:
           ValueError: a crop whose side is not a multiple of `patch`, or a layer outside 1..depth.
         """
-        last = self._last_layer(attention_layers, key_layers, features)
-        out: dict[str, dict[int, Array]] = {"attention": {}, "keys": {}}
-        x = self._embed(image)
-        for layer in range(1, last + 1):
+        last = self._last_layer((*attention_layers, *key_layers, *token_layers), features)
+        out: dict[str, dict[int, Array]] = {"attention": {}, "keys": {}, "tokens": {}}
+        done, x = begin or (0, self._embed(image))
+        for layer in range(done + 1, last + 1):
             asked = {"attention": layer in attention_layers, "keys": layer in key_layers}
-            asked["tokens"] = layer < last or features or self.is_initializing()
+            going_on = layer < last or features or self.is_initializing()
+            asked["tokens"] = going_on or layer in token_layers
             x = anchored(x)
             x, maps = self._block(layer, frozenset(kind for kind in asked if asked[kind]))(x)
             if layer <= self.frozen_blocks:
                 x, maps = jax.lax.stop_gradient((x, maps))
             for kind, value in maps.items():
                 out[kind][layer] = value
+            if layer in token_layers:
+                out["tokens"][layer] = x.astype(jnp.float32)
         if not (features or self.is_initializing()):
             return None, out
         x = layer_norm("norm")(x)[:, int(self.class_token) :]
@@ -153,11 +161,8 @@ class ViT(nn.Module):
         )(image)
         return jax.lax.stop_gradient(x) if self.frozen_blocks > 0 else x
 
-    def _last_layer(
-        self, attention_layers: tuple[int, ...], key_layers: tuple[int, ...], features: bool
-    ) -> int:
+    def _last_layer(self, asked: tuple[int, ...], features: bool) -> int:
         """The last layer that has to run, after checking the ones asked for."""
-        asked = (*attention_layers, *key_layers)
         wrong = [layer for layer in asked if not 1 <= layer <= self.depth]
         if wrong:
             raise ValueError(f"layers {wrong}: this ViT has layers 1 to {self.depth}")

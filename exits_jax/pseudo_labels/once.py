@@ -5,7 +5,6 @@ canonical crop of the instance (`data.crop.fixed_window`); the step resamples th
 (`supervision.supervise_once`).
 """
 
-import io
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +19,7 @@ from exits_jax.models.slices import jit_in_slices
 from exits_jax.pseudo_labels.label_crops import label_batches
 from exits_jax.retrieval.crops import score_inputs
 from exits_jax.retrieval.score import Scores
-from exits_jax.system.files import write_bytes
+from exits_jax.system.files import write_npy
 from exits_jax.system.progress import track
 from exits_jax.system.types import Batch
 
@@ -71,7 +70,7 @@ def canonical_scores(
             part = np.concatenate(rows)
             side = round(part.shape[-1] ** 0.5)
             parts.append(part.reshape(-1, side, side))
-            _save(path, parts[-1])
+            write_npy(path, parts[-1])
     return np.concatenate(parts)
 
 
@@ -120,9 +119,3 @@ def score_sample(
             retrievable.append(np.asarray(result.retrievable)[keep])
             progress.advance(int(batch["valid"].sum()))
     return np.concatenate(rows), np.concatenate(retrievable)
-
-
-def _save(path: pathlib.Path, array: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    write_bytes(path, buffer.getvalue())

@@ -111,6 +111,12 @@ class SegmentationSettings(PhaseSettings):
         affects=PARAMETERS,
         path=True,
     )
+    layers: tuple[int, ...] = setting(
+        (12,),
+        "of a ViT, from 1, whose features the pyramid mixes",
+        mark="?",
+        affects=NETWORK,
+    )
     norm: str = setting(
         "frozen",
         "of the ResNet: frozen batch norm, which needs weights, or group",

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from exits_jax.models.conv_norm import ConvNorm, resize
 from exits_jax.models.convolution import Conv3x3
 from exits_jax.models.group_norm import GroupNorm
 
@@ -98,19 +98,6 @@ class Tower(nn.Module):
         return x
 
 
-class ConvNorm(nn.Module):
-    """3x3 convolution, GroupNorm, ReLU."""
-
-    width: int
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w d"]) -> Float[Array, "b h w e"]:
-        """[b,h,w,d] -> [b,h,w,width]."""
-        x = Conv3x3(self.width, self.dtype, use_bias=False, name="conv")(x.astype(self.dtype))
-        return nn.relu(GroupNorm(name="norm")(x)).astype(self.dtype)
-
-
 class MaskBranch(nn.Module):
     """Pyramid -> one map of mask features at its finest level's size."""
 
@@ -140,12 +127,6 @@ def with_coordinates(x: Float[Array, "b h w d"]) -> Float[Array, "b h w e"]:
     y, x_ = jnp.meshgrid(jnp.linspace(-1, 1, h), jnp.linspace(-1, 1, w), indexing="ij")
     places = jnp.broadcast_to(jnp.stack([x_, y], axis=-1).astype(x.dtype), (b, h, w, 2))
     return jnp.concatenate([x, places], axis=-1)
-
-
-def resize(x: Float[Array, "b _h _w d"], size: tuple[int, int]) -> Float[Array, "b h w d"]:
-    """Bilinear between pixel centres, without smoothing first, as the released code does."""
-    shape = (x.shape[0], *size, x.shape[-1])
-    return jax.image.resize(x, shape, "bilinear", antialias=False)
 
 
 def _levels(pyramid: Sequence[Float[Array, "b _h _w d"]]) -> list[Float[Array, "b _h _w d"]]:

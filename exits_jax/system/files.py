@@ -1,12 +1,15 @@
 """Writing files so that a reader never sees half of one."""
 
 import contextlib
+import io
 import json
 import os
 import pathlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+import numpy as np
 
 from exits_jax.system.errors import UserError
 
@@ -33,6 +36,13 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
       UserError: the file cannot be written (no space, no permission); the old file is untouched.
     """
     write_pieces(path, [content])
+
+
+def write_npy(path: str | os.PathLike, array: np.ndarray) -> None:
+    """`write_bytes` of an array, as NumPy reads it."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    write_bytes(path, buffer.getvalue())
 
 
 def write_pieces(path: str | os.PathLike, pieces: Iterable[bytes]) -> None:

@@ -89,6 +89,7 @@ def fit(
             teacher_rate=task.teacher_rate,
             microbatches=microbatches,
             axis_name=axis_name,
+            offsets=task.offsets,
         )
 
     state = run_steps(

@@ -1,6 +1,9 @@
-"""AdamW with the schedule of the paper's relatives."""
+"""AdamW with the schedule of the paper's relatives, and SGD with a stepped one for detectors."""
+
+from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from exits_jax.system.types import Params
@@ -17,6 +20,37 @@ def learning_rate_schedule(
         warmup_steps=warmup_steps,
         decay_steps=total_steps,
         end_value=final_rate * peak,
+    )
+
+
+def stepped_schedule(
+    peak: float, *, drops: Sequence[int], warmup_steps: int, factor: float = 0.1
+) -> optax.Schedule:
+    """Linear warm-up to `peak`, then `factor` of the rate from each of the steps `drops` on."""
+    falls = optax.piecewise_constant_schedule(peak, dict.fromkeys(drops, factor))
+
+    def rate(step: int) -> float:
+        return falls(step) * jnp.minimum((step + 1) / max(warmup_steps, 1), 1.0)
+
+    return rate
+
+
+def make_sgd(
+    schedule: optax.Schedule, *, momentum: float, weight_decay: float, clip_norm: float
+) -> optax.GradientTransformation:
+    """SGD as detectors are trained: decay of every parameter goes into the momentum (PyTorch's).
+
+    Args:
+      schedule: learning rate by step.
+      momentum: share of the last update's direction that is kept.
+      weight_decay: added to the gradient, times the parameter.
+      clip_norm: bound on the global gradient norm, 0 for none.
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
+        optax.add_decayed_weights(weight_decay),
+        optax.trace(momentum),
+        optax.scale_by_learning_rate(schedule),
     )
 
 

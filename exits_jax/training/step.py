@@ -1,6 +1,6 @@
 """The training step: one pure function that every form of parallelism wraps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -24,6 +24,7 @@ def make_step(
     teacher_rate: float | None = None,
     microbatches: int = 1,
     axis_name: str | None = None,
+    offsets: Mapping[str, float] | None = None,
 ) -> Step:
     """Builds `step(state, frozen, batch) -> (state, logs)`.
 
@@ -39,6 +40,7 @@ def make_step(
       teacher_rate: teacher = rate * teacher + (1 - rate) * student after each step; None: none.
       microbatches: parts that the batch is cut into, one gradient after the other, to save memory.
       axis_name: name of pmap's axis, or None outside pmap.
+      offsets: of a `task.Task`.
 
     Returns:
       The step. Its batch has a multiple of `microbatches` rows. Its logs are scalars: "loss", the
@@ -63,7 +65,8 @@ def make_step(
         if axis_name is not None and len(counted) > 1:
             counted = jax.lax.psum(counted, axis_name)
         items = jnp.maximum(counted.pop(ITEMS), 1)
-        return {name: items / jnp.maximum(count, 1) for name, count in counted.items()}
+        added = {name: count + (offsets or {}).get(name, 0) for name, count in counted.items()}
+        return {name: items / jnp.maximum(count, 1) for name, count in added.items()}
 
     def interleaved(x: Array) -> Array:
         """Every microbatch takes rows from all over the batch, so that all devices work on it."""

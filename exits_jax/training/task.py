@@ -1,7 +1,7 @@
 """What is trained: the description that every phase of every model gives the one trainer."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -53,6 +53,7 @@ class Task:
       teacher_rate: of the moving average of the parameters that the objective reads as teacher;
         None: there is none, and no copy of the parameters.
       extend: adds to a batch, on the host, what the plan does not bring.
+      offsets: what is added, once, to the count of a name over everything.
     """
 
     plan: Plan
@@ -62,6 +63,7 @@ class Task:
     frozen: Params
     teacher_rate: float | None = None
     extend: Callable[[Batch], Batch] = dict
+    offsets: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def over_rows(objective: RowObjective) -> Objective:

@@ -1,0 +1,134 @@
+"""The phase that trains stage 2's model on masks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from exits_jax.annotations import read_annotations
+from exits_jax.app.networks import digest
+from exits_jax.app.run import Run, report_problems
+from exits_jax.app.settings import network_facts
+from exits_jax.models.params_io import save_params
+from exits_jax.segmentation import schedule
+from exits_jax.segmentation.build import Segmenter, build_segmenter, initial_params
+from exits_jax.segmentation.classes import Classes, classes_of
+from exits_jax.segmentation.examples import ImageSource, image_source
+from exits_jax.segmentation.objective import FOCAL_OFFSET, solov2_counts, solov2_objective
+from exits_jax.segmentation.plan import image_plan
+from exits_jax.segmentation.tokens import kept_tokens, with_tokens
+from exits_jax.system.errors import UserError
+from exits_jax.system.hosts import wait_for_all
+from exits_jax.system.types import Batch, Params
+from exits_jax.training.loop import Machine, fit
+from exits_jax.training.schedule import Schedule
+from exits_jax.training.state import merge_params, split_params
+from exits_jax.training.task import Task
+
+
+def segment(run: Run) -> None:
+    """Trains the model of `segmentation.model`."""
+    source, classes = masks_to_train(run)
+    params = train_segmenter(run, source, classes)
+    if run.hosts.first:
+        save_params(run.workdir.segmentation, params, made_with(run, classes))
+    wait_for_all("segment")
+
+
+def masks_to_train(run: Run) -> tuple[ImageSource, Classes]:
+    """Whole images with their masks, and the classes of the network.
+
+    Raises:
+      UserError: no file to train on, or nothing in it.
+    """
+    settings, data = run.config.segmentation, run.config.data
+    file = settings.annotations or run.workdir.labels
+    if not settings.annotations and not run.workdir.labels.exists():
+        raise UserError(
+            f"{file}: no masks to train on; run --mode=label first, or name a file with "
+            "--config.segmentation.annotations=FILE --config.segmentation.images=DIR"
+        )
+    annotations = read_annotations(
+        file,
+        settings.images or data.images,
+        kind=data.kind if settings.annotations else "coco",
+        on_error=data.on_error,
+        crowds=data.crowds,
+        exif=data.exif,
+    )
+    report_problems(run, "train", annotations.problems)
+    classes = classes_of(annotations, settings.classes)
+    source = image_source(annotations, classes, trust=settings.trust)
+    for note in source.notes:
+        run.note(note.text)
+    return source, classes
+
+
+def made_with(run: Run, classes: Classes) -> dict[str, Any]:
+    """What the parameters of a model work with and no other value of: kept beside them."""
+    return {**network_facts(run.config, "segmentation"), "classes": classes.record()}
+
+
+def train_segmenter(run: Run, source: ImageSource, classes: Classes) -> Params:
+    """The model's parameters after training."""
+    config, settings = run.config, run.config.segmentation
+    processes = jax.process_count()
+    network = build_segmenter(settings, len(classes))
+    params = initial_params(settings, network, config.seed)
+    trained, frozen = split_params(params, network.learns)
+    plan = image_plan(
+        source,
+        settings,
+        batch_size=settings.batch_size // processes,
+        seed=config.seed,
+        shard=(jax.process_index(), processes),
+    )
+    batches = plan.batches_per_epoch
+    steps, rate = schedule.total_steps(settings, batches), schedule.rates(settings, batches)
+    if run.hosts.first:
+        rate_of_all = settings.learning_rate * settings.batch_size
+        print(
+            f"segment: {len(source)} images, {len(classes)} classes, {steps} steps of "
+            f"{settings.batch_size}; rate {settings.learning_rate:g} an image, {rate_of_all:g} in all"
+        )
+    task = Task(
+        plan=plan,
+        objective=solov2_objective(network, settings),
+        counts=solov2_counts(settings),
+        trained=trained,
+        frozen=frozen,
+        offsets=FOCAL_OFFSET,
+        extend=_extension(run, network, params, source),
+    )
+    learnt = fit(
+        task,
+        schedule.optimiser(settings, rate),
+        rate,
+        Schedule(steps, config.train.checkpoint_every, config.train.log_every),
+        Machine(
+            config.train.parallel,
+            settings.batch_size,
+            settings.microbatches,
+            config.data.workers,
+        ),
+        phase="segment",
+        workdir=run.workdir.folder,
+    )
+    return merge_params(learnt, frozen)
+
+
+def _extension(
+    run: Run, network: Segmenter, params: Params, source: ImageSource
+) -> Callable[[Batch], Batch]:
+    """What is added to a batch: with `cache_features` what the frozen layers say of it."""
+    settings = run.config.segmentation
+    if not settings.cache_features:
+        return dict
+    folder = run.workdir.tokens / f"{digest(params['encoder'])}-{source.fingerprint()}"
+    return with_tokens(network, kept_tokens(network, params, source, settings, folder))
+
+
+def is_trained(run: Run) -> bool:
+    """Whether the model is there, or none is asked for."""
+    wanted = run.config.segmentation.epochs and not run.config.segmentation.params
+    return not wanted or run.workdir.segmentation.exists()

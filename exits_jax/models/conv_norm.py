@@ -1,0 +1,49 @@
+"""What pyramids and heads are built of: convolution with normalisation, and resizing."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float
+
+from exits_jax.models.convolution import Conv3x3
+from exits_jax.models.group_norm import GroupNorm
+
+
+class ConvNorm(nn.Module):
+    """3x3 convolution without bias, GroupNorm, ReLU.
+
+    Fields:
+      width: channels that come out.
+      dtype: of the activations.
+      stride: 1, or 2 with padding 1 on all sides.
+    """
+
+    width: int
+    dtype: Any
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b _h _w d"]) -> Float[Array, "b h w e"]:
+        """[b,h,w,d] -> [b,h/stride,w/stride,width]."""
+        x = x.astype(self.dtype)
+        if self.stride == 1:
+            x = Conv3x3(self.width, self.dtype, use_bias=False, name="conv")(x)
+        else:
+            x = nn.Conv(
+                self.width,
+                (3, 3),
+                (self.stride, self.stride),
+                padding=1,
+                use_bias=False,
+                dtype=self.dtype,
+                kernel_init=nn.initializers.he_normal(),
+                name="conv",
+            )(x)
+        return nn.relu(GroupNorm(name="norm")(x)).astype(self.dtype)
+
+
+def resize(x: Float[Array, "b _h _w d"], size: tuple[int, int]) -> Float[Array, "b h w d"]:
+    """Bilinear between pixel centres; making smaller, without smoothing first, as detectors do."""
+    shape = (x.shape[0], *size, x.shape[-1])
+    return jax.image.resize(x, shape, "bilinear", antialias=False)

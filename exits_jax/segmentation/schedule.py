@@ -1,0 +1,49 @@
+"""How long stage 2 trains, at which rate, by which optimiser."""
+
+import optax
+
+from exits_jax.segmentation.settings import SegmentationSettings
+from exits_jax.training.optimiser import (
+    learning_rate_schedule,
+    make_optimiser,
+    make_sgd,
+    stepped_schedule,
+)
+
+
+def total_steps(settings: SegmentationSettings, batches: int) -> int:
+    """The optimiser steps of all epochs, of so many batches each."""
+    return max(round(settings.epochs * batches), settings.min_steps, 1)
+
+
+def rates(settings: SegmentationSettings, batches: int) -> optax.Schedule:
+    """The learning rate by step; the settings' is times the batch size."""
+    peak = settings.learning_rate * settings.batch_size
+    warmup = settings.rate_warmup_steps + round(settings.rate_warmup_epochs * batches)
+    if settings.drops:
+        drops = [round(epoch * batches) for epoch in settings.drops]
+        return stepped_schedule(peak, drops=drops, warmup_steps=warmup)
+    return learning_rate_schedule(
+        peak,
+        total_steps=total_steps(settings, batches),
+        warmup_steps=warmup,
+        final_rate=settings.final_rate,
+    )
+
+
+def optimiser(settings: SegmentationSettings, rate: optax.Schedule) -> optax.GradientTransformation:
+    """SGD, or AdamW whose rate outside the encoder is `decoder_rate` times that inside."""
+    if settings.optimiser == "sgd":
+        return make_sgd(
+            rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            clip_norm=settings.clip_norm,
+        )
+    return make_optimiser(
+        rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        clip_norm=settings.clip_norm,
+        decoder_rate=settings.decoder_rate,
+    )
