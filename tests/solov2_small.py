@@ -12,7 +12,7 @@ SMALL = {
     "neck_width": 16,
     "grids": (10, 8, 6, 4, 3),
     "ranges": ((1, 24), (16, 32), (24, 48), (32, 64), (48, 128)),
-    "head_width": 48,
+    "head_width": 40,
     "head_depth": 2,
     "kernel_width": 16,
     "mask_width": 40,

@@ -17,6 +17,7 @@ from exits_jax.segmentation.settings import SegmentationSettings
 
 MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 RESNET50 = (3, 4, 6, 3)
+STEM_WIDTH = 64  # whatever the stages' is
 EXPANSION = 4  # of a bottleneck's last convolution
 GROUPS = 32
 OUTPUT_DEVIATION = 0.01  # of the weights of the two outputs
@@ -59,7 +60,7 @@ class SOLOv2(nn.Module):
       settings: widths, grids and the ResNet's norm.
       classes: how many.
       depths: bottlenecks of the ResNet's four stages.
-      width: channels inside the bottlenecks of the first.
+      width: channels inside the bottlenecks of the first one.
       frozen_stages: 1: stem and first stage take no gradient; 0: everything learns.
     """
 
@@ -83,7 +84,8 @@ class SOLOv2(nn.Module):
 
     def forward(self, image: Tensor, extent: Tensor | None = None) -> Outputs:
         """uint8 [b,H,W,3], H and W multiples of 32, and rows and columns covered, [b,2]."""
-        return self.mask_head(self.neck(self.backbone(normalise(image, extent))))
+        pixels = normalise(image, extent).to(self.backbone.conv1.weight)
+        return self.mask_head(self.neck(self.backbone(pixels)))
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
@@ -105,9 +107,9 @@ class ResNet(nn.Module):
 
     def __init__(self, depths: Sequence[int], width: int, norm: Norm) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
-        self.bn1 = norm(width)
-        self.widths, channels = [], width
+        self.conv1 = nn.Conv2d(3, STEM_WIDTH, 7, stride=2, padding=3, bias=False)
+        self.bn1 = norm(STEM_WIDTH)
+        self.widths, channels = [], STEM_WIDTH
         for stage, depth in enumerate(depths):
             inner, blocks = width * 2**stage, nn.Sequential()
             for block in range(depth):
@@ -246,9 +248,9 @@ def head_levels(pyramid: Sequence[Tensor]) -> list[Tensor]:
 def with_coordinates(x: Tensor) -> Tensor:
     """[b,c,h,w] -> [b,c+2,h,w]: x, then y, each from -1 in the first cell to 1 in the last."""
     batch, _, height, width = x.shape
-    across = torch.linspace(-1, 1, width, device=x.device).expand(batch, 1, height, width)
-    down = torch.linspace(-1, 1, height, device=x.device)[:, None].expand(batch, 1, height, width)
-    return torch.cat([x, across, down], dim=1)
+    across, down = (torch.linspace(-1, 1, side).to(x) for side in (width, height))
+    shape = (batch, 1, height, width)
+    return torch.cat([x, across.expand(shape), down[:, None].expand(shape)], dim=1)
 
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -65,7 +65,7 @@ def matrix_nms(masks: Tensor, classes: Tensor, scores: Tensor, sigma: float) -> 
     """Scores [n], in falling order, lowered by what surer masks [n,h,w] of the class cover."""
     if len(scores) == 0:
         return scores
-    flat = masks.flatten(1).float()
+    flat = masks.flatten(1).to(scores)
     overlap = flat @ flat.T
     area = flat.sum(dim=1)
     union = area[:, None] + area - overlap
