@@ -32,7 +32,7 @@ def light(config: ml_collections.ConfigDict) -> None:
         train_blocks=0,
         canvases=((448, 448),),
         grids=(28, 24, 20, 12, 8),
-        ranges=((1, 56), (28, 112), (56, 224), (112, 448), (224, 896)),
+        ranges=((1.0, 56.0), (28.0, 112.0), (56.0, 224.0), (112.0, 448.0), (224.0, 896.0)),
         neck_width=64,
         head_width=128,
         head_depth=2,

@@ -26,7 +26,7 @@ def get_config() -> ml_collections.ConfigDict:
         norm="group",
         canvases=((160, 160),),
         grids=(20, 16, 12, 8, 6),
-        ranges=((1, 24), (16, 48), (32, 80), (64, 128), (96, 400)),
+        ranges=((1.0, 24.0), (16.0, 48.0), (32.0, 80.0), (64.0, 128.0), (96.0, 400.0)),
         neck_width=64,
         head_width=64,
         head_depth=2,

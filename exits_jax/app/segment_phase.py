@@ -16,7 +16,7 @@ from exits_jax.segmentation.build import Segmenter, build_segmenter, initial_par
 from exits_jax.segmentation.classes import Classes, classes_of
 from exits_jax.segmentation.examples import ImageSource, image_source, surplus, usable_images
 from exits_jax.segmentation.objective import FOCAL_OFFSET, solov2_counts, solov2_objective
-from exits_jax.segmentation.plan import image_plan, steps_per_epoch
+from exits_jax.segmentation.plan import image_plan
 from exits_jax.segmentation.tokens import kept_tokens, with_tokens
 from exits_jax.system.errors import UserError
 from exits_jax.system.hosts import wait_for_all
@@ -57,6 +57,7 @@ def masks_to_train(run: Run) -> tuple[ImageSource, Classes]:
         on_error=data.on_error,
         crowds=data.crowds,
         exif=data.exif,
+        masks=True,
     )
     report_problems(run, "train", annotations.problems)
     classes = classes_of(annotations, settings.classes)
@@ -67,12 +68,9 @@ def masks_to_train(run: Run) -> tuple[ImageSource, Classes]:
         with track("check images", len(source)) as progress:
             source, problems = usable_images(source, progress.advance)
         report_problems(run, "train", problems)
-    for note in (
-        *(problem.text for problem in source.notes),
-        surplus(source, settings.max_instances),
-    ):
-        if note:
-            run.note(note)
+    notes = [problem.text for problem in source.notes]
+    for note in filter(None, [*notes, surplus(source, settings.max_instances)]):
+        run.note(note)
     return source, classes
 
 
@@ -95,7 +93,7 @@ def train_segmenter(run: Run, source: ImageSource, classes: Classes) -> Params:
         seed=config.seed,
         shard=(jax.process_index(), processes),
     )
-    batches = steps_per_epoch(source, settings, settings.batch_size)
+    batches = plan.batches_per_epoch
     steps, rate = schedule.total_steps(settings, batches), schedule.rates(settings, batches)
     if run.hosts.first:
         together = settings.learning_rate * settings.batch_size

@@ -1,9 +1,10 @@
-"""ResNet (He et al. 2016), the encoder of stage 2; the stride is on the 3x3 convolution.
+"""ResNet (He et al. 2016), the encoder of stage 2, with the stride on the 3x3 convolution.
 
-Its normalisation has no running statistics of its own to keep: they are frozen at what published
-weights say, or there are none (group normalisation).
+No running statistics are kept: they are frozen as published weights have them (`FrozenNorm`), or
+there are none (`GroupNorm`).
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -17,7 +18,7 @@ from exits_jax.models.group_norm import EPSILON, GroupNorm
 NORMS = ("frozen", "group")
 STEM_WIDTH = 64
 EXPANSION = 4  # of a bottleneck: channels out for one inside
-STATISTICS = ("mean", "var")
+STATISTICS = ("mean", "var")  # of a `FrozenNorm`: they never learn
 
 
 class ResNet(nn.Module):
@@ -112,16 +113,16 @@ class Stage(nn.Module):
         """[b,h,w,c] -> [b,h/stride,w/stride,width or 4 width]."""
         for number in range(1, self.depth + 1):
             stride = self.stride if number == 1 else 1
-            block = Block(self.width, stride, self.bottleneck, self.norm, self.dtype)
-            x = block.copy(name=f"block{number:02d}")(x)
+            name = f"block{number:02d}"
+            x = Block(self.width, stride, self.bottleneck, self.norm, self.dtype, name=name)(x)
         return x
 
 
 class Block(nn.Module):
-    """x + branch(x), then ReLU; x goes through a 1x1 convolution where the shapes differ.
+    """x + branch(x), then ReLU; x goes through a 1x1 convolution where the channels differ.
 
-    With group norm the branch's last scale starts at 0 (Wu and He 2018, section 4.1, after Goyal et
-    al. 2017): a fresh block hands on what it gets, and a deep network trains from the first step.
+    With group norm the branch's last scale starts at 0 (Wu and He 2018, after Goyal et al. 2017): a
+    fresh block hands on what it gets, however deep the network.
     """
 
     width: int
@@ -132,7 +133,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b _h _w _c"]) -> Float[Array, "b h w c"]:
-        """[b,h,w,c] -> [b,h/stride,w/stride,d]."""
+        """[b,h,w,c] -> [b,h/stride,w/stride,width or 4 width]."""
         layers = [(3, self.width, self.stride), (3, self.width, 1)]
         if self.bottleneck:
             wide = EXPANSION * self.width
@@ -140,39 +141,55 @@ class Block(nn.Module):
         y = x
         for number, (size, width, stride) in enumerate(layers, 1):
             last = number == len(layers)
-            y = self._convolved(y, width, size, stride, number)
+            y = self._conv(width, size, stride, f"conv{number}")(y)
             y = _norm(self.norm, f"norm{number}", 0.0 if last else 1.0)(y)
             y = y if last else nn.relu(y)
-        if x.shape != y.shape:
-            x = Conv(y.shape[-1], self.dtype, 1, self.stride, use_bias=False, name="shortcut")(x)
+        if x.shape[-1] != y.shape[-1]:
+            x = self._conv(y.shape[-1], 1, self.stride, "shortcut")(x)
             x = _norm(self.norm, "shortcut_norm")(x)
         return nn.relu(x + y)
 
-    def _convolved(self, x: Array, width: int, size: int, stride: int, number: int) -> Array:
-        return Conv(width, self.dtype, size, stride, use_bias=False, name=f"conv{number}")(x)
+    def _conv(self, width: int, size: int, stride: int, name: str) -> Conv:
+        return Conv(width, self.dtype, size, stride, use_bias=False, name=name)
 
 
 class FrozenNorm(nn.Module):
-    """Batch norm with the statistics of published weights, which never change."""
+    """Batch normalisation by statistics that never change: a factor and a term per channel.
+
+    What it starts with normalises nothing: mean 0, variance 1. It is there for published weights.
+    """
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """[b,h,w,c] -> the same shape and type."""
-        width = (x.shape[-1],)
-        ones, zeros = nn.initializers.ones, nn.initializers.zeros
-        scale = self.param("scale", ones, width, jnp.float32)
-        bias = self.param("bias", zeros, width, jnp.float32)
-        mean = jax.lax.stop_gradient(self.param("mean", zeros, width, jnp.float32))
-        var = jax.lax.stop_gradient(self.param("var", ones, width, jnp.float32))
-        factor = scale * jax.lax.rsqrt(var + EPSILON)
+        """[b,h,w,c] -> the same shape and type; float32 inside."""
+        starts = {"scale": 1.0, "bias": 0.0, "mean": 0.0, "var": 1.0}
+        scale, bias, mean, variance = (
+            self.param(name, nn.initializers.constant(start), x.shape[-1:], jnp.float32)
+            for name, start in starts.items()
+        )
+        mean, variance = jax.lax.stop_gradient((mean, variance))
+        factor = scale * jax.lax.rsqrt(variance + EPSILON)
         return (x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(x.dtype)
 
 
-def _norm(kind: str, name: str, scale: float = 1.0) -> nn.Module:
-    """The normalisation of a kind; `scale` is where a fresh one's begins."""
+def _norm(kind: str, name: str, scale: float = 1.0) -> FrozenNorm | GroupNorm:
+    """The normalisation of a kind; `scale` is where a fresh group norm's starts."""
     return FrozenNorm(name=name) if kind == "frozen" else GroupNorm(scale=scale, name=name)
 
 
 def max_pool(x: Float[Array, "b _h _w c"]) -> Float[Array, "b h w c"]:
-    """The largest of 3x3, stride 2; what lies outside never is."""
-    return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+    """The largest of 3x3 cells at every other cell, nothing counting beyond the edge.
+
+    Rows first, then columns: the gradient of a window's maximum takes a CPU four times as long.
+    """
+    for axis in (1, 2):
+        cells = (x.shape[axis] + 1) // 2
+        around = [(0, 0, 0)] * 4
+        around[axis] = (1, 1, 0)
+        padded = jax.lax.pad(x, jnp.array(-jnp.inf, x.dtype), around)
+        shifted = (
+            jax.lax.slice_in_dim(padded, start, start + 2 * cells - 1, 2, axis)
+            for start in range(3)
+        )
+        x = functools.reduce(jnp.maximum, shifted)
+    return x

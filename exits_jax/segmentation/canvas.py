@@ -13,7 +13,6 @@ canvases of H x W pixels with G places for instances, all numpy arrays:
   size_wh    float32[b,G,2]        of the tight box on the canvas, pixels
   area       float32[b,G]          pixels of the canvas
   weight     float32[b,G]          of the instance in the loss; 0 where there is none
-  flip       bool[b]               whether the image is mirrored
   draw       uint32[b]             of (seed, epoch, image), for whatever is drawn at random
   id         int64[b]              of the image
   index      int64[b]              position in the source

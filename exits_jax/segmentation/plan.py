@@ -82,7 +82,7 @@ class ImagePlan:
             flip=flip,
             max_instances=settings.max_instances,
         )
-        return row | {"flip": flip, "draw": rng.integers(2**32, dtype=np.uint32)}
+        return row | {"draw": rng.integers(2**32, dtype=np.uint32)}
 
     def fingerprint(self) -> dict[str, int | str]:
         """What has to be the same for a saved position to mean the same batches."""
