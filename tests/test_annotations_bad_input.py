@@ -109,7 +109,9 @@ def test_a_bad_image_stops_or_takes_its_annotations_along(tmp_path, change, code
     listed = change.get("id", 2) == 2  # else its annotations are of an image that is not there
     assert [problem.code for problem in read.problems] == [code, "absent_image"][: 2 - listed]
     along = (
-        "; its 2 annotations are left out, too" if listed else "; likewise for its 2 annotations"
+        "; left out together with its 2 annotations"
+        if listed
+        else "; likewise for its 2 annotations"
     )
     assert read.problems[-1].text.endswith(along)
     assert code in [problem.code for problem in check_file(file, tmp_path)]

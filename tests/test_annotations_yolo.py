@@ -620,9 +620,7 @@ def test_names_of_classes_are_looked_for_near(tmp_path, labels, listed):
     folder = tmp_path / labels.partition("/")[0]
     read = read_annotations(folder, images)
     assert read.instances[0].category == "1"
-    assert "objects are called by the number of their class, because there is no data.yaml" in said(
-        read
-    )
+    assert "objects are called by the number of their class: no data.yaml" in said(read)
     names = ["names: [cat, dog]"] if "y" in listed[-4:] else ["cat", "dog"]
     write(tmp_path / listed, *names)
     for file in (folder, tmp_path / labels / "a.txt"):

@@ -91,8 +91,7 @@ def categories_of_boxes(
         names = {number: name for name, number in ids.items()}
     else:
         ids, names = {}, _numbered(found)
-    text = f"the file lists none: {counted(len(names), 'category', 'categories')} taken from the "
-    "boxes"
+    text = f"the file lists none: {counted(len(names), 'category', 'categories')} of the boxes"
     report(Problem("categories_of_boxes", text, note=True))
     return [{"id": number, "name": name} for number, name in sorted(names.items())], (
         lambda d: ids[_name(d)] if ids else _looked_up(d, _number(d))

@@ -168,7 +168,7 @@ class ImageFolder:
         return None
 
     def _likely(self, wanted: str) -> Iterator[tuple[str, list[_File], bool]]:
-        """Files a name may mean, likeliest first: found by what, which, if they may lie anywhere."""
+        """Files a name may mean, likeliest first: by what, which, if they may lie anywhere."""
         name, decoded = fold(wanted), fold(unquote(wanted))
         yield "their decoded names", self._by_name.get(name, []), True
         yield "their decoded names", self._by_name.get(decoded, []), True

@@ -79,7 +79,7 @@ def image_records(
     )
     for problem in problems:
         lost = 0 if problem.note or problem.image_id in records else counts[problem.image_id]
-        text = f"{problem.text}; its {counted(lost, 'annotation')} are left out, too"
+        text = f"{problem.text}; left out together with its {counted(lost, 'annotation')}"
         report(dataclasses.replace(problem, text=text) if lost else problem)
     return records
 

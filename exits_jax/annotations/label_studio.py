@@ -185,8 +185,7 @@ def _add_object(draft: Draft, region: Result, image: dict[str, Any], where: str)
         return
     try:
         if finite_number(region.get("image_rotation") or 0) != 0:
-            text = "it was drawn on a rotated image; rotate it back in Label Studio and export "
-            "again"
+            text = "it was drawn on a rotated image; rotate it back and export it again"
             raise BadItem("turned_image", text)
         label = _label(draft, region, where)
         entry = _entry(draft, kind, region, image, where)

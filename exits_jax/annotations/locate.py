@@ -54,7 +54,7 @@ def locate(
 
     A stated box wins over the points' bounding box. A mask is only drawn if no points are given. A
     mask that cannot be read, or is only the box written as a polygon, is removed from the
-    annotation; the object stays. So is an unusable box beside points or a mask.
+    annotation, and so is an unusable box beside points or a mask; the object stays.
 
     Args:
       annotation: with plain numbers; only its `segmentation` and `bbox` are changed.
@@ -97,8 +97,7 @@ def locate(
         place = _place(annotation, stated, box, points, None, (width, height))
         return Located(box, points, "given", place, lost)
     if has_keypoints(annotation):
-        text = "its keypoints are not four labelled ones at its sides: they are not read as "
-        "extreme points"
+        text = "its keypoints are not four labelled ones at its sides: not its extreme points"
         lost.append(BadItem("keypoints_unused", text))
     instead = None if masks else box
     mask = _drawn(annotation, outline, width, height, instead, lost)

@@ -32,8 +32,7 @@ from exits_jax.annotations.yolo_columns import (
 from exits_jax.annotations.yolo_layout import layout_of
 
 OWN_FORM = "cxcywh_shares"
-NAMELESS = "objects are called by the number of their class, because there is no data.yaml or "
-"classes.txt nearby"
+NAMELESS = "objects are called by the number of their class: no data.yaml or classes.txt is near"
 
 
 class _Row(NamedTuple):
