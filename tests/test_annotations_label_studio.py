@@ -264,7 +264,7 @@ def test_what_is_not_read_is_counted(tmp_path):
         "results are not regions (relations, for instance): 1",
         "regions have several labels, of which the first is read: 1",
         "tasks have no image: 1",
-        "entries are no tasks: 1 (the first: entry 4)",
+        "entries are not tasks: 1 (the first: entry 4)",
     ):
         assert expected in text
     assert [image.file_name for image in read.images.values()][1] == "b.png"

@@ -321,7 +321,7 @@ def save_boxes(folder, boxes):
 def test_boxes_of_another_form_are_told_over_the_whole_set(tmp_path, form):
     folder = save_boxes(tmp_path, BOXES[form])
     for on_error in ("stop", "skip"):
-        with pytest.raises(UserError, match=rf"boxes_{form}: .*\(xyxy: as they stand\)"):
+        with pytest.raises(UserError, match=rf"boxes_{form}: .*\(xyxy: as they are\)"):
             read_annotations(folder, on_error=on_error)
     assert [problem.code for problem in check_file(folder)] == [f"boxes_{form}"]
     read = read_annotations(folder, box_form=form)

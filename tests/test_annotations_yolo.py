@@ -210,7 +210,7 @@ def test_labels_far_from_their_images(tmp_path):
     write(tmp_path / "runs/predict/a.txt", BOX)
     assert read_annotations(tmp_path / "runs/predict", images).images[1].file_name == "x/a.png"
     write(tmp_path / "runs/predict/b.txt", BOX)
-    with pytest.raises(UserError, match=r"ambiguous_image: b\.txt: 2 images are called so"):
+    with pytest.raises(UserError, match=r"ambiguous_image: b\.txt: 2 images have this name"):
         read_annotations(tmp_path / "runs/predict", images)
 
 
@@ -570,7 +570,7 @@ def test_tracks_behind_confidences(tmp_path, ids):
         np.testing.assert_allclose(one.box_xyxy, same.box_xyxy)
     assert "category_by_position" in [note.code for note in other.notes]
     assert "0 is 'x' (id 3)" in said(other)
-    assert "numbers of tracks" in said(other)
+    assert "track numbers" in said(other)
 
 
 def test_tracks_behind_polygons(tmp_path):

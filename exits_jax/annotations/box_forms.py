@@ -25,8 +25,8 @@ MORE = 0.15  # ... and how many more than fit as they are
 AS_MANY = 0.05  # a form that fits this many fewer may just as well be the one that is meant
 OVER_SHARE = 0.03  # of the image's side: further over the border than a careless box reaches
 SOME = 0.15  # of a file's boxes that lie so far over it that they are meant otherwise
-CORNER = 3  # times the largest number are the sides of images where numbers are no pixels, ...
-SEVERAL, REACH = 20, 0.9  # ... if they are so many boxes, which reach so far in that unit
+CORNER = 3  # times the largest number are the sides of images whose boxes are not in pixels, ...
+SEVERAL, REACH = 20, 0.9  # ... if there are this many boxes, which reach this far in that unit
 BEYOND = 0.05  # of boxes have a number that is larger than their image, ...
 FEW = 0.5  # ... and so few fit as they stand, where they are in another unit
 

@@ -137,7 +137,7 @@ def _entries(
             if not names:
                 raise BadItem("no_file_name", f"file_name is {shown(image.get('file_name'))}")
             for name in names:
-                name_parts(name)  # refuses what is no file name
+                name_parts(name)  # refuses what is not a file name
         except BadItem as bad:
             report(Problem(bad.code, bad.text, image_id=image_id))
         else:

@@ -170,7 +170,7 @@ def _needed(box_xyxy: Box | None, around: Box | None) -> Box:
         raise BadItem("box_outside_image", text)
     if box_xyxy is not None:
         return box_xyxy
-    text = "found no extreme points, no segmentation with a pixel and no bbox"
+    text = "found no extreme points, no pixel in a segmentation and no bbox"
     if around is not None and around.max() <= 1 + 1e-6:
         text += "; are the segmentation's corners shares of the image? multiply them"
     raise BadItem("nothing_given", text)
