@@ -57,13 +57,16 @@ from experiments.framework_comparison.problem import (
 )
 from experiments.framework_comparison.rows import Case
 
-prefer_eigen()  # as the command line does
-# float32 means float32 on accelerators, too; PyTorch's side says the same.
-if jax.default_backend() != "cpu":
-    jax.config.update("jax_default_matmul_precision", "highest")
-
 place = jax.device_put
 sigmoid = jax.nn.sigmoid
+
+
+def set_up(column: str) -> None:
+    """Before anything is timed."""
+    prefer_eigen()  # as the command line does, before JAX looks for devices
+    # float32 means float32 on accelerators, too; PyTorch's side says the same.
+    if jax.default_backend() != "cpu":
+        jax.config.update("jax_default_matmul_precision", "highest")
 
 
 def batch_of(problem: Problem) -> dict[str, np.ndarray]:

@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=336)
     parser.add_argument("--batch", type=int, default=8)
     given = parser.parse_args()
+    jax_side.set_up("jax")
     case = ROWS[given.row].build(jax_side, make_problem(given.size, given.crop, given.batch))
     for _ in range(2):
         case.run()

@@ -40,8 +40,7 @@ def measure(column: str, row: str, problem: Problem, seconds: float) -> dict[str
     framework = column.partition(".")[0]
     # The other framework stays unloaded.
     side = importlib.import_module(f"experiments.framework_comparison.{framework}_side")
-    if column == "torch.compile":
-        side.compile_with_inductor()
+    side.set_up(column)
     case = ROWS[row].build(side, problem)
     case.run()
     first = time.perf_counter() - start
