@@ -1,4 +1,4 @@
-"""Files in, instances out: COCO, LVIS, PASCAL VOC, Open Images; points, masks and flaws."""
+"""Files in, instances out: COCO, LVIS, PASCAL VOC, Open Images; points, masks and mistakes."""
 
 from exits_jax.annotations.check import check_file
 from exits_jax.annotations.extreme import (

@@ -34,7 +34,7 @@ from exits_jax.system.types import Params
 def make_labels(run: Run, data: DataSet, source: str) -> Mapping[int, Label]:
     """Labels of every instance from `source`, resuming where an earlier run stopped.
 
-    What has `item_error` is listed, whichever process met it, in whichever run.
+    Instances with `item_error` are listed, whichever process met them, in whichever run.
     """
     folder, known = make_parts(run, data, source)
     labels = StoredRows(folder, len(_parts(run, data)), Label)
@@ -49,10 +49,10 @@ def make_labels(run: Run, data: DataSet, source: str) -> Mapping[int, Label]:
 
 
 def make_parts(run: Run, data: DataSet, source: str) -> tuple[pathlib.Path, set[int]]:
-    """Makes every part of the labels that is not there; their folder, and whose image is unusable.
+    """Makes every missing part of the labels; returns their folder, and unusable images.
 
-    Every local device takes parts, as does every process of the run. Parts lie in a folder that is
-    named after everything they were made with, so that labels of other parameters or of edited
+    Every local device takes parts, and so does every process of the run. Parts lie in a folder that
+    is named after everything they were made with, so that labels of other parameters or of edited
     annotations are never taken for these.
     """
     skipped: list[Problem] = []
@@ -106,7 +106,7 @@ def _labellers(
 
 
 def _on(device: jax.Device, labeller: Labeller) -> Callable[..., list[Label]]:
-    """The labeller, at work on one of this process's devices."""
+    """The labeller, running on one of this process's devices."""
 
     def label(*arguments: Any) -> list[Label]:
         with jax.default_device(device):
@@ -116,7 +116,7 @@ def _on(device: jax.Device, labeller: Labeller) -> Callable[..., list[Label]]:
 
 
 def _made_with(run: Run, params: Params, data: DataSet) -> str:
-    """Changes with all that labels rest on and the config does not say."""
+    """A digest of all that labels depend on besides the config."""
     facts = data.source.fingerprint(), predicted_iou.COEFFICIENTS, saved_thresholds(run)
     state = hashlib.sha256(str(facts).encode())
     for instance in data.instances:
@@ -125,7 +125,7 @@ def _made_with(run: Run, params: Params, data: DataSet) -> str:
 
 
 def label_params(run: Run, source: str) -> Params:
-    """What labels of a source rest on: {"extractor": ..., "generator": ...}, as far as needed."""
+    """The parameters that a source needs: {"extractor": ..., "generator": ...}, or one of them."""
     config = run.config
     params: Params = {}
     if source == "propagation" or config.generator.prior:

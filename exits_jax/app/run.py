@@ -28,7 +28,7 @@ from exits_jax.system.progress import track
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run: its config, its folder, which of its processes this is, what it has said."""
+    """One run: its config, its folder, which of its processes this is, and what it has said."""
 
     config: Settings
     workdir: Workdir
@@ -36,12 +36,12 @@ class Run:
     said: set[str] = dataclasses.field(default_factory=set)
 
     def note(self, line: str) -> None:
-        """Prints a note, once in a run however many of its phases come upon it."""
+        """Prints a note, only once per run however many of its phases meet it."""
         if self.hosts.first and self.is_new(line):
             print(f"note: {line}")
 
     def is_new(self, line: str) -> bool:
-        """Whether nobody asked about this line before."""
+        """Whether this line is asked about for the first time."""
         new = line not in self.said
         self.said.add(line)
         return new
@@ -111,7 +111,7 @@ def data_to_label(run: Run) -> DataSet:
 def data_to_train(run: Run) -> DataSet:
     """What is trained on: instances whose box is large enough to learn from [I].
 
-    With `data.on_error = "skip"` those with unreadable images are left out, and listed.
+    With `data.on_error = "skip"` those with unreadable images are left out and listed.
     """
     data, smallest = _read(run, "train"), run.config.data.min_train_area
     large = [n for n, i in enumerate(data.instances) if i.box_area >= smallest]
@@ -146,7 +146,7 @@ def files_of(run: Run, role: str) -> tuple[str, str]:
 
 
 def prepared_folder(run: Run, role: str) -> pathlib.Path:
-    """Where `--mode=prepare` packs the data of a role; one folder where both are the same."""
+    """Where `--mode=prepare` packs the data of a role; one folder if both are the same."""
     same = files_of(run, role) == files_of(run, "label")
     base = pathlib.Path(run.config.data.prepared or run.workdir.folder / "prepared")
     return base / ("label" if same else role)
@@ -156,7 +156,7 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
     """The annotation file of a role, as the config says; what it skips is listed."""
     data = run.config.data
     file, images = files_of(run, role)
-    bare = not file and images and data.boxes  # boxes need no more than a folder of images
+    bare = not file and images and data.boxes  # a detector's boxes only need a folder of images
     if not file and not bare:
         raise UserError(
             "no annotations: give --config.data.annotations=FILE --config.data.images=DIR"
@@ -170,7 +170,7 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
         seed=run.config.seed,
         boxes=data.boxes if role == "label" else None,
         boxes_by=data.boxes_by,
-        # That of the boxes where these are a detector's: the other files are COCO's.
+        # The kind of a detector's boxes, if there are any: the other files are COCO's.
         box_form=data.box_form if role == "label" or not data.boxes else "auto",
         crowds=data.crowds,
         exif=data.exif,
@@ -187,7 +187,7 @@ def _say_notes(run: Run, file: str, annotations: Annotations) -> None:
 
 
 def report_problems(run: Run, role: str, problems: Sequence[Problem]) -> None:
-    """Prints what was skipped, one line each and once, and keeps it in `skipped.txt`."""
+    """Prints what was skipped, one line each and only once, and keeps it in `skipped.txt`."""
     if not problems:
         return
     file, images = files_of(run, role)

@@ -29,13 +29,13 @@ class AveragePrecision(NamedTuple):
 def box_conditioned_ap(truth: GroundTruth, labels: Mapping[int, ScoredMask]) -> AveragePrecision:
     """COCO mask AP of labels whose boxes were given.
 
-    Every instance brings one mask, so recall is bounded by quality alone and the numbers are no
+    Every instance has one mask, so recall is bounded by quality alone and the numbers are not
     detection results; they say whether the scores rank good masks first. The standard limit of 100
-    masks an image is lifted, as no mask here is a detector's surplus. Crowd regions count as in
+    masks per image is lifted, as there are no surplus detections here. Crowd regions count as in
     COCO: an otherwise unmatched mask inside one is not a mistake. Labels of annotations without a
     ground-truth mask are left out.
 
-    One small COCOeval a category: the mean over categories is the same number, and the time does
+    One small COCOeval per category: the mean over categories is the same number, and the time does
     not grow with images times categories (LVIS).
 
     Raises:
@@ -59,13 +59,13 @@ def detection_ap(
     found: Sequence[Mapping[str, Any]],
     iou_type: str = "segm",
 ) -> dict[str, float | None]:
-    """COCO's detection figures of results, by COCOeval as it is: at most 100 an image, every area.
+    """COCO's detection figures of results, by plain COCOeval: at most 100 per image, every area.
 
     Boxes of the ground truth are those that its file states; a crowd's is that of its mask.
 
     Args:
       truth: the ground truth; None where there is none.
-      images: by id, all that were looked at; what is found in one without objects is wrong.
+      images: by id, all that were searched; a detection in one without objects is wrong.
       found: {image_id, category_id, score} and `segmentation` (run lengths) or `bbox` each.
       iou_type: "segm" or "bbox".
 

@@ -26,11 +26,11 @@ class Stopped(Exception):
 
 
 class PartsToMake:
-    """The parts that are not there yet, for every device's thread to take from.
+    """The missing parts, for every device's thread to take from.
 
-    Parts that are there already, whoever made them, are not made again; of a part that a kill cut
-    off the batches that were done are not (`unfinished`). Batches never reach over a part, so rows
-    depend neither on where an earlier run stopped nor on who else is at work.
+    Parts that exist, whoever made them, are not made again, nor are the finished batches of a part
+    that a kill left unfinished (`unfinished`). Batches never reach beyond a part, so rows depend
+    neither on where an earlier run stopped nor on who else is working.
 
     Fields:
       parts: positions of the items of each.
@@ -58,7 +58,7 @@ class PartsToMake:
         self._lock = threading.Lock()  # of `_waiting` and `_progress`
 
     def make(self, makers: Sequence[Maker]) -> None:
-        """Makes them all, or as many as there is time for until `stop`.
+        """Makes all parts, or as many as there is time for until `stop`.
 
         Args:
           makers: one for each device; they work side by side.

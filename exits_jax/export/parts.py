@@ -1,11 +1,11 @@
-"""Finished parts of a long work: a file each, written whole, by whichever process comes first.
+"""Finished parts of a long work: one file each, written as a whole by whichever process is first.
 
-A part holds rows, each a dataclass whose first field is the id it is known by: labels are known by
-their annotation's, predictions by their image's.
+A part holds rows, dataclasses whose first field is the id of what they are about: an annotation's
+for labels, an image's for predictions.
 
-Processes and hosts share nothing but the folder: each makes its own parts, then those of the others
-that are not there yet, last ones first. So a slow or dead process holds nobody up, and as rows do
-not depend on who makes them, a part that two make at the same time is the same bytes twice.
+Processes and hosts share nothing but the folder: each makes its own parts, then the missing ones of
+the others, last ones first. So a slow or dead process holds nobody up, and as rows do not depend on
+who makes them, a part that two make at the same time is the same bytes twice.
 """
 
 import hashlib
@@ -56,9 +56,10 @@ def part_positions(instances: Sequence[Instance], part_size: int) -> list[range]
 
 
 def taking_order(parts: int, share: Share) -> list[int]:
-    """The order in which a process looks at the parts: its own, then the others' from the end.
+    """The order in which a process takes the parts: its own, then the others' from the end.
 
-    Each begins at another of the others' parts, so that helpers do not all make the same one.
+    Each begins at a different one of the others' parts, so that helpers do not all make the same
+    one.
     """
     own = range(share.index, parts, share.count)
     others = [number for number in range(parts - 1, -1, -1) if number % share.count != share.index]
@@ -71,7 +72,7 @@ def write_part(folder: pathlib.Path, number: int, rows: Sequence[Any]) -> None:
 
     Args:
       folder: of the parts.
-      number: of the part, the same whatever process made it.
+      number: of the part, the same whichever process made it.
       rows: of the part, in order; dataclasses.
 
     Raises:
@@ -83,12 +84,12 @@ def write_part(folder: pathlib.Path, number: int, rows: Sequence[Any]) -> None:
 
 
 def is_whole(folder: pathlib.Path, number: int) -> bool:
-    """Whether a part is there, and as it was written: one that was cut short is made again."""
+    """Whether a part exists as it was written: one that was truncated is made again."""
     return _rows(part_path(folder, number), number) is not None
 
 
 def _rows(path: pathlib.Path, number: int) -> tuple[int, bytes] | None:
-    """Where the rows of a whole part begin, and their lines; None if it is not whole."""
+    """Where the rows of a complete part begin, and their lines; None if it is incomplete."""
     try:
         content = path.read_bytes()
         head, _, rows = content.partition(b"\n")
@@ -106,7 +107,7 @@ def _digest(rows: bytes) -> str:
 class StoredRows(Mapping[int, Row], Generic[Row]):
     """The rows in a folder's parts by their ids, read when they are asked for.
 
-    Only where each row lies is kept in memory, 24 bytes a row.
+    Only the position of each row is kept in memory, 24 bytes per row.
 
     Args:
       folder: of the parts.
@@ -171,7 +172,7 @@ class StoredRows(Mapping[int, Row], Generic[Row]):
         return self._last[1]
 
     def close(self) -> None:
-        """Closes the file read last; asked for a row, it is opened again."""
+        """Closes the file read last; it is opened again when a row is asked for."""
         if self._last is not None:
             self._last[1].close()
             self._last = None

@@ -1,10 +1,10 @@
 """The batches of a part that is not finished yet, so that a kill costs seconds and not the part.
 
-Each process keeps what the network said of its part's batches in a file beside the parts,
-`part-00003.0.begun` of process 0: records, one after the other, a batch each, which are whole or do
-not count. Whoever makes the part after a kill, that process or another, begins behind the last of
-them. Batches are the same as without a kill, and what a network gave is kept to the bit, so rows
-are the same bytes. How often a file is written to goes by the clock; nothing else does.
+Each process keeps the network's output for its part's batches in a file beside the parts,
+`part-00003.0.begun` for process 0: records, one after the other, one per batch; incomplete ones do
+not count. Whoever makes the part after a kill, that process or another, begins after the last of
+them. Batches are the same as without a kill, and a network's output is kept to the bit, so rows are
+the same bytes. How often a file is written to depends on the clock; nothing else does.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ DIGEST_BYTES, LENGTH_BYTES = 32, 8
 
 
 class Predicted(NamedTuple):
-    """What a network said of the crops of a batch: position in the part, map, place in the image.
+    """A network's output for the crops of a batch: position in the part, map, window in the image.
 
-    Positions ascend, in a batch and from one to the next.
+    Positions ascend, in a batch and from batch to batch.
     """
 
     index: Int[np.ndarray, " k"]
@@ -38,9 +38,9 @@ class Predicted(NamedTuple):
 
 
 class Unfinished:
-    """The batches of one part as far as they are made: named tuples of arrays.
+    """The batches of one part that are made so far: named tuples of arrays.
 
-    The first array, `index`, is the positions of a batch's items in the part.
+    The first array, `index`, holds the positions of a batch's items in the part.
 
     Attributes:
       batches: those that are on disk, from the part's beginning.
@@ -56,7 +56,7 @@ class Unfinished:
 
         Args:
           path: this process's file of the part.
-          found: every file of the part, of whichever process; the longest is taken up.
+          found: every file of the part, of whichever process; the longest is continued.
           kind: of the batches, a named tuple of arrays.
         """
         self._path, self._found = path, found
@@ -75,10 +75,10 @@ class Unfinished:
             self.flush()
 
     def flush(self) -> None:
-        """Puts what waits on the disk.
+        """Writes what is waiting to disk.
 
-        Where that fails (no space) nothing more is kept: a part does not need it, and whoever
-        writes it says what is wrong.
+        If that fails (no space), nothing more is kept: a part does not need it, and writing it will
+        report what is wrong.
         """
         if self._works and self._waiting:
             try:
@@ -127,7 +127,7 @@ def _record(batch: Any) -> bytes:
 
 
 def _pieces(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """The whole records from the beginning: where each ends, and what it holds."""
+    """The complete records from the beginning: where each ends, and what it holds."""
     start, head = 0, LENGTH_BYTES + DIGEST_BYTES
     while len(content) - start > head:
         end = start + head + int.from_bytes(content[start : start + LENGTH_BYTES])
@@ -139,7 +139,7 @@ def _pieces(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _whole(content: bytes) -> bytes:
-    """The content without a record that a kill cut short."""
+    """The content without a record that a kill truncated."""
     return content[: max((end for end, _ in _pieces(content)), default=0)]
 
 

@@ -1,4 +1,4 @@
-"""Instances in, labels out: predict, paste, cut, judge."""
+"""Instances in, labels out: predict, paste, cut, check."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -81,9 +81,9 @@ class Labeller:
         Args:
           source: where the images come from.
           instances: those of `source`.
-          made: the first batches, as an earlier call gave them to `keep`. Positions between theirs
-            are of images that it could not use.
-          keep: takes every other batch when the network has done it.
+          made: the first batches, as an earlier call gave them to `keep`. Positions missing between
+            them belong to images that it could not use.
+          keep: takes every other batch once the network has done it.
         """
         labels: dict[int, Label] = {}
         crops: dict[int, Crop] = {}
@@ -104,7 +104,7 @@ class Labeller:
         made: Sequence[Predicted],
         keep: Callable[[Predicted], None],
     ) -> Iterator[Predicted]:
-        """The batches after those that are made."""
+        """The batches after those that are already made."""
         first = int(made[-1].index[-1]) + 1 if made else 0
 
         def unusable(indices: list[int], error: UserError) -> None:
@@ -123,7 +123,7 @@ class Labeller:
             yield done
 
     def _joined(self, crops: Sequence[Crop]) -> Iterator[Crop]:
-        """The crops as they are, or after those of an image competed."""
+        """The crops as they are, or after those of one image have competed."""
         if not self._joint:
             yield from crops
             return

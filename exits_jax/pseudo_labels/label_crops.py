@@ -12,7 +12,7 @@ from exits_jax.pseudo_labels.crops import Row, cut, stack
 from exits_jax.system.errors import UserError
 from exits_jax.system.types import Batch
 
-# Told of an image that cannot be used: the positions of its instances, and why.
+# Called for an image that cannot be used: the positions of its instances, and why.
 OnError = Callable[[list[int], UserError], None]
 
 

@@ -6,6 +6,7 @@ canvases of H x W pixels with G places for instances, all numpy arrays:
 
   image      uint8[b,H,W,3]        the image; 0 beyond its extent
   extent     int32[b,2]            rows and columns of the canvas that the image covers
+  flip       bool[b]               whether the image is mirrored left to right within them
   masks      uint8[b,G,H/s,W/s]    0 or 1: the instances' masks at stride s
   classes    int32[b,G]            0 where there is no instance
   centre_xy  float32[b,G,2]        centre of mass on the canvas, continuous pixels
@@ -167,6 +168,7 @@ def image_row(
     return {
         "image": place(example["image"], size, canvas, flip),
         "extent": np.array(size, np.int32),
+        "flip": np.bool_(flip),
         **row,
         "id": np.int64(example["id"]),
         "index": np.int64(example["index"]),

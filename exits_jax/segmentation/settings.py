@@ -134,7 +134,7 @@ class SegmentationSettings(PhaseSettings):
         affects=NETWORK,
     )
     ranges: tuple[tuple[float, float], ...] = setting(
-        ((1, 96), (48, 192), (96, 384), (192, 768), (384, 2048)),
+        ((1.0, 96.0), (48.0, 192.0), (96.0, 384.0), (192.0, 768.0), (384.0, 2048.0)),
         "sqrt(width * height) of the objects of a level, pixels of the canvas, both ends included",
         mark="I",
         affects=PARAMETERS,
