@@ -26,7 +26,7 @@ class Together(enum.Enum):
 
 
 class Counts(NamedTuple):
-    """Instances of a run; none of the training set if no phase reads it.
+    """Instances and images of a run; none of the training set if no phase reads it.
 
     Attributes:
       label: that are labelled.
@@ -37,6 +37,7 @@ class Counts(NamedTuple):
     label: int
     train: int
     large: int
+    images: int = 0
 
 
 class Estimate(NamedTuple):
