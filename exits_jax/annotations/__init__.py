@@ -13,7 +13,7 @@ from exits_jax.annotations.masks import (
     parts_and_holes,
 )
 from exits_jax.annotations.outlines import mask_to_polygons
-from exits_jax.annotations.read import read_annotations
+from exits_jax.annotations.read import read_annotations, read_images
 from exits_jax.annotations.records import (
     Annotations,
     ImageRecord,
@@ -37,5 +37,6 @@ __all__ = [
     "parts_and_holes",
     "problem_line",
     "read_annotations",
+    "read_images",
     "tight_box",
 ]

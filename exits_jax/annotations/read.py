@@ -11,6 +11,7 @@ from exits_jax.annotations.detections import boxes_document
 from exits_jax.annotations.documents import HELD, forms_told, load_json, read_document
 from exits_jax.annotations.extra_keys import heed_extra_keys
 from exits_jax.annotations.fields import is_marked
+from exits_jax.annotations.folder_files import IMAGE_ENDINGS
 from exits_jax.annotations.image_files import ambiguous_frames
 from exits_jax.annotations.image_folder import ImageFolder, image_folder
 from exits_jax.annotations.images import image_records
@@ -132,6 +133,67 @@ def read_annotations(
     if unclear := ambiguous_frames({x.image.id: x.image for x in instances}.values()):
         notes.add(unclear)
     return Annotations(file, *opened, instances, problems, notes.said())
+
+
+def read_images(
+    file: str | os.PathLike,
+    images: str | os.PathLike | None = None,
+    *,
+    kind: str = "auto",
+    on_error: str = "stop",
+    exif: str = "auto",
+) -> Annotations:
+    """The images that a file lists or a folder holds; what is annotated on them is not looked at.
+
+    Args:
+      file: as `read_annotations` takes; or a folder of images, or a single one.
+      images, kind, exif: as for `read_annotations`.
+      on_error: "stop" raises for an image that cannot be told, "skip" leaves it out and lists it.
+
+    Returns:
+      Annotations without instances.
+
+    Raises:
+      UserError: there is no image, or with on_error="stop" one cannot be told.
+    """
+    DataSettings(kind=kind, on_error=on_error, exif=exif)  # checks them
+    file = pathlib.Path(file)
+    problems: list[Problem] = []
+    notes = Notes()
+
+    def report(problem: Problem) -> None:
+        (notes.add if problem.note else problems.append)(problem)
+
+    try:
+        document, folder = _images_document(file, images, kind, exif, report)
+        records = image_records(document, folder, report)
+        if not records and not problems:
+            raise BadItem("no_image", "it lists no image")
+    except BadItem as bad:
+        raise UserError(problem_line(file, Problem(bad.code, bad.text))) from bad
+    if problems and (on_error == "stop" or not records):
+        raise UserError(problem_line(file, problems[0]))
+    return Annotations(file, document, records, {}, [], problems, notes.said())
+
+
+def _images_document(
+    file: pathlib.Path,
+    images: str | os.PathLike | None,
+    kind: str,
+    exif: str,
+    report: coco.Report,
+) -> tuple[dict[str, Any], ImageFolder | None]:
+    """A document of images alone, and their folder."""
+    if file.suffix.lower() in IMAGE_ENDINGS:
+        rows = [{"id": 1, "file_name": file.name}]
+        return {"images": rows, "annotations": []}, ImageFolder(file.parent, exif)
+    folder = ImageFolder(file, exif) if kind == "images" else image_folder(images, exif)
+    # What is wrong with objects does not matter; a file that is no image does.
+    said = report if kind == "images" else lambda problem: None
+    document, _ = read_document(file, folder, kind, said)
+    if not isinstance(document, dict) or not isinstance(document.get("images"), list):
+        raise BadItem("bad_document", "it has no list of images")
+    return {"images": document["images"], "annotations": []}, folder
 
 
 class Found(NamedTuple):

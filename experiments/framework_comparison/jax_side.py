@@ -133,9 +133,7 @@ def crop_scores(problem: Problem, settings: RetrievalSettings) -> score.Scores:
 def decoded(problem: Problem, features: jax.Array) -> list[jax.Array]:
     """Logits, and what goes into the ReLUs of the pixel head."""
     network = Generator(vit_of(problem.size))
-    logits, state = _captured(network, Conv, method="decode")(
-        _params(problem.generator), features
-    )
+    logits, state = _captured(network, Conv, method="decode")(_params(problem.generator), features)
     before = state["intermediates"]["decoder"]["pixel"]
     return [logits, *(before[f"conv{n}"]["__call__"][0] for n in (1, 2, 3))]
 
