@@ -30,17 +30,18 @@ class Matches(NamedTuple):
     objects: Int[np.ndarray, " images"]
 
 
-def matches_of(evaluated: COCOeval) -> list[Matches]:
-    """What `COCOeval.evaluate` found, by category; of its first range of areas.
+def matches_of(evaluated: COCOeval) -> dict[int, Matches]:
+    """What `COCOeval.evaluate` found, by category id; of its first range of areas.
 
     Categories without an object are left out, as AP leaves them out.
     """
     images, areas = len(evaluated.params.imgIds), len(evaluated.params.areaRng)
-    found = []
-    for first in range(0, len(evaluated.evalImgs), areas * images):
+    found = {}
+    for place, category_id in enumerate(evaluated.params.catIds):
+        first = place * areas * images
         matches = _category(evaluated.evalImgs[first : first + images])
         if matches is not None and matches.objects.any():
-            found.append(matches)
+            found[category_id] = matches
     return found
 
 
