@@ -267,7 +267,8 @@ def test_a_bad_file_is_refused_before_anything_is_written(work, tmp_path, capsys
     assert "masks (propagation)" not in out
     assert (
         error
-        == f"error: {file}: the decision about annotation 1 is 'perhaps'; expected 'accept' or 'reject'\n"
+        == f"error: {file}: the decision about annotation 1 is 'perhaps'; expected 'accept' or"
+        " 'reject'\n"
     )
     assert before == {p: p.stat().st_mtime_ns for p in before}
 

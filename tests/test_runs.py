@@ -236,7 +236,7 @@ def test_interrupted_training_resumes_bit_for_bit(
 
 
 def test_interrupted_labelling_keeps_finished_parts(finished, data, tmp_path, monkeypatch):
-    from exits_jax.pseudo_labels import in_parts
+    from exits_jax.export import in_parts
 
     write, written = in_parts.write_part, []
 

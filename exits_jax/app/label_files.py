@@ -8,7 +8,15 @@ from typing import Any
 from rich.console import Console
 
 from exits_jax.annotations import Annotations, Instance, problem_line
-from exits_jax.app.outputs import LABELS, REPORT, Outputs, file_digest, summary, version
+from exits_jax.app.outputs import (
+    LABELS,
+    NO_FORMATS,
+    REPORT,
+    Outputs,
+    file_digest,
+    summary,
+    version,
+)
 from exits_jax.app.review import reviewed
 from exits_jax.app.run import Run
 from exits_jax.app.settings import free_settings
@@ -91,7 +99,7 @@ def labels_are_written(run: Run) -> bool:
     return (
         workdir.labels.exists()
         and outputs.settings(LABELS) == _settings(run)
-        and outputs.names() - {LABELS, REPORT} == formats
+        and outputs.names() - NO_FORMATS == formats
         and all(outputs.is_made_from(name, digest) for name in formats)
     )
 
@@ -124,7 +132,7 @@ def _kept(
 
 def _stale(run: Run, outputs: Outputs, digest: str) -> list[str]:
     """The outputs that show other labels, or are formats that are not asked for any more."""
-    dropped = outputs.names() - {LABELS, REPORT, *run.config.label.formats}
+    dropped = outputs.names() - {*NO_FORMATS, *run.config.label.formats}
     other = {REPORT} & outputs.names()
     return sorted(dropped | {name for name in other if not outputs.is_made_from(name, digest)})
 

@@ -12,11 +12,11 @@ from exits_jax.annotations.summary import by_image
 from exits_jax.app import networks
 from exits_jax.app.fitting import saved_thresholds
 from exits_jax.app.run import DataSet, Run, report_problems
-from exits_jax.export.parts import Share, StoredLabels, part_positions
+from exits_jax.export.in_parts import PartsToMake
+from exits_jax.export.parts import Share, StoredRows, part_positions
 from exits_jax.export.quality import Label
 from exits_jax.pseudo_labels import predicted_iou
-from exits_jax.pseudo_labels.in_parts import PartsToMake
-from exits_jax.pseudo_labels.label import Labeller
+from exits_jax.pseudo_labels.label import Labeller, part_maker
 from exits_jax.pseudo_labels.predict import (
     Predict,
     generator_predictor,
@@ -37,7 +37,7 @@ def make_labels(run: Run, data: DataSet, source: str) -> Mapping[int, Label]:
     Instances with `item_error` are listed, whichever process met them, in whichever run.
     """
     folder, known = make_parts(run, data, source)
-    labels = StoredLabels(folder, len(part_positions(data.instances, run.config.label.part_size)))
+    labels = StoredRows(folder, len(_parts(run, data)), Label)
     if run.config.data.on_error == "skip":
         text = "its image could not be used by another process or an earlier run"
         faulty = [i for i in data.instances if "item_error" in labels[i.id].flags]
@@ -66,16 +66,19 @@ def make_parts(run: Run, data: DataSet, source: str) -> tuple[pathlib.Path, set[
         labellers = _labellers(run, source, params, skip)
         with stop_between_steps() as stop:
             PartsToMake(
-                data.source,
-                data.instances,
+                _parts(run, data),
                 folder,
-                part_size=run.config.label.part_size,
                 share=Share(run.hosts.index, run.hosts.count),
                 progress=progress,
                 stop=lambda: stop.requested,
-            ).make(labellers)
+            ).make([part_maker(label, data.source, data.instances) for label in labellers])
     report_problems(run, "label", by_image(skipped))
     return folder, {problem.annotation_id for problem in skipped}
+
+
+def _parts(run: Run, data: DataSet) -> list[range]:
+    """The positions of the instances of each part: those of an image are never parted."""
+    return part_positions(data.instances, run.config.label.part_size)
 
 
 def _labellers(

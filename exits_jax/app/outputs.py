@@ -1,9 +1,10 @@
 """What a run wrote, and from which labels: `outputs.json`, so that no file outlives its labels.
 
-One entry per output ("labels", each further format, "report"): when and by which version it was
-made, with which settings, the SHA-256 of the pseudo_labels.json that it shows, and its files. Only
-listed files are ever removed: any other file is the user's own. An output is `unfinished` while its
-files are being replaced; after a kill the next command that writes them repairs it.
+One entry per output ("labels", each further format, "predictions", "report"): when and by which
+version it was made, with which settings, the SHA-256 of the pseudo_labels.json that it shows, and
+its files. Only listed files are ever removed: any other file is the user's own. An output is
+`unfinished` while its files are being replaced; after a kill the next command that writes them
+repairs it.
 """
 
 import contextlib
@@ -20,7 +21,8 @@ from typing import Any, TypeVar
 from exits_jax.system.errors import UserError
 from exits_jax.system.files import write_json
 
-LABELS, REPORT = "labels", "report"
+LABELS, PREDICTIONS, REPORT = "labels", "predictions", "report"
+NO_FORMATS = {LABELS, PREDICTIONS, REPORT}
 MAKING = ".making"  # suffix of the folder that an output is written into before it takes its place
 
 Made = TypeVar("Made")

@@ -145,6 +145,17 @@ PHASES = (
         unused=unused_settings.SEGMENT,
     ),
     Phase(
+        name="predict",
+        help="find objects with the trained model, without any box -> predictions.json",
+        work=Later("predict_phase:predict"),
+        result=Later("predict_phase:needs_no_predictions"),
+        together=Together.PARTS,
+        reads_training_set=False,
+        estimate=Later("predict_phase:estimate"),
+        next="figures and pictures: --mode=evaluate {workdir}",
+        unused=unused_settings.PREDICT,
+    ),
+    Phase(
         name="evaluate",
         help="compare with ground truth, draw, report -> evaluation.json, report.html, figures/",
         work=Later("report_files:evaluate"),
@@ -152,7 +163,7 @@ PHASES = (
         together=Together.ONE,
         reads_training_set=False,
         estimate=Later("report_files:estimate"),
-        renewed_after=("label",),
+        renewed_after=("label", "predict"),
         next="open {report}",
     ),
     Phase(

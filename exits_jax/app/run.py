@@ -2,15 +2,24 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Int
 
-from exits_jax.annotations import Annotations, Instance, Problem, problem_line, read_annotations
+from exits_jax.annotations import (
+    Annotations,
+    ImageRecord,
+    Instance,
+    Problem,
+    problem_line,
+    read_annotations,
+    read_images,
+)
 from exits_jax.app.settings import Settings
 from exits_jax.app.workdir import Workdir
-from exits_jax.data.source import Source, file_source, image_order, usable_instances
+from exits_jax.data.images import RGBImage, decode_record
+from exits_jax.data.source import Source, file_source, image_order, read_file, usable_instances
 from exits_jax.system.errors import UserError
 from exits_jax.system.files import write_bytes
 from exits_jax.system.hosts import ALONE, Hosts
@@ -50,6 +59,47 @@ class DataSet:
         """The instances at `positions`, in that order."""
         chosen = [self.instances[i] for i in positions]
         return DataSet(self.annotations, chosen, self.source.take(positions))
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """Whole images, and where they are read from: `decoded(i)` is the picture of `records[i]`."""
+
+    annotations: Annotations
+    records: Sequence[ImageRecord]
+    read: Callable[[int, ImageRecord], bytes]
+
+    def decoded(self, index: int) -> RGBImage:
+        """The picture at position `index`; UserError naming its file where it cannot be used."""
+        return decode_record(self.read(index, self.records[index]), self.records[index])
+
+
+def images_to_predict(run: Run, *, report: bool = True) -> ImageSet:
+    """What is predicted: every image of data.annotations, or of the folder data.images alone.
+
+    Raises:
+      UserError: no image, or one that cannot be told.
+    """
+    data = run.config.data
+    if data.source == "tfds":
+        annotations, source = _prepared(run, "label")
+        if missing := len(annotations.images) - len(source.images):
+            run.note(f"{missing} images without objects are not in prepared data: not predicted")
+        return ImageSet(annotations, source.images, source.read)
+    file = data.annotations or data.images
+    if not file:
+        raise UserError("no images: give --config.data.images=DIR, or data.annotations besides")
+    found = read_images(
+        file,
+        data.images,
+        kind=data.kind if data.annotations else "images",
+        on_error=data.on_error,
+        exif=data.exif,
+    )
+    if report:
+        _say_notes(run, file, found)
+        report_problems(run, "label", found.problems)
+    return ImageSet(found, [*found.images.values()], read_file)
 
 
 def data_to_label(run: Run) -> DataSet:
@@ -151,13 +201,19 @@ def report_problems(run: Run, role: str, problems: Sequence[Problem]) -> None:
     write_bytes(path, "".join(f"{line}\n" for line in [*known, *new]).encode())
 
 
+def _prepared(run: Run, role: str) -> tuple[Annotations, Source]:
+    """The prepared data of a role."""
+    from exits_jax.data.tfds_builder import read_prepared  # heavy, and not always installed
+
+    file, images = files_of(run, role)
+    annotations, source = read_prepared(prepared_folder(run, role), images)
+    _say_notes(run, file, annotations)
+    return annotations, source
+
+
 def _read(run: Run, role: str) -> DataSet:
     if run.config.data.source == "tfds":
-        from exits_jax.data.tfds_builder import read_prepared  # heavy, and not always installed
-
-        file, images = files_of(run, role)
-        annotations, source = read_prepared(prepared_folder(run, role), images)
-        _say_notes(run, file, annotations)
+        annotations, source = _prepared(run, role)
         return DataSet(annotations, annotations.instances, source)
     annotations = read_files(run, role)
     return DataSet(annotations, annotations.instances, file_source(annotations.instances))

@@ -159,14 +159,6 @@ def free_settings(settings: Settings, section: str) -> dict[str, Any]:
     }
 
 
-def network_facts(settings: Settings, section: str) -> dict[str, Any]:
-    """The settings of a section that trained parameters only work with, by key."""
-    values = as_json(settings)[section]
-    return {
-        f"{section}.{name}": values[name] for name in affected(SECTIONS[section], Affects.NETWORK)
-    }
-
-
 def generator_facts(settings: Settings) -> dict[str, Any]:
     """The settings that trained parameters depend on, by key; shapes show the rest.
 

@@ -82,6 +82,13 @@ LABEL: tuple[Unused, ...] = (
         "others its numbers say little",
     ),
 )
+PREDICT: tuple[Unused, ...] = (
+    (
+        lambda c: c.data.boxes,
+        "data.boxes is not used: predictions need no boxes",
+    ),
+    _PREPARED,
+)
 
 
 def unused_settings(config: Settings, looked_at: Sequence[Unused]) -> list[str]:

@@ -41,6 +41,8 @@ class Workdir:
         self.label_parts = self.folder / "label_parts"
         self.labels = self.folder / "pseudo_labels.json"
         self.results = self.folder / "pseudo_labels.results.json"
+        self.prediction_parts = self.folder / "prediction_parts"
+        self.predictions = self.folder / "predictions.json"
         self.review = self.folder / "review.json"
         self.decisions = self.folder / "review_decisions.json"
         self.evaluation = self.folder / "evaluation.json"
@@ -82,8 +84,9 @@ class Workdir:
 
     def _has_results(self) -> bool:
         made = (self.folder / "checkpoints", self.folder / "params", self.retrieval)
-        return self.labels.exists() or any(
-            path.is_file() for folder in (*made, self.label_parts) for path in folder.rglob("*")
+        parts = (self.label_parts, self.prediction_parts)
+        return any(file.exists() for file in (self.labels, self.predictions)) or any(
+            path.is_file() for folder in (*made, *parts) for path in folder.rglob("*")
         )
 
     def _check_same(self, config: dict[str, Any]) -> None:

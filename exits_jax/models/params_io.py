@@ -92,6 +92,15 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     return _read(path)[0]
 
 
+def read_made_with(path: str | os.PathLike) -> dict[str, Any]:
+    """The settings that a file of parameters was saved with; {} where it names none.
+
+    Raises:
+      UserError: missing file, or not a safetensors file.
+    """
+    return _read(path)[1]
+
+
 def _read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays of a file and the settings it was saved with ({}: it holds none)."""
     try:

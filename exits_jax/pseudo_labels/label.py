@@ -9,6 +9,7 @@ from jaxtyping import Float
 from exits_jax.annotations import Instance
 from exits_jax.annotations.regions import box_pixels
 from exits_jax.data.source import Source
+from exits_jax.export.in_parts import Maker
 from exits_jax.export.quality import Label, box_label, make_label
 from exits_jax.export.unfinished import Predicted
 from exits_jax.pseudo_labels.compete import Crop, compete
@@ -20,6 +21,19 @@ from exits_jax.pseudo_labels.settings import Edges
 from exits_jax.system.errors import UserError
 
 STRAIGHT = Edges()
+
+
+def part_maker(
+    label: Callable[..., list[Label]], source: Source, instances: Sequence[Instance]
+) -> Maker:
+    """A `Labeller` as the maker of parts of `instances`, which are those of `source`."""
+
+    def make(
+        positions: range, made: Sequence[Predicted], keep: Callable[[Predicted], None]
+    ) -> list[Label]:
+        return label(source.take(positions), [instances[i] for i in positions], made, keep)
+
+    return make
 
 
 class Labeller:

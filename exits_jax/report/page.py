@@ -105,8 +105,8 @@ def summary_table(summary: Mapping[str, Mapping[str, Any]] | None) -> str:
         '<div class="scroll" tabindex="0" role="region" aria-label="Table of measures"><table>'
         f'<thead><tr><th scope="col">method</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
-        '<p class="hint">Mean IoU is taken over instances that are not crowds; small is an area below'
-        " 32² pixels, large above 96². n/a: nothing to measure. Bold: the best of a column.</p>"
+        '<p class="hint">Mean IoU is taken over instances that are not crowds; small is an area'
+        " below 32² pixels, large above 96². n/a: nothing to measure. Bold: best of its column.</p>"
     )
 
 

@@ -242,6 +242,14 @@ class SegmentationSettings(PhaseSettings):
     min_score: float = setting(
         0.05, "detections below it are left out", mark="I", affects=LABELS, check=UNIT
     )
+    shown_score: float = setting(
+        0.3,
+        "of detections in pictures and exports; all of min_score or more are in predictions.json "
+        "and count for average precision",
+        mark="?",
+        affects=Affects.NOTHING,
+        check=UNIT,
+    )
     max_detections: int = setting(
         100, "detections of an image", mark="I", affects=LABELS, check=at_least(1)
     )

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import optax
+from jax import Array
+from jax.typing import ArrayLike
 
 from exits_jax.system.types import Params
 
@@ -29,7 +31,7 @@ def stepped_schedule(
     """Linear warm-up to `peak`, then `factor` of the rate from each of the steps `drops` on."""
     falls = optax.piecewise_constant_schedule(peak, dict.fromkeys(drops, factor))
 
-    def rate(step: int) -> float:
+    def rate(step: ArrayLike) -> Array:
         return falls(step) * jnp.minimum((step + 1) / max(warmup_steps, 1), 1.0)
 
     return rate

@@ -31,7 +31,7 @@ def write_yolo(
 ) -> str:
     """`images/`, `labels/`, `data.yaml` and `classes.txt`: one text file per labelled image.
 
-    One line per object: `class x y x y ...`, coordinates as fractions of the image's width and
+    One line per object: `class x y x y ...`, coordinates as shares of the image's width and
     height. The class is the category's position among those that can be used, from 0; `data.yaml`
     and `classes.txt` have the names in this order. The format has one polygon per object:
     components are joined by seams without width, holes are filled. The photographs are linked, not
