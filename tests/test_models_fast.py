@@ -81,11 +81,18 @@ def lax_map(function, parts):
     return jax.lax.map(function, parts)
 
 
-def test_the_two_gradients_of_a_convolution_are_one():
-    x, gradient = normal(0, B, 5, 4, 3), normal(1, B, 5, 4, 6)
+# Side of the kernel, stride, cells of the map: odd and even sides, ends that a stride leaves over.
+CONVOLUTIONS = [(3, 1, (5, 4)), (3, 1, (1, 1)), (3, 2, (5, 4)), (3, 2, (6, 7))]
+CONVOLUTIONS += [(1, 1, (5, 4)), (1, 2, (5, 4)), (7, 2, (8, 9)), (7, 2, (2, 1))]
+
+
+@pytest.mark.parametrize(("size", "stride", "cells"), CONVOLUTIONS)
+def test_the_two_gradients_of_a_convolution_are_one(size, stride, cells):
+    x = normal(0, B, *cells, 3)
+    gradient = normal(1, B, *(-(-side // stride) for side in cells), 6)
     np.testing.assert_allclose(
-        convolution._to_kernel(x, gradient),
-        convolution._to_kernel_by_products(x, gradient),
+        convolution._to_kernel(x, gradient, size, stride),
+        convolution._to_kernel_by_products(x, gradient, size, stride),
         1e-5,
         1e-5,
     )
@@ -131,13 +138,27 @@ def test_mean_probability():
     np.testing.assert_allclose(found, plain_probability(query, key, 4).mean(axis=1), 1e-5, 1e-6)
 
 
-@pytest.mark.parametrize("cells", [(5, 4), (1, 1)])
-def test_convolution_and_its_gradient(cells):
+@pytest.mark.parametrize(("size", "stride", "cells"), CONVOLUTIONS)
+def test_convolution_and_its_gradient(size, stride, cells):
+    around = (size // 2, size // 2)
+
     def plain(x, kernel):
-        module = nn.Conv(kernel.shape[-1], (3, 3), use_bias=False)
+        module = nn.Conv(6, (size, size), (stride, stride), (around, around), use_bias=False)
         return module.apply({"params": {"kernel": kernel}}, x)
 
-    same(convolve, plain, [normal(0, B, *cells, 3), normal(1, 3, 3, 3, 6)])
+    arguments = [normal(0, B, *cells, 3), normal(1, size, size, 3, 6)]
+    same(lambda x, kernel: convolve(x, kernel, stride), plain, arguments, 1e-4)
+
+
+def test_a_convolution_is_flax_s():
+    """Parameters by the same names and shapes, and the bias added."""
+    x = normal(0, B, 5, 4, 3)
+    ours, theirs = convolution.Conv(6, jnp.float32, stride=2), nn.Conv(6, (3, 3), 2, 1)
+    params = theirs.init(jax.random.key(1), x)["params"] | {"bias": normal(2, 6)}
+    shapes = jax.eval_shape(ours.init, jax.random.key(1), x)["params"]
+    assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, params)
+    both = (module.apply({"params": params}, x) for module in (ours, theirs))
+    np.testing.assert_allclose(*both, 1e-5, 1e-5)
 
 
 def test_patches_are_a_convolution():

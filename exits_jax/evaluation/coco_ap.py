@@ -29,13 +29,13 @@ class AveragePrecision(NamedTuple):
 def box_conditioned_ap(truth: GroundTruth, labels: Mapping[int, ScoredMask]) -> AveragePrecision:
     """COCO mask AP of labels whose boxes were given.
 
-    Every instance brings one mask, so recall is bounded by quality alone and the numbers are no
+    Every instance has one mask, so recall is bounded by quality alone and the numbers are not
     detection results; they say whether the scores rank good masks first. The standard limit of 100
-    masks an image is lifted, as no mask here is a detector's surplus. Crowd regions count as in
+    masks per image is lifted, as there are no surplus detections here. Crowd regions count as in
     COCO: an otherwise unmatched mask inside one is not a mistake. Labels of annotations without a
     ground-truth mask are left out.
 
-    One small COCOeval a category: the mean over categories is the same number, and the time does
+    One small COCOeval per category: the mean over categories is the same number, and the time does
     not grow with images times categories (LVIS).
 
     Raises:
@@ -59,24 +59,44 @@ def detection_ap(
     found: Sequence[Mapping[str, Any]],
     iou_type: str = "segm",
 ) -> dict[str, float | None]:
-    """COCO's detection figures of results, by COCOeval as it is: at most 100 an image, every area.
-
-    Boxes of the ground truth are those that its file states; a crowd's is that of its mask.
+    """COCO's detection figures of results; arguments as of `detection_eval`.
 
     Args:
-      truth: the ground truth; None where there is none.
-      images: by id, all that were looked at; what is found in one without objects is wrong.
-      found: {image_id, category_id, score} and `segmentation` (run lengths) or `bbox` each.
-      iou_type: "segm" or "bbox".
+      truth: None where there is none.
 
     Returns:
       ap, ap50, ap75, ap_small, ap_medium, ap_large: fractions 0..1, None where there is nothing.
     """
     if truth is None or not found:
         return dict.fromkeys(DETECTION_FIGURES)
+    coco_eval = detection_eval(truth, images, found, iou_type)
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco_eval.accumulate()
+        coco_eval.summarize()
+    figures = zip(DETECTION_FIGURES, coco_eval.stats, strict=False)
+    return {name: float(value) if value >= 0 else None for name, value in figures}
+
+
+def detection_eval(
+    truth: GroundTruth,
+    images: Mapping[int, ImageRecord],
+    found: Sequence[Mapping[str, Any]],
+    iou_type: str = "segm",
+) -> COCOeval:
+    """Results matched with the ground truth by COCOeval as it is: at most 100 an image, every area.
+
+    Boxes of the ground truth are those that its file states; a crowd's is that of its mask.
+
+    Args:
+      truth: the ground truth.
+      images: by id, all that were looked at; what is found in one without objects is wrong.
+      found: {image_id, category_id, score} and `segmentation` (run lengths) or `bbox` each, at
+        least one.
+      iou_type: "segm" or "bbox".
+    """
     _, expected = _by_category(truth, {})
     truths = [entry for entries in expected.values() for entry in entries]
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         ground_truth = _coco(truths)
         ground_truth.dataset["images"] = [
             {"id": image.id, "height": image.height, "width": image.width}
@@ -86,10 +106,7 @@ def detection_ap(
         detections = ground_truth.loadRes([dict(item) for item in found])
         coco_eval = COCOeval(ground_truth, detections, iou_type)
         coco_eval.evaluate()
-        coco_eval.accumulate()
-        coco_eval.summarize()
-    figures = zip(DETECTION_FIGURES, coco_eval.stats, strict=False)
-    return {name: float(value) if value >= 0 else None for name, value in figures}
+    return coco_eval
 
 
 def _by_category(
@@ -131,7 +148,7 @@ def _precision(
     truths: list[dict[str, Any]], found: list[dict[str, Any]]
 ) -> Float[np.ndarray, "thresholds recalls"]:
     """Precision over IoU thresholds and recalls for the masks of one category."""
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+    with contextlib.redirect_stdout(io.StringIO()):
         coco_eval = COCOeval(_coco(truths), _coco(found), "segm")
         coco_eval.params.catIds = [truths[0]["category_id"]]
         coco_eval.params.imgIds = sorted({item["image_id"] for item in truths})

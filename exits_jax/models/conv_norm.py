@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from exits_jax.models.convolution import Conv3x3
+from exits_jax.models.convolution import Conv
 from exits_jax.models.group_norm import GroupNorm
 
 
@@ -27,19 +27,7 @@ class ConvNorm(nn.Module):
     def __call__(self, x: Float[Array, "b _h _w d"]) -> Float[Array, "b h w e"]:
         """[b,h,w,d] -> [b,h/stride,w/stride,width]."""
         x = x.astype(self.dtype)
-        if self.stride == 1:
-            x = Conv3x3(self.width, self.dtype, use_bias=False, name="conv")(x)
-        else:
-            x = nn.Conv(
-                self.width,
-                (3, 3),
-                (self.stride, self.stride),
-                padding=1,
-                use_bias=False,
-                dtype=self.dtype,
-                kernel_init=nn.initializers.he_normal(),
-                name="conv",
-            )(x)
+        x = Conv(self.width, self.dtype, stride=self.stride, use_bias=False, name="conv")(x)
         return nn.relu(GroupNorm(name="norm")(x)).astype(self.dtype)
 
 

@@ -28,7 +28,7 @@ def load_vit(
 ) -> Params:
     """Reads a file of published weights into the parameters of `vit`.
 
-    Every array of the file has to be used or be listed as ignored in `rename.FAMILIES` (heads,
+    Every array of the file must be used or listed as ignored in `rename.FAMILIES` (heads,
     decoders, mask tokens), and every parameter has to be found. Two exceptions follow from the
     fields of `vit`: without `class_token` the file's class token is left out; with `stem="conv"`
     the file's patch projection is left out and the stem starts afresh from `stem_seed`.
@@ -36,7 +36,7 @@ def load_vit(
     Args:
       path: .safetensors, .npz, .pth, .pt or .onnx (`read_tensors`).
       vit: the network to fill.
-      family: a name in `rename.FAMILIES`, or "auto" to tell it from the names in the file.
+      family: a name in `rename.FAMILIES`, or "auto" to recognise it from the names in the file.
       stem_seed: seed of a convolution stem's parameters.
 
     Returns:
@@ -101,7 +101,7 @@ def _row(ours: str, scheme: Family) -> tuple[str, Change]:
 
 
 def _unasked(shapes: Shapes, scheme: Family) -> set[str]:
-    """The family's names of what the network was asked to go without: class token, projection."""
+    """The family's names for what the network does not use: class token, projection."""
     optional = ("embedding/class_token", "embedding/class_position", "embedding/patch_projection/")
     return {
         theirs
@@ -111,7 +111,7 @@ def _unasked(shapes: Shapes, scheme: Family) -> set[str]:
 
 
 def _changed(array: np.ndarray, change: Change) -> np.ndarray | None:
-    """The array after its change, or None where it does not have the shape for it."""
+    """The array after its change, or None if it does not have the shape for it."""
     try:
         return change(array)
     except (ValueError, IndexError, TypeError):
@@ -119,7 +119,7 @@ def _changed(array: np.ndarray, change: Change) -> np.ndarray | None:
 
 
 def _ignored(name: str, scheme: Family) -> bool:
-    """Whether the family's table says that `name` is no part of the encoder."""
+    """Whether the family's table says that `name` is not part of the encoder."""
     return any(re.fullmatch(pattern, name) for pattern in scheme.ignored)
 
 
@@ -141,9 +141,9 @@ def _family(path: str | os.PathLike, tensors: Tensors, name: str) -> Family:
 
 
 def _without_prefix(tensors: Tensors, scheme: Family) -> Tensors:
-    """Takes off the prefix ("backbone.", "vit.", "params/") that the family's first mark carries.
+    """Removes the prefix ("backbone.", "vit.", "params/") that the family's first mark has.
 
-    What stands beside the encoder (a decoder, a head) does not have that prefix and keeps its name.
+    Arrays beside the encoder's (of a decoder, a head) do not have that prefix and keep their names.
     """
     mark = scheme.marks[0]
     prefix = next((name.removesuffix(mark) for name in tensors if name.endswith(mark)), "")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from exits_jax.models.conv_norm import ConvNorm, resize
-from exits_jax.models.convolution import Conv3x3
+from exits_jax.models.convolution import Conv
 from exits_jax.models.layers import layer_norm
 
 STEM_WIDTH = 32  # channels of the stem at stride 4
@@ -45,5 +45,5 @@ class ViTPyramid(nn.Module):
             if number == 0:
                 level = jnp.concatenate([level, edges], axis=-1)
             level = ConvNorm(self.width, self.dtype, name=f"inner{number}")(level)
-            levels.append(Conv3x3(self.width, self.dtype, name=f"outer{number}")(level))
+            levels.append(Conv(self.width, self.dtype, name=f"outer{number}")(level))
         return [*levels, levels[-1][:, ::2, ::2]]

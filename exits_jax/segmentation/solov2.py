@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from exits_jax.models.conv_norm import ConvNorm, resize
-from exits_jax.models.convolution import Conv3x3
+from exits_jax.models.convolution import Conv
 from exits_jax.models.group_norm import GroupNorm
 
 RARE = 0.01  # probability of a class that a fresh head begins with
@@ -70,8 +70,8 @@ class SOLOv2(nn.Module):
             logits.append(_cells(classes(class_tower(level[..., :-2]))))
         return Outputs(jnp.concatenate(kernels, 1), jnp.concatenate(logits, 1), features)
 
-    def _output(self, width: int, name: str, bias: float = 0.0) -> Conv3x3:
-        return Conv3x3(
+    def _output(self, width: int, name: str, bias: float = 0.0) -> Conv:
+        return Conv(
             width,
             self.dtype,
             kernel_init=OUTPUT_START,
@@ -117,7 +117,7 @@ class MaskBranch(nn.Module):
                 if number:
                     level = resize(level, pyramid[number - 1 - step].shape[1:3])
             total = total + level
-        x = nn.Conv(self.kernel_width, (1, 1), use_bias=False, dtype=self.dtype, name="out")(total)
+        x = Conv(self.kernel_width, self.dtype, 1, use_bias=False, name="out")(total)
         return nn.relu(GroupNorm(name="norm")(x)).astype(jnp.float32)
 
 

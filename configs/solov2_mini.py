@@ -1,0 +1,53 @@
+"""SOLOv2 on DINOv2's features, for two cores: coco_mini's photographs; class-agnostic by default.
+
+`:person` has two classes, persons and everything else. Trains on segmentation.annotations (by
+default this workdir's pseudo labels) and finds objects in val2017, without any box.
+"""
+
+import ml_collections
+
+from configs import coco_mini
+from exits_jax.models.published import DEFAULT
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """The settings that measured best on two cores; `variant`: "", or "person"."""
+    config = coco_mini.get_config()
+    config.name = f"solov2_mini{':' * bool(variant)}{variant}"
+    if variant not in ("", "person"):
+        raise ValueError(f"solov2_mini has the variant 'person', not '{variant}'")
+    light(config)
+    config.segmentation.classes = ("person", "*") if variant else ("*",)
+    config.segmentation.images = config.data.train_images
+    config.segmentation.annotations = config.data.train_annotations
+    return config
+
+
+def light(config: ml_collections.ConfigDict) -> None:
+    """A narrow head on a frozen ViT's features, which are computed once."""
+    config.segmentation.update(
+        encoder="vit",
+        weights=DEFAULT,
+        layers=(6, 9, 12),
+        train_blocks=0,
+        canvases=((448, 448),),
+        grids=(28, 24, 20, 12, 8),
+        ranges=((1.0, 56.0), (28.0, 112.0), (56.0, 224.0), (112.0, 448.0), (224.0, 896.0)),
+        neck_width=64,
+        head_width=128,
+        head_depth=2,
+        kernel_width=64,
+        mask_width=64,
+        max_instances=64,
+        cache_features=True,
+        optimiser="adamw",
+        betas=(0.9, 0.999),
+        epochs=30,
+        batch_size=8,
+        learning_rate=1e-3 / 8,
+        weight_decay=1e-4,
+        drops=(),
+        final_rate=0.01,
+        rate_warmup_steps=100,
+        clip_norm=10.0,
+    )
