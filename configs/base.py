@@ -1,8 +1,8 @@
 """The settings every config starts from: the paper's for COCO where it gives them, else our own.
 
 `python main.py --help=settings` lists them all with their defaults, sources and meanings; each is
-written down once, in the room of the package that it is for (`settings.py`). A config names its
-data and changes what its data set needs; a key that is no setting is an error.
+written down once, in the room of the package that uses it (`settings.py`). A config names its data
+and changes what its data set needs; a key that is not a setting is an error.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ def best_retrieval(config: ml_collections.ConfigDict) -> None:
 
 
 def best_labelling(config: ml_collections.ConfigDict) -> None:
-    """Changes how masks are cut to what measured best (none of it is in the paper)."""
+    """Changes how masks are made to what measured best (none of it is in the paper)."""
     for field in dataclasses.fields(BEST_LABELS):
         value = getattr(BEST_LABELS, field.name)
         if value != field.default:

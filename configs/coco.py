@@ -1,6 +1,6 @@
 """COCO with the paper's settings: ViT-B/16, MAE weights, crops of 512 pixels.
 
-Sizes are a GPU's or a TPU's; on a CPU see coco_mini. What the paper does not publish is marked [?]
+Sizes are for a GPU or a TPU; for a CPU see coco_mini. What the paper does not publish is marked [?]
 by --help=settings.
 """
 

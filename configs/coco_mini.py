@@ -10,7 +10,7 @@ from configs import base
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    """The best measured settings; with `variant` "paper" those of the paper, at this size."""
+    """The settings that measured best; with `variant` "paper" those of the paper, at this size."""
     config = base.get_config()
     config.name = f"coco_mini{':' * bool(variant)}{variant}"
     _data(config)
@@ -32,7 +32,7 @@ def _data(config: ml_collections.ConfigDict) -> None:
 
 
 def small(config: ml_collections.ConfigDict) -> None:
-    """DINOv2-S/14 on crops of 336 pixels: what two cores can bear."""
+    """DINOv2-S/14 on crops of 336 pixels: what two cores can manage."""
     base.embedded_backbone(config)
     config.crop.size = 336
     config.label.device_batch = 8
@@ -40,10 +40,10 @@ def small(config: ml_collections.ConfigDict) -> None:
 
 
 def best(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """The residual on the propagation map, two fifths of an epoch: within an hour on two cores.
+    """The residual on the propagation map, 0.4 epochs: less than an hour on two cores.
 
-    Decoder and last two blocks learn, from the map as soft labels and the retrieved points. On
-    train2017 the losses of the paper pulled the mask away from a map that is better than they are.
+    The decoder and the last two blocks learn, from the map as soft labels and from the retrieved
+    points. On train2017 the paper's losses pulled the masks away from a map that was better.
     """
     base.best_retrieval(config)
     config.crop.train_margin = 0.6

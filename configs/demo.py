@@ -1,4 +1,4 @@
-"""The embedded default: photographs that ship with scikit-image, annotated in demo/. CPU-sized."""
+"""The demo: photographs that ship with scikit-image, annotated in demo/. Sized for a CPU."""
 
 import importlib.util
 import pathlib

@@ -1,7 +1,8 @@
-"""Your own data: labels by propagation with the best measured settings, CPU-sized; no training.
+"""Your own data: labels by propagation with the settings that measured best; no training.
 
---config.data.annotations=FILE.json --config.data.images=DIR is all there is to give. With
---config.label.source=generator a generator is trained on the data first and labels them.
+--config.data.annotations=FILE.json --config.data.images=DIR is all you have to give. With
+--config.label.source=generator a generator is first trained on the data and then labels it. Sized
+for a CPU.
 """
 
 import ml_collections

@@ -1,12 +1,13 @@
 """SOLOv2 on DINOv2's features, for two cores: coco_mini's photographs; class-agnostic by default.
 
 `:person` has two classes, persons and everything else. Trains on segmentation.annotations (by
-default this workdir's pseudo labels) and finds objects in val2017, without any box.
+default the true masks of train2017) and finds objects in val2017, without any box.
 """
 
 import ml_collections
 
-from configs import base, coco_mini
+from configs import coco_mini
+from exits_jax.models.published import DEFAULT
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
@@ -17,8 +18,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         raise ValueError(f"solov2_mini has the variant 'person', not '{variant}'")
     light(config)
     config.segmentation.classes = ("person", "*") if variant else ("*",)
-    config.segmentation.images = config.data.train_images
-    config.segmentation.annotations = config.data.train_annotations
+    root = config.data.get_ref("root")
+    config.segmentation.annotations = root + "/annotations/instances_train2017.json"
+    config.segmentation.images = root + "/train2017"
     return config
 
 
@@ -26,12 +28,12 @@ def light(config: ml_collections.ConfigDict) -> None:
     """A narrow head on a frozen ViT's features, which are computed once."""
     config.segmentation.update(
         encoder="vit",
-        weights=base.BACKBONE,
+        weights=DEFAULT,
         layers=(6, 9, 12),
         train_blocks=0,
         canvases=((448, 448),),
         grids=(28, 24, 20, 12, 8),
-        ranges=((1, 56), (28, 112), (56, 224), (112, 448), (224, 896)),
+        ranges=((1.0, 56.0), (28.0, 112.0), (56.0, 224.0), (112.0, 448.0), (224.0, 896.0)),
         neck_width=64,
         head_width=128,
         head_depth=2,

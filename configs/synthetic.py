@@ -1,4 +1,4 @@
-"""Tiny networks for tiny pictures (experiments/synthetic.py): of endurance, not of quality."""
+"""Tiny networks for tiny images (experiments/synthetic.py): to test endurance, not quality."""
 
 import ml_collections
 
@@ -6,7 +6,7 @@ from configs import base
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """A random ViT-Ti on crops of 32 pixels: the program does everything, the networks little."""
+    """A random ViT-Ti on crops of 32 pixels: every step is run, the networks do little."""
     config = base.get_config()
     config.name = "synthetic"
     for section in (config.extractor, config.generator):

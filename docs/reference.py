@@ -1,6 +1,6 @@
-"""Writes the API reference from the docstrings: a page a module. `make docs` runs it.
+"""Writes the API reference from the docstrings, one page per module. `make docs` runs it.
 
-Warnings are errors: a docstring that cannot be shown as it is meant is mended.
+Warnings are errors, so that a docstring that pdoc cannot render is noticed.
 """
 
 import argparse
@@ -15,9 +15,9 @@ import exits_jax
 
 
 def show_everything() -> None:
-    """Adds to the names that a package hands on its modules, for pdoc lists those names alone.
+    """Adds a package's modules to the names it exports, because pdoc lists only those names.
 
-    What is loaded when it is first asked for is loaded: pdoc shows what is there.
+    Names that are loaded lazily are loaded: pdoc shows only what is there.
     """
     for found in [None, *pkgutil.walk_packages(exits_jax.__path__, "exits_jax.")]:
         package = exits_jax if found is None else importlib.import_module(found.name)
@@ -29,11 +29,11 @@ def show_everything() -> None:
 
 
 def main() -> None:
-    """Writes all pages into a folder; `index.html` is where to begin."""
+    """Writes all pages into a folder; start at `index.html`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=pathlib.Path, nargs="?", default="build/docs")
     folder = parser.parse_args().folder
-    warnings.simplefilter("error", UserWarning)  # what pdoc warns by
+    warnings.simplefilter("error", UserWarning)  # pdoc's warnings
     show_everything()
     pdoc.render.configure(docformat="google", math=True)
     pdoc.pdoc("exits_jax", output_directory=folder)

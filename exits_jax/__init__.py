@@ -1,6 +1,6 @@
 """exits_jax: extreme points in, instance masks out.
 
-Letters used in array shapes all over the package:
+Letters used in array shapes throughout the package:
 
 * b: crops in a batch; s: side of a crop in pixels
 * N: side of the point grid; p: points, N * N cells in row-major order
@@ -15,7 +15,7 @@ __all__ = ["Session", "label_image"]
 
 
 def __getattr__(name: str) -> Any:
-    """Loads what is public when it is first asked for, so that importing the package is quick."""
+    """Loads a public name when it is first asked for, so that importing the package is quick."""
     if name in __all__:
         from exits_jax import api
 

@@ -19,7 +19,7 @@ from exits_jax.system.cpu import prefer_eigen
 from exits_jax.system.errors import UserError
 
 MANY = 8  # views that an accelerator looks at together
-ImageLike = Any  # a path, an image of Pillow's, or what numpy takes for an array
+ImageLike = Any  # a path, a Pillow image, or what numpy takes for an array
 
 
 def label_image(
@@ -33,27 +33,27 @@ def label_image(
     """Masks of the objects whose extreme points or boxes are given; nothing is trained.
 
     Label propagation with the settings that measured best with DINOv2 (`RESEEDED_KEYS`, shape
-    evidence); see docs/results.md for what to expect of the masks. For many images use the command
-    line. The first call may set XLA_FLAGS of this process (`exits_jax.system.cpu`).
+    evidence); see docs/results.md for how good the masks are. For many images use the command line.
+    The first call may set XLA_FLAGS in this process (`exits_jax.system.cpu`).
 
     Args:
-      image: a path, an image of Pillow's, or an array [h,w] or [h,w,c] of 1 (grey), 3 (RGB) or 4
+      image: a path, a Pillow image, or an array [h,w] or [h,w,c] of 1 (grey), 3 (RGB) or 4
         (RGBA) channels: uint8, wider whole numbers, or floats from 0 to 1 or 0 to 255.
       extreme_points: [k,4,2] or, for one object, [4,2]: x, y in continuous pixel coordinates (the
-        middle of the first pixel is (0.5, 0.5)), four points an object in any order. With boxes a
-        list of k arrays of one to four points; None takes the boxes alone, with weaker masks.
-      boxes: [k,4] or, for one object, [4]: xyxy, in pixels; None takes the bounding boxes of the
+        middle of the first pixel is (0.5, 0.5)), four points per object in any order. With boxes, a
+        list of k arrays of one to four points; None uses the boxes alone, with weaker masks.
+      boxes: [k,4] or, for one object, [4]: xyxy, in pixels; None uses the bounding boxes of the
         points.
       backbone: a name in `exits_jax.models.published.BACKBONES` with at least 11 layers.
       threshold: of the mask probability.
 
     Returns:
-      masks bool[k,h,w] and scores float[k], the IoU predicted of each mask.
+      masks bool[k,h,w] and scores float[k], the predicted IoU of each mask.
 
     Raises:
       UserError: the image cannot be read; points or boxes are malformed, off the image or far off
-        each other, or not as many boxes as objects; the backbone is not known, has too few layers,
-        or its file is absent (the message says how to get it).
+        each other, or not as many boxes as objects; the backbone is unknown, has too few layers, or
+        its file is missing (the message says how to get it).
     """
     prefer_eigen()
     pixels = _pixels(image)
@@ -73,11 +73,11 @@ def label_image(
 
 
 class Session:
-    """Masks prompt after prompt: what the network saw of a view is kept for the next one.
+    """Masks for one prompt after another: what the network saw of a view is kept for the next one.
 
-    The settings are those of `label_image`, whose mask a first prompt gives. A later prompt in a
-    view that was seen (a point that is dragged, a correction, a part of the object) costs no pass
-    of the network.
+    The settings are those of `label_image`, and the first prompt gives the same mask. A later
+    prompt in a view that was seen (a dragged point, a correction, a part of the object) needs no
+    pass of the network.
 
         session = exits_jax.Session()
         session.open("photograph.jpg")
@@ -108,13 +108,13 @@ class Session:
         corrections: Any = (),
         view: OpenImage | None = None,
     ) -> tuple[Bool[np.ndarray, "h w"], float]:
-        """The mask bool[h,w] of one object and the IoU predicted of it.
+        """The mask bool[h,w] of one object and its predicted IoU.
 
         Args:
           points_xy: four extreme points [4,2] in any order; with a box one to four, or None.
           box: xyxy, in pixels.
-          corrections: clicks (x, y, 1 for more of this or -1 for less), in the order they were
-            made. Not given in the paper.
+          corrections: clicks (x, y, 1 to add or -1 to take away), in the order they were made. Not
+            given in the paper.
           view: what `open` gave; None: the last one.
 
         Raises:
@@ -138,10 +138,10 @@ def _pixels(image: ImageLike) -> RGBImage:
     if not isinstance(image, np.ndarray | Image.Image):
         try:
             image = np.asarray(image)
-        except Exception as error:  # whatever an object of another library raises
+        except Exception as error:  # an object of another library may raise anything
             raise UserError(f"image is a {type(image).__name__} ({error})") from error
         if image.dtype == object:
-            raise UserError("image is no array, image of Pillow's or path")
+            raise UserError("image is not an array, a Pillow image or a path")
     return rgb_of(image)
 
 
@@ -171,12 +171,12 @@ def _instances(points: Any, boxes: Any, height: int, width: int) -> list[Instanc
 
 def _points(points: Any) -> list[list[list[float]]]:
     """The extreme points of each object."""
-    expected = "[k,4,2] or, for one object, [4,2]; with boxes one to four points an object"
+    expected = "[k,4,2] or, for one object, [4,2]; with boxes one to four points per object"
     objects = list(points) if np.iterable(points) and not isinstance(points, str) else None
     if objects is None:
-        raise UserError(f"extreme_points is no array of numbers; expected {expected}")
+        raise UserError(f"extreme_points is not an array of numbers; expected {expected}")
     if objects and np.ndim(_ragged(objects[0], expected)) == 1:
-        objects = [points]  # one object's
+        objects = [points]  # of one object
     arrays = [_ragged(one, expected) for one in objects]
     for array in arrays:
         if array.size and (array.ndim != 2 or array.shape[1] != 2 or len(array) > 4):
@@ -195,12 +195,14 @@ def _numbers(name: str, given: Any, expected: str) -> Float[np.ndarray, "..."]:
     try:
         return np.asarray(given, np.float64)
     except (ValueError, TypeError, OverflowError) as error:  # ragged, or not numbers
-        raise UserError(f"{name} is no array of numbers ({error}); expected {expected}") from error
+        raise UserError(
+            f"{name} is not an array of numbers ({error}); expected {expected}"
+        ) from error
 
 
 def _box_rows(boxes: Any, count: int | None) -> list[list[float]]:
     """The boxes of `count` objects (None: as many as there are), xyxy."""
-    expected = f"[{'k' if count is None else count},4]: x0, y0, x1, y1 of each object"
+    expected = f"[{'k' if count is None else count},4]: x0, y0, x1, y1 for each object"
     corners = _numbers("boxes", boxes, expected)
     if corners.shape == (4,) and count in (1, None):
         corners = corners[None]
@@ -212,16 +214,16 @@ def _box_rows(boxes: Any, count: int | None) -> list[list[float]]:
 
 
 def _checked(corrections: Any, opened: OpenImage) -> list[tuple[float, float, int]]:
-    """Corrections that can be meant.
+    """Corrections, checked.
 
     Raises:
-      UserError: one is no click on the image.
+      UserError: one is not a click on the image.
     """
     rows = _numbers("corrections", corrections, "clicks (x, y, 1 or -1)")
     if rows.size == 0:
         return []
     if rows.ndim != 2 or rows.shape[1] != 3 or not np.isin(rows[:, 2], (-1, 1)).all():
-        raise UserError("corrections: expected clicks (x, y, 1 for more or -1 for less)")
+        raise UserError("corrections: expected clicks (x, y, 1 to add or -1 to take away)")
     inside = (rows[:, :2] >= 0) & (rows[:, :2] <= (opened.width, opened.height))
     if not inside.all():
         raise UserError("corrections: a click is off the image")

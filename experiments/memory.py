@@ -94,15 +94,15 @@ MERGE = """
 import pathlib
 from exits_jax.annotations import read_annotations
 from exits_jax.export.export import pseudo_label_rows, results
-from exits_jax.export.parts import StoredLabels, part_positions, write_part
-from exits_jax.export.quality import box_label
+from exits_jax.export.parts import StoredRows, part_positions, write_part
+from exits_jax.export.quality import Label, box_label
 from exits_jax.system.files import write_json_rows
 folder = pathlib.Path({folder!r})
 data = read_annotations({file!r})
 parts = part_positions(data.instances, 1024)
 for number, places in enumerate(parts):
     write_part(folder / "parts", number, [box_label(data.instances[i]) for i in places])
-labels = StoredLabels(folder / "parts", len(parts))
+labels = StoredRows(folder / "parts", len(parts), Label)
 write_json_rows(folder / "results.json", results(labels, data.instances))
 rows = pseudo_label_rows(data.document, labels, data.instances)
 write_json_rows(folder / "labels.json", rows, data.document)

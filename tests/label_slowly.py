@@ -13,9 +13,9 @@ import numpy as np
 
 from exits_jax.annotations import Instance, read_annotations
 from exits_jax.data.source import Source, file_source
-from exits_jax.export.parts import Share
-from exits_jax.pseudo_labels.in_parts import PartsToMake
-from exits_jax.pseudo_labels.label import Labeller
+from exits_jax.export.in_parts import PartsToMake
+from exits_jax.export.parts import Share, part_positions
+from exits_jax.pseudo_labels.label import Labeller, part_maker
 from exits_jax.system.progress import Tracker
 
 BATCH, PART = 2, 12
@@ -44,10 +44,11 @@ def pictures(folder: pathlib.Path) -> tuple[Source, list[Instance]]:
     return file_source(instances), instances
 
 
-def parts_to_make(source, instances, folder: pathlib.Path, **changes) -> PartsToMake:
-    """The work, for one process."""
+def make_parts(source, instances, folder: pathlib.Path, *labellers, **changes) -> None:
+    """The work, by one process."""
     settings = {"share": Share(), "progress": Tracker("masks", len(instances)), **changes}
-    return PartsToMake(source, instances, folder, part_size=PART, **settings)
+    work = PartsToMake(part_positions(instances, PART), folder, **settings)
+    work.make([part_maker(label, source, instances) for label in labellers])
 
 
 def main(folder: str, parts: str, log: str, seconds: str) -> None:
@@ -58,8 +59,7 @@ def main(folder: str, parts: str, log: str, seconds: str) -> None:
             print(*batch["id"].tolist(), file=file)
         time.sleep(float(seconds))
 
-    work = parts_to_make(*pictures(pathlib.Path(folder)), pathlib.Path(parts))
-    work.make([labeller(wait)])
+    make_parts(*pictures(pathlib.Path(folder)), pathlib.Path(parts), labeller(wait))
 
 
 if __name__ == "__main__":

@@ -108,7 +108,11 @@ def test_a_bad_image_stops_or_takes_its_annotations_along(tmp_path, change, code
     assert [instance.id for instance in read.instances] == [11]
     listed = change.get("id", 2) == 2  # else its annotations are of an image that is not there
     assert [problem.code for problem in read.problems] == [code, "absent_image"][: 2 - listed]
-    along = "; with it go its 2 annotations" if listed else "; so for its 2 annotations"
+    along = (
+        "; left out together with its 2 annotations"
+        if listed
+        else "; likewise for its 2 annotations"
+    )
     assert read.problems[-1].text.endswith(along)
     assert code in [problem.code for problem in check_file(file, tmp_path)]
 
@@ -189,7 +193,7 @@ def test_missing_file_and_missing_folder(tmp_path):
     for use in (read_annotations, check_file):
         with pytest.raises(UserError, match=r"absent\.json: cannot be read: No such file"):
             use(tmp_path / "absent.json")
-        with pytest.raises(UserError, match="no such folder"):
+        with pytest.raises(UserError, match="no such image folder"):
             use(save(tmp_path, document()), tmp_path / "nowhere")
 
 

@@ -85,7 +85,7 @@ def test_a_turned_box_is_read_as_the_box_around_it(tmp_path):
     half = 10 * 2**0.5
     assert annotation["bbox"] == pytest.approx([30 - half, 20 - half, 2 * half, 2 * half])
     assert [note.text for note in read.notes] == [
-        "turned boxes are read as the upright boxes around them: 1 (the first: image 'a.png')"
+        "rotated boxes are read as the upright boxes around them: 1 (the first: image 'a.png')"
     ]
 
 
@@ -101,7 +101,7 @@ def test_polygons_and_masks_of_one_group_are_one_object(tmp_path):
     assert joined["segmentation"] == [flat(TRIANGLE), flat(SQUARE)]
     assert joined["bbox"] == [10, 5, 50, 40]  # the box that was drawn for it
     assert (len(read.instances), "segmentation" in other) == (2, False)
-    said = "2 shapes of one label and group are joined to 1 object (the first: image 'a.png')"
+    said = "2 shapes of one label and group are joined into 1 object (the first: image 'a.png')"
     assert said in [note.text for note in read.notes]
     _, (joined,) = read_all(
         tmp_path,
@@ -261,7 +261,7 @@ def test_bad_xml(tmp_path, content):
 def test_boxes_of_another_form_are_told_what_cvat_holds(tmp_path, corners, code):
     box = cvat_shape("box", **dict(zip(BOX, corners, strict=True)))
     file = save(tmp_path, cvat(box))
-    text = "files of this kind hold xtl, ytl, xbr and ybr in pixels: mend them"
+    text = "files of this kind hold xtl, ytl, xbr and ybr in pixels: correct them"
     with pytest.raises(UserError, match=f"{code}.*{text}") as refused:
         read_annotations(file)
     assert "box_form" not in str(refused.value)

@@ -144,7 +144,7 @@ def test_labelling_says_once_how_many_frames_are_unclear(tmp_path):
     assert note.code == "ambiguous_orientation"
     assert "0.png has EXIF orientation 6" in note.text
     assert "data.exif=displayed or =stored" in note.text
-    assert "2 of 3 images looked at" in note.text
+    assert "2 of 3 images examined" in note.text
     for exif in ("displayed", "stored"):
         assert read_annotations(file, tmp_path, exif=exif).notes == []
 

@@ -141,7 +141,7 @@ def test_a_box_mostly_outside_is_not_labelled(tmp_path, box, code):
     left = read_annotations(file, on_error="skip")
     assert len(left.instances) == (15 if code == "box_outside_image" else 16)
     if code == "box_outside_image":
-        assert "lies for the larger part over the border" in read_refused(file)
+        assert "lies beyond the border" in read_refused(file)
 
 
 @pytest.mark.parametrize("form", [name for name in forms() if "from_below" not in name])
@@ -249,7 +249,7 @@ def test_points_with_x_and_y_exchanged_are_refused(tmp_path):
     file = save(tmp_path, content)
     line = read_refused(file)
     assert line.startswith(f"{file}: xy_exchanged: ")
-    assert line.endswith("or x and y are exchanged in the masks or points: mend those")
+    assert line.endswith("or x and y are exchanged in the masks or points: correct those")
     assert check_file(file)[0].code == "xy_exchanged"
 
 

@@ -150,10 +150,10 @@ def test_every_reader_knows_the_same_endings(tmp_path, ending):
 WAYS = {  # what an entry that is found otherwise is said to be found by
     "Roboflow's export": "their names without Roboflow's additions",
     "an upload on disk": "their names without Label Studio's prefix",
-    "a doubled ending": "their names without a doubled ending",
+    "a doubled ending": "their names without a doubled extension",
     "a space behind": "their names without spaces around them",
     "percent on disk": "their decoded names",
-    "case of a folder": "their names in other letters",
+    "case of a folder": "their names in another case or Unicode form",
     "drive": "their last components",
 }
 

@@ -56,7 +56,7 @@ def test_a_rectangle_turns_about_its_corner_in_pixels(tmp_path):
     read, (box,) = read_all(tmp_path, turned)
     assert box["bbox"] == pytest.approx([30, 10, 10, 20])
     assert notes(read) == [
-        "turned rectangles are read as the upright boxes around them: 1 (the first: task 17)"
+        "rotated rectangles are read as the upright boxes around them: 1 (the first: task 17)"
     ]
 
 
@@ -261,10 +261,10 @@ def test_what_is_not_read_is_counted(tmp_path):
     for expected in (
         "results of the type 'vectorlabels' are not read: 1 (the first: task 17)",
         "results of the type 'choices' are not read: 1",
-        "results are no regions (relations, for instance): 1",
+        "results are not regions (relations, for instance): 1",
         "regions have several labels, of which the first is read: 1",
         "tasks have no image: 1",
-        "entries are no tasks: 1 (the first: entry 4)",
+        "entries are not tasks: 1 (the first: entry 4)",
     ):
         assert expected in text
     assert [image.file_name for image in read.images.values()][1] == "b.png"

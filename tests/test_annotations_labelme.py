@@ -135,7 +135,7 @@ def test_joined_shapes_are_said_and_rectangles_stay_apart(tmp_path):
     read = read_annotations(save(tmp_path, labelme(*polygons, *boxes)))
     assert [one.category for one in read.instances] == ["cat", "dog", "dog", "dog"]
     assert notes(read) == [
-        "3 shapes of one label and group are joined to 1 object (the first: a.json)"
+        "3 shapes of one label and group are joined into 1 object (the first: a.json)"
     ]
 
 
@@ -159,7 +159,7 @@ def test_what_is_not_read_is_counted(tmp_path):
     assert "shapes of the type 'linestrip' are not read: 2 (the first: a.json)" in text
     assert "shapes of the type 'line' are not read: 1" in text
     assert "points are not read (four at the sides of an object are): 4" in text
-    assert "turned rectangles are read as the upright boxes around them: 1" in text
+    assert "rotated rectangles are read as the upright boxes around them: 1" in text
 
 
 def test_old_files_have_no_shape_type(tmp_path):
@@ -217,7 +217,7 @@ def test_an_image_that_was_renamed_along_with_its_file(tmp_path, stated):
     save(labels, labelme(shape("cat", "polygon", TRIANGLE), image=stated), "b.json")
     read = read_annotations(labels, images)
     assert [image.file_name for image in read.images.values()] == ["b.png"]
-    assert notes(read)[0].startswith("files name an image that is not there, the one called like")
+    assert notes(read)[0].startswith("files name an image that is missing, the one named like")
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_bad_lines_stop_or_are_skipped(tmp_path, images, row, code):
     ("content", "code"),
     [
         (b"ImageID,LabelName,XMin\naa,/m/01,0.1\n", "bad_csv: .*YMin, XMax, YMax"),
-        (HEADER.encode() + b"\naa,xclick\n", "bad_csv: line 2 is cut short"),
+        (HEADER.encode() + b"\naa,xclick\n", "bad_csv: line 2 is truncated"),
         (HEADER.encode() + b"\n\xff\xfe\n", "bad_csv: byte 0xff at"),
         (HEADER.encode() + b"\n", "no_annotations"),
     ],

@@ -250,8 +250,8 @@ def test_results_are_labelled_through_data_boxes(tmp_path):
 
 def test_text_that_is_nearly_json(tmp_path):
     said = refusal(tmp_path, b"{'images': [], 'annotations': []}")
-    assert "bad_json: not JSON but Python's print of it" in said
-    assert "if the file was cut short, copy it again" in refusal(tmp_path, COCO[:-20])
+    assert "bad_json: not JSON but printed by Python" in said
+    assert "if the file is truncated, copy it again" in refusal(tmp_path, COCO[:-20])
 
 
 def test_an_xml_of_another_root(tmp_path):
@@ -380,5 +380,5 @@ def test_yolo_s_boxes_for_a_coco_file_go_by_the_categories_names(tmp_path):
     (labels / "classes.txt").write_text("dog\ncat\n")
     assert read_annotations(file, images, boxes=labels).instances[0].category == "dog"
     (labels / "classes.txt").write_text("bird\ncat\n")
-    with pytest.raises(UserError, match=r"absent_category: .*'bird' is no category"):
+    with pytest.raises(UserError, match=r"absent_category: .*'bird' is not a category"):
         read_annotations(file, images, boxes=labels)

@@ -411,7 +411,7 @@ def test_the_form_of_lists_side_by_side_is_the_one_asked_for(tmp_path, form):
         ({f"k{k}": [[1.25, 2.5, 8, 9, 0.5, 1]] * 20 for k in range(99)}, "found {'k0': "),
         ([TORCHVISION], "looks like torchvision's outputs"),
         (TORCHVISION, "looks like torchvision's outputs"),
-        ([TORCHVISION | {"image_id": 1, "labels": [1]}], "no lists of one length"),
+        ([TORCHVISION | {"image_id": 1, "labels": [1]}], "not lists of one length"),
         ([ULTRALYTICS], "looks like Ultralytics' to_json"),
         ([{"label": "c1", "bounding_box": [0.1, 0.1, 0.2, 0.2]}], "looks like FiftyOne's"),
         ([{"image_id": 1, "predictions": [[1, 2, 8, 9, 0.5, 1]]}], "does not say its form"),

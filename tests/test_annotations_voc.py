@@ -173,7 +173,7 @@ def test_a_turned_box_of_rolabelimg_is_read_as_the_upright_one_around_it(tmp_pat
     path = save_xml(tmp_path, "a", turned)
     read = read_annotations(path)
     np.testing.assert_allclose(read.instances[0].box_xyxy, box, atol=0.01)
-    assert "turned rectangles are read as the upright boxes around them: 1" in read.notes[0].text
+    assert "rotated rectangles are read as the upright boxes around them: 1" in read.notes[0].text
     save_xml(tmp_path, "a", turned.replace("<angle>", "<turn>").replace("</angle>", "</turn>"))
     assert findings(path) == ["bad_number", "no_annotations"]
 
@@ -188,7 +188,7 @@ def test_a_turned_box_of_cvat_is_read_as_the_upright_one_around_it(tmp_path, deg
     given = element("ship", (11, 11, 20, 14), f"<attributes>{other}{turn}</attributes>")
     read = read_annotations(save_xml(tmp_path, "a", given))
     np.testing.assert_allclose(read.instances[0].box_xyxy, box, atol=0.01)
-    said = "turned rectangles are read as the upright boxes around them: 1" in read.notes[0].text
+    said = "rotated rectangles are read as the upright boxes around them: 1" in read.notes[0].text
     assert said == (degrees != "0.0")
 
 
@@ -321,7 +321,7 @@ def save_boxes(folder, boxes):
 def test_boxes_of_another_form_are_told_over_the_whole_set(tmp_path, form):
     folder = save_boxes(tmp_path, BOXES[form])
     for on_error in ("stop", "skip"):
-        with pytest.raises(UserError, match=rf"boxes_{form}: .*\(xyxy: as they stand\)"):
+        with pytest.raises(UserError, match=rf"boxes_{form}: .*\(xyxy: as they are\)"):
             read_annotations(folder, on_error=on_error)
     assert [problem.code for problem in check_file(folder)] == [f"boxes_{form}"]
     read = read_annotations(folder, box_form=form)

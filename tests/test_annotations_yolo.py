@@ -135,7 +135,7 @@ def test_key_points_are_counted_and_their_box_read(tmp_path, rest):
     read = read_annotations(tmp_path / "labels", images)
     np.testing.assert_allclose(read.instances[0].box_xyxy, [10, 5, 60, 45])
     assert read.notes[0].text.startswith(
-        "objects have key points, which are not read; their boxes are: 1"
+        "objects have keypoints, which are not read; their boxes are: 1"
     )
 
 
@@ -210,7 +210,7 @@ def test_labels_far_from_their_images(tmp_path):
     write(tmp_path / "runs/predict/a.txt", BOX)
     assert read_annotations(tmp_path / "runs/predict", images).images[1].file_name == "x/a.png"
     write(tmp_path / "runs/predict/b.txt", BOX)
-    with pytest.raises(UserError, match=r"ambiguous_image: b\.txt: 2 images are called so"):
+    with pytest.raises(UserError, match=r"ambiguous_image: b\.txt: 2 images have this name"):
         read_annotations(tmp_path / "runs/predict", images)
 
 
@@ -411,7 +411,7 @@ def test_boxes_of_another_form_are_told_over_the_whole_set(tmp_path, form, score
         with pytest.raises(UserError, match=r"boxes_\w+: ") as caught:
             read_annotations(tmp_path / "labels", images, on_error=on_error)
         assert re.search(rf"box_form=[^)]*\b{form}\b", str(caught.value))
-        assert "(cxcywh_shares: as they stand)" in str(caught.value)
+        assert "(cxcywh_shares: as they are)" in str(caught.value)
     (found,) = check_file(tmp_path / "labels", images)
     assert found.text in str(caught.value)
     read = read_annotations(tmp_path / "labels", images, box_form=form)
@@ -476,7 +476,7 @@ def test_key_points_without_visibility_are_told_over_the_whole_set(tmp_path, cou
     found = np.array([instance.box_xyxy for instance in read.instances])
     np.testing.assert_allclose(found[:, ::2].T, [x - width / 2, x + width / 2], atol=0.01)
     np.testing.assert_allclose(found[:, 1::2].T, [y - height / 2, y + height / 2], atol=0.01)
-    assert "objects have key points, which are not read; their boxes are: 24" in said(read)
+    assert "objects have keypoints, which are not read; their boxes are: 24" in said(read)
     assert {row.get("score") for row in read.document["annotations"]} == {0.9 if end else None}
 
 
@@ -498,7 +498,7 @@ def test_few_lines_that_may_be_key_points_are_said(tmp_path):
     boxes = written("cxcywh_shares")[:2]
     write(tmp_path / "labels/a.txt", *texts(boxes, spread(boxes, 17)))
     read = read_annotations(tmp_path / "labels", images)
-    assert "polygons may be key points (kpt_shape in a data.yaml says so): 2" in said(read)
+    assert "polygons may be keypoints (kpt_shape in a data.yaml says so): 2" in said(read)
 
 
 def boxed(*outline, parts=()) -> str:
@@ -519,7 +519,7 @@ def test_boxes_in_front_of_outlines_are_no_corners(tmp_path, end):
     found = [row["segmentation"][0] for row in read.document["annotations"]]
     for outline, meant in zip(found, (TRIANGLE, five, TRIANGLE), strict=True):
         assert outline == pytest.approx(flat(meant), abs=1e-3)
-    assert "boxes in front of outlines are not read; the outlines are: 3" in said(read)
+    assert "boxes before outlines are not read; the outlines are: 3" in said(read)
 
 
 def test_boxes_in_front_of_points_of_one_number_are_read(tmp_path):
@@ -561,7 +561,7 @@ def test_tracks_behind_confidences(tmp_path, ids):
     read = read_annotations(tmp_path / "labels", images)
     assert [instance.points_source for instance in read.instances] == ["box"] * 4
     assert [row["score"] for row in read.document["annotations"]] == [0.75, 0.75, 0.75, 0.5]
-    assert "numbers of tracks behind the confidences are not read: 3 (" in said(read)
+    assert "track numbers after the confidences are not read: 3 (" in said(read)
     document = {"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 3, "name": "x"}]}
     (tmp_path / "images.json").write_text(json.dumps(document | {"annotations": []}))
     label = write(tmp_path / "labels/a.txt", *texts(boxes, np.full((3, 1), 0.75), column))
@@ -570,7 +570,7 @@ def test_tracks_behind_confidences(tmp_path, ids):
         np.testing.assert_allclose(one.box_xyxy, same.box_xyxy)
     assert "category_by_position" in [note.code for note in other.notes]
     assert "0 is 'x' (id 3)" in said(other)
-    assert "numbers of tracks" in said(other)
+    assert "track numbers" in said(other)
 
 
 def test_tracks_behind_polygons(tmp_path):
@@ -620,7 +620,7 @@ def test_names_of_classes_are_looked_for_near(tmp_path, labels, listed):
     folder = tmp_path / labels.partition("/")[0]
     read = read_annotations(folder, images)
     assert read.instances[0].category == "1"
-    assert "objects are called by the number of their class, as no data.yaml" in said(read)
+    assert "objects are called by the number of their class: no data.yaml" in said(read)
     names = ["names: [cat, dog]"] if "y" in listed[-4:] else ["cat", "dog"]
     write(tmp_path / listed, *names)
     for file in (folder, tmp_path / labels / "a.txt"):
@@ -670,9 +670,13 @@ HASH = "0123456789abcdef0123456789abcdef"
 @pytest.mark.parametrize(
     ("label", "image", "way"),
     [
-        ("img_1", "IMG_1.JPG", "their names in other letters"),
-        (unicodedata.normalize("NFD", "Ü1"), "Ü1.png", "their names in other letters"),
-        ("img.jpg", "img.jpg", "their names without a doubled ending"),
+        ("img_1", "IMG_1.JPG", "their names in another case or Unicode form"),
+        (
+            unicodedata.normalize("NFD", "Ü1"),
+            "Ü1.png",
+            "their names in another case or Unicode form",
+        ),
+        ("img.jpg", "img.jpg", "their names without a doubled extension"),
         (f"img_jpg.rf.{HASH}", "img.jpg", "their names without Roboflow's additions"),
         (f"img_png.rf.{HASH}", "x/img.png", "their names without Roboflow's additions"),
         ("1a2b3c4d-img", "img.png", "their names without Label Studio's prefix"),
@@ -727,7 +731,7 @@ def test_lists_beside_labels_name_their_folder(tmp_path, name, line, what):
 def test_why_there_is_nothing_to_label(tmp_path):
     images = pictures(tmp_path / "images", "a.png")
     label = write(tmp_path / "labels/b.txt", BOX)
-    text = "images_missing: 1 label file, and no image of such a name; the first, b.txt"
+    text = "images_missing: 1 label file, and no image of the same name; the first, b.txt"
     with pytest.raises(UserError, match=text):
         read_annotations(tmp_path / "labels", images)
     assert [problem.code for problem in check_file(tmp_path / "labels", images)] == [

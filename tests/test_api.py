@@ -69,12 +69,12 @@ POINTS = np.array([[20, 5], [8, 15], [20, 30], [40, 15]])
     ("points", "message"),
     [
         ([[[1, 2], [3, 4], [5, 6], [7, 8]], [[1, 2], [3, 4]]], "four points"),
-        ([[1, 2], [3], [5, 6], [7, 8]], "extreme_points is no array"),
-        ("top", "extreme_points is no array"),
-        ([[1, 2], [3, 4], [5, 6], [7, 10**400]], "extreme_points is no array"),
+        ([[1, 2], [3], [5, 6], [7, 8]], "extreme_points is not an array"),
+        ("top", "extreme_points is not an array"),
+        ([[1, 2], [3, 4], [5, 6], [7, 10**400]], "extreme_points is not an array"),
         ([[1, 2], [3, 4], [5, 6], [7, np.nan]], "four finite points"),
         (np.zeros((1, 1, 4, 2)), r"shape \(1, 4, 2\), expected \[k,4,2\]"),
-        (np.zeros(()), "extreme_points is no array"),
+        (np.zeros(()), "extreme_points is not an array"),
     ],
 )
 def test_malformed_points(points, message):
@@ -88,7 +88,7 @@ def test_malformed_points(points, message):
         ([[5, 5, 40, 30]] * 2, r"boxes has shape \(2, 4\), expected \[1,4\]"),
         ([[5, 5, 40]], r"boxes has shape \(1, 3\), expected \[1,4\]"),
         (np.zeros((0, 4)), r"boxes has shape \(0, 4\), expected \[1,4\]"),
-        ([[5, 5, 40, 30], [1, 2]], "boxes is no array of numbers"),
+        ([[5, 5, 40, 30], [1, 2]], "boxes is not an array of numbers"),
         ([40, 5, 5, 30], "width and height must be positive"),
         ([60, 5, 70, 30], "outside the image of 50 x 40"),
         ([5, 5, np.nan, 30], "bbox"),
@@ -112,7 +112,7 @@ def test_one_box_for_two_objects():
         (np.zeros((3, 40, 50), np.uint8), "are the channels first"),
         (np.zeros((40, 50, 3), bool), "bool.*expected whole numbers or floats"),
         (np.zeros((40, 50), complex), "expected whole numbers or floats"),
-        (None, "image is no array"),
+        (None, "image is not an array"),
     ],
 )
 def test_images_that_are_none(image, message):

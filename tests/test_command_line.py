@@ -213,7 +213,7 @@ def test_a_config_of_another_version_is_filled_and_thinned(begun, capsys):
     [
         ("{", "not readable as JSON"),
         ("[1]", "holds no settings"),
-        ('{"seed": "x"}', "seed is 'x', which it cannot be"),
+        ('{"seed": "x"}', "seed is 'x', which is not possible"),
         ('{"retrieval": {"layers": 3}}', "retrieval.layers is 3"),
     ],
 )
@@ -264,7 +264,7 @@ def test_home_folders_in_every_path(monkeypatch, tmp_path):
     [
         (["--config.data.annotations=none.json"], "none.json: cannot be read"),
         (["--config.seed=-1"], "seed is -1"),
-        (["--config.data.images=nowhere"], "nowhere: there is no such folder"),
+        (["--config.data.images=nowhere"], "nowhere: there is no such image folder"),
         (["--config.label.source=generator", "--config.generator.params=no.st"], "no.st"),
         (["--config.extractor.weights=dino_b8"], "dino_b8"),
         (["--config.extractor.params=no.st"], "no.st"),
@@ -474,7 +474,7 @@ def test_ctrl_c_while_everything_is_loaded_ends_in_order(tmp_path, seconds):
         time.sleep(seconds)
         work.send_signal(signal.SIGINT)
         _, error = work.communicate(timeout=60)
-    assert error == "\nstopped; the same command continues where this run was\n"
+    assert error == "\nstopped; the same command continues where this run stopped\n"
     assert work.returncode == 130
 
 

@@ -385,7 +385,7 @@ def test_load_image_takes_the_orientation_that_has_the_stated_size(tmp_path):
 
 
 def test_load_image_without_a_folder():
-    with pytest.raises(UserError, match=r"image 5 \(a\.png\).*images folder"):
+    with pytest.raises(UserError, match=r"image 5 \(a\.png\).*image folder"):
         images.load_image(ImageRecord(id=5, file_name="a.png", width=1, height=1, path=None))
 
 

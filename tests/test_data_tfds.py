@@ -159,7 +159,7 @@ def test_preparing_again_keeps_what_is_there(prepared):
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     assert before == after
     fewer = dataclasses.replace(annotations, instances=annotations.instances[:-1])
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="holds something other"):
         tfds_builder.prepare(fewer, folder)
 
 
@@ -182,7 +182,7 @@ def test_an_unusable_image_stops_and_the_next_call_begins_anew(tmp_path):
 
 def test_foreign_folders_are_left_alone(tmp_path):
     annotations = make_annotations(tmp_path / "images")
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="holds something other"):
         tfds_builder.prepare(annotations, tmp_path / "images")
     assert (tmp_path / "images" / "0.png").exists()
 

@@ -59,14 +59,14 @@ def test_what_the_page_saves_is_what_is_read(tmp_path):
         ("7", "holds 7; expected {"),
         ({"decisions": ["12"]}, "'decisions' is ['12']; expected {"),
         ({"decisions": {"12": "accept"}, "masks": 3}, "'masks' is 3"),
-        ({"decisions": {"12": "maybe"}}, "annotation 12 is decided as 'maybe'"),
-        ({"decisions": {"12": ["accept"]}}, "annotation 12 is decided as ['accept']"),
-        ({"decisions": {"12": None}}, "annotation 12 is decided as None"),
-        ({"decisions": {"twelve": "accept"}}, "'twelve' is no annotation id"),
-        ({"decisions": {"1.5": "accept"}}, "'1.5' is no annotation id"),
-        ({"decisions": {"012": "accept"}}, "'012' is no annotation id"),
-        ({"decisions": {"9" * 5000: "accept"}}, "is no annotation id"),
-        ({"images": [], "annotations": []}, "'images' is no annotation id"),
+        ({"decisions": {"12": "maybe"}}, "the decision about annotation 12 is 'maybe'"),
+        ({"decisions": {"12": ["accept"]}}, "the decision about annotation 12 is ['accept']"),
+        ({"decisions": {"12": None}}, "the decision about annotation 12 is None"),
+        ({"decisions": {"twelve": "accept"}}, "'twelve' is not an annotation id"),
+        ({"decisions": {"1.5": "accept"}}, "'1.5' is not an annotation id"),
+        ({"decisions": {"012": "accept"}}, "'012' is not an annotation id"),
+        ({"decisions": {"9" * 5000: "accept"}}, "is not an annotation id"),
+        ({"images": [], "annotations": []}, "'images' is not an annotation id"),
         ({"decisions": {"12": "accept"}, "masks": {"12": 5}}, "the mask of annotation 12 is 5"),
     ],
 )
@@ -106,7 +106,7 @@ def test_decisions_about_masks_of_before_do_not_count():
     assert standing == {1: Decision("reject", digest), 3: Decision("accept", digest)}
     assert said[0] == "1 accepted, 1 rejected and left out"
     assert "the mask has changed since: 1, annotation 2 first" in said[1]
-    assert said[2] == "not counted, no such annotation: 1, 9 first"
+    assert said[2] == "ignored, because there is no such annotation: 1, 9 first"
     assert decisions.standing({3: Decision("accept")}, labels)[1] == [
         "1 accepted, 0 rejected and left out"
     ]
@@ -267,7 +267,8 @@ def test_a_bad_file_is_refused_before_anything_is_written(work, tmp_path, capsys
     assert "masks (propagation)" not in out
     assert (
         error
-        == f"error: {file}: annotation 1 is decided as 'perhaps'; expected 'accept' or 'reject'\n"
+        == f"error: {file}: the decision about annotation 1 is 'perhaps'; expected 'accept' or"
+        " 'reject'\n"
     )
     assert before == {p: p.stat().st_mtime_ns for p in before}
 

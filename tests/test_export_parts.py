@@ -4,7 +4,7 @@ import pytest
 
 from exits_jax.export.parts import (
     Share,
-    StoredLabels,
+    StoredRows,
     is_whole,
     part_path,
     taking_order,
@@ -23,7 +23,7 @@ def test_labels_come_back_by_id_in_the_order_of_the_parts(tmp_path):
     write_part(tmp_path, 1, some_labels(7, 8))
     write_part(tmp_path, 0, some_labels(9))
     write_part(tmp_path, 2, [])
-    stored = StoredLabels(tmp_path, 3)
+    stored = StoredRows(tmp_path, 3, Label)
     assert list(stored) == [9, 7, 8]
     assert len(stored) == 3
     assert dict(stored) == {label.annotation_id: label for label in some_labels(9, 7, 8)}
@@ -31,16 +31,16 @@ def test_labels_come_back_by_id_in_the_order_of_the_parts(tmp_path):
     assert 10 not in stored
     with pytest.raises(KeyError):
         stored[1]
-    assert dict(StoredLabels(tmp_path / "absent", 0)) == {}
+    assert dict(StoredRows(tmp_path / "absent", 0, Label)) == {}
 
 
 def test_a_missing_part_and_a_doubled_annotation_are_refused(tmp_path):
     write_part(tmp_path, 0, some_labels(9))
     with pytest.raises(UserError, match=r"part-00001.jsonl: missing or damaged"):
-        StoredLabels(tmp_path, 2)
+        StoredRows(tmp_path, 2, Label)
     write_part(tmp_path, 1, some_labels(4, 9))
-    with pytest.raises(UserError, match="annotation 9 is in two label parts"):
-        StoredLabels(tmp_path, 2)
+    with pytest.raises(UserError, match="annotation 9 is in two parts"):
+        StoredRows(tmp_path, 2, Label)
 
 
 def test_no_half_or_altered_part_is_whole(tmp_path):

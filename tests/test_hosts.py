@@ -31,7 +31,7 @@ def test_a_scheduler_that_gives_no_number_is_named():
         (("", 2, 2), "expected 0 to 1"),
         (("", 0, 0), "process_id=0 of --num_processes=0"),
         (("auto", None, None), "give --coordinator=HOST:PORT"),
-        (("auto", 2, 0), "takes --num_processes and --process_id itself"),
+        (("auto", 2, 0), "finds --num_processes and --process_id itself"),
         (("host", 2, 0), "expected HOST:PORT"),
     ],
 )

@@ -156,7 +156,7 @@ def test_a_report_of_nobody_knows_which_labels_is_named_and_kept(written, capsys
     (tmp_path / "w" / "report.html").write_text("of another version")
     run = written()
     assert run.workdir.report.read_text() == "of another version"
-    assert "nothing says of which labels" in capsys.readouterr().out
+    assert "nothing says which labels" in capsys.readouterr().out
     assert not report_is_written(run)
 
 
@@ -244,7 +244,7 @@ def test_a_kill_between_any_two_files_is_made_good(written, make, monkeypatch, n
 
 def test_labelling_that_was_cut_off_is_not_evaluated(written, make):
     Outputs(written().workdir.outputs).begin(LABELS)
-    with pytest.raises(UserError, match=r"was cut off.*run --mode=label again"):
+    with pytest.raises(UserError, match=r"was stopped.*run --mode=label again"):
         evaluate(make())
 
 

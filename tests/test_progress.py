@@ -21,7 +21,7 @@ from exits_jax.export.unfinished import (
 from exits_jax.system import progress
 from exits_jax.system.errors import UserError
 from exits_jax.system.progress import Tracker, clock, track
-from tests.label_slowly import BATCH, PART, labeller, parts_to_make
+from tests.label_slowly import BATCH, PART, labeller, make_parts
 from tests.label_slowly import pictures as instances_of
 from tests.pictures import write_pictures
 
@@ -183,7 +183,7 @@ def part_bytes(folder):
 def undisturbed(data, tmp_path_factory):
     """The parts of work that nobody disturbs."""
     folder = tmp_path_factory.mktemp("parts")
-    parts_to_make(*instances_of(data), folder).make([labeller()])
+    make_parts(*instances_of(data), folder, labeller())
     assert sorted(part_bytes(folder)) == [f"part-0000{k}.jsonl" for k in range(3)]
     return part_bytes(folder)
 
@@ -203,12 +203,11 @@ def test_work_cut_off_after_any_batch_goes_on_there(data, undisturbed, tmp_path,
 
     source, instances = instances_of(data)
     with pytest.raises(Killed):
-        parts_to_make(source, instances, tmp_path).make([labeller(watch)])
+        make_parts(source, instances, tmp_path, labeller(watch))
     after = []
     tracker = Tracker("masks", len(instances))
-    parts_to_make(source, instances, tmp_path, progress=tracker, share=Share(0, 1)).make(
-        [labeller(lambda batch: after.append(batch["id"].tolist()))]
-    )
+    watched = labeller(lambda batch: after.append(batch["id"].tolist()))
+    make_parts(source, instances, tmp_path, watched, progress=tracker, share=Share(0, 1))
     assert seen + after == [[2 * k + 1, 2 * k + 2] for k in range(14)]  # none twice
     assert part_bytes(tmp_path) == undisturbed
     assert tracker.done == len(instances)
@@ -217,12 +216,11 @@ def test_work_cut_off_after_any_batch_goes_on_there(data, undisturbed, tmp_path,
 def test_asked_to_stop_it_stops_after_the_batch(data, undisturbed, tmp_path):
     source, instances = instances_of(data)
     seen = []
-    parts_to_make(source, instances, tmp_path, stop=lambda: len(seen) == 2).make(
-        [labeller(seen.append)]
-    )
+    watched = labeller(seen.append)
+    make_parts(source, instances, tmp_path, watched, stop=lambda: len(seen) == 2)
     assert len(seen) == 2
     assert [*unfinished_files(tmp_path)] == [0]
-    parts_to_make(source, instances, tmp_path).make([labeller(seen.append)])
+    make_parts(source, instances, tmp_path, watched)
     assert len(seen) == 14
     assert part_bytes(tmp_path) == undisturbed
 
@@ -230,11 +228,11 @@ def test_asked_to_stop_it_stops_after_the_batch(data, undisturbed, tmp_path):
 def test_another_process_takes_up_a_part_that_was_cut_off(data, undisturbed, tmp_path):
     source, instances = instances_of(data)
     seen = []
-    parts_to_make(source, instances, tmp_path, share=Share(1, 2), stop=lambda: len(seen) == 4).make(
-        [labeller(seen.append)]
-    )
+    watched = labeller(seen.append)
+    share, stop = Share(1, 2), lambda: len(seen) == 4
+    make_parts(source, instances, tmp_path, watched, share=share, stop=stop)
     assert [*unfinished_files(tmp_path)] == [1]
-    parts_to_make(source, instances, tmp_path, share=Share(0, 2)).make([labeller(seen.append)])
+    make_parts(source, instances, tmp_path, watched, share=Share(0, 2))
     assert len(seen) == 14
     assert part_bytes(tmp_path) == undisturbed
 
@@ -251,11 +249,11 @@ def test_images_that_cannot_be_used_are_known_after_a_kill(tmp_path):
 
     whole, cut, seen = tmp_path / "whole", tmp_path / "cut", []
     tracker = Tracker("masks", 8)
-    parts_to_make(source, instances, whole, progress=tracker).make([skipping()])
+    make_parts(source, instances, whole, skipping(), progress=tracker)
     assert errors == [3, 4]
     assert tracker.done == 8
-    parts_to_make(source, instances, cut, stop=lambda: len(seen) == 2).make([skipping(seen.append)])
-    parts_to_make(source, instances, cut).make([skipping(seen.append)])
+    make_parts(source, instances, cut, skipping(seen.append), stop=lambda: len(seen) == 2)
+    make_parts(source, instances, cut, skipping(seen.append))
     assert [batch["id"].tolist() for batch in seen] == [[1, 2], [5, 6], [7, 8]]
     assert part_bytes(cut) == part_bytes(whole)
     assert b'"item_error"' in part_bytes(cut)["part-00000.jsonl"]

@@ -104,7 +104,7 @@ def test_a_photograph_that_loaders_rewrite_is_a_copy(tmp_path):
 
 def test_without_photographs_the_labels_are_there_and_it_is_said(tmp_path):
     said = write_format("yolo", tmp_path, document(entry(1, RING)), IMAGES)
-    assert "1 photographs are to be put into images/" in said
+    assert "1 photographs are missing: put them into images/" in said
     assert (tmp_path / "yolo" / "labels" / "a.txt").is_file()
 
 

@@ -205,7 +205,7 @@ def test_an_empty_run_and_a_run_without_truth_have_a_page(tmp_path):
 
 
 def test_mistakes_are_told(tmp_path):
-    with pytest.raises(ValueError, match="no PNG, JPEG, WebP or GIF"):
+    with pytest.raises(ValueError, match="not a PNG, JPEG, WebP or GIF"):
         write(tmp_path, rows=[item(1, 0.5, None, picture=b"<svg></svg>")])
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
@@ -496,8 +496,8 @@ def test_a_person_reviews_saves_and_loads(driven):
             "1 accepted, 1 rejected, 3 open; 1 about masks not on this page",
             "3 decisions loaded from again.json; 1 left out: their masks have changed since",
         ],
-        "bad": 'bad.json: not a file of decisions: annotation 14 is decided as "maybe"',
-        "odd": 'odd.json: not a file of decisions: "__proto__" is no annotation id',
+        "bad": 'bad.json: not a file of decisions: the decision about annotation 14 is "maybe"',
+        "odd": 'odd.json: not a file of decisions: "__proto__" is not an annotation id',
         "cut": "cut.json: not a file of decisions",
         "kept": "1 accepted, 1 rejected, 3 open; 1 about masks not on this page",
     }

@@ -70,7 +70,7 @@ def test_distance_is_in_cells_of_the_square_grid() -> None:
 
 def test_keys_with_a_class_token_left_are_refused() -> None:
     keys = {1: np.ones((1, 10, 2), np.float32)}
-    with pytest.raises(ValueError, match="10 points form no square grid"):
+    with pytest.raises(ValueError, match="10 points do not form a square grid"):
         key_similarity(keys, 1, class_token=False, distance_sigma=2.0)
 
 

@@ -193,7 +193,7 @@ def test_two_runs_in_one_workdir_are_refused(tmp_path, data, capsys):
 
     with Workdir(tmp_path / "w").locked():
         assert run(tmp_path / "w", data) == 2
-    assert "another run works in this folder" in capsys.readouterr().err
+    assert "another run is working in this folder" in capsys.readouterr().err
 
 
 class Killed(Exception):
@@ -236,7 +236,7 @@ def test_interrupted_training_resumes_bit_for_bit(
 
 
 def test_interrupted_labelling_keeps_finished_parts(finished, data, tmp_path, monkeypatch):
-    from exits_jax.pseudo_labels import in_parts
+    from exits_jax.export import in_parts
 
     write, written = in_parts.write_part, []
 
@@ -481,7 +481,7 @@ def test_labels_below_the_least_score_are_left_out_and_can_be_had_back(data, tmp
     assert program(workdir, "--mode=label", "--config.label.min_score=0") == 0
     assert len(labels()) == len(queue)
     out = capsys.readouterr().out
-    assert "removed, of other labels or not asked for: evaluation.json" in out
+    assert "removed (of other labels, or not asked for): evaluation.json" in out
     assert (
         f"look first at {tmp_path}/review.json; pictures: --mode=evaluate --workdir={tmp_path}"
         in out

@@ -104,7 +104,7 @@ def test_fit_closes_the_batches(tmp_path, broken):
 )
 def test_another_number_of_devices_is_refused(tmp_path, name, value, text):
     train(tmp_path, 2)
-    with pytest.raises(UserError, match=f"checkpoint 2: does not continue here: {text};"):
+    with pytest.raises(UserError, match=f"checkpoint 2: cannot be resumed here: {text};"):
         train(tmp_path, 4, made_with=MADE_WITH | {name: value})
 
 

@@ -1,4 +1,4 @@
-"""Files in, instances out: COCO, LVIS, PASCAL VOC, Open Images; points, masks and flaws."""
+"""Files in, instances out: COCO, LVIS, PASCAL VOC, Open Images; points, masks and mistakes."""
 
 from exits_jax.annotations.check import check_file
 from exits_jax.annotations.extreme import (
@@ -13,7 +13,7 @@ from exits_jax.annotations.masks import (
     parts_and_holes,
 )
 from exits_jax.annotations.outlines import mask_to_polygons
-from exits_jax.annotations.read import read_annotations
+from exits_jax.annotations.read import read_annotations, read_images
 from exits_jax.annotations.records import (
     Annotations,
     ImageRecord,
@@ -37,5 +37,6 @@ __all__ = [
     "parts_and_holes",
     "problem_line",
     "read_annotations",
+    "read_images",
     "tight_box",
 ]

@@ -1,7 +1,8 @@
 """The forms in which people write boxes, and how to tell that a whole file uses another one.
 
-COCO's is [x, y, width, height] in pixels. A single box seldom shows that it is meant otherwise; all
-boxes of a file do: they lie over the border, or beside the masks and points they belong to.
+COCO's is [x, y, width, height] in pixels. A single box seldom shows that another form is meant, but
+all boxes of a file do: they reach over the border, or lie beside the masks and points they belong
+to.
 """
 
 from array import array
@@ -17,15 +18,15 @@ from exits_jax.annotations.records import BadItem
 Boxes = Float[np.ndarray, "n 4"]
 Sizes = Float[np.ndarray, "n 2"]
 
-FITS_IOU = 0.7  # with the mask or the points: a box that is of the same object
-KNOWN = 0.1  # of the boxes, which masks or points tell of: they speak for all
-MOST = 0.75  # of a file's boxes: those that fit in the form they are meant in ...
-MORE = 0.15  # ... and how many more than fit as they stand
-AS_MANY = 0.05  # a form that fits for so many fewer may be the one that is meant just as well
+FITS_IOU = 0.7  # with the mask or the points: a box of the same object
+KNOWN = 0.1  # of the boxes have masks or points: these then speak for all
+MOST = 0.75  # of a file's boxes: those that fit in the form that is meant ...
+MORE = 0.15  # ... and how many more than fit as they are
+AS_MANY = 0.05  # a form that fits this many fewer may just as well be the one that is meant
 OVER_SHARE = 0.03  # of the image's side: further over the border than a careless box reaches
 SOME = 0.15  # of a file's boxes that lie so far over it that they are meant otherwise
-CORNER = 3  # times the largest number are the sides of images where numbers are no pixels, ...
-SEVERAL, REACH = 20, 0.9  # ... if they are so many boxes, which reach so far in that unit
+CORNER = 3  # times the largest number are the sides of images whose boxes are not in pixels, ...
+SEVERAL, REACH = 20, 0.9  # ... if there are this many boxes, which reach this far in that unit
 BEYOND = 0.05  # of boxes have a number that is larger than their image, ...
 FEW = 0.5  # ... and so few fit as they stand, where they are in another unit
 
@@ -51,7 +52,7 @@ class Form(NamedTuple):
     """A form of `bbox`.
 
     Attributes:
-      words: how it reads.
+      words: its description.
       to_xyxy: boxes [n, 4], sizes wh [n, 2] -> xyxy [n, 4].
       unit: of its numbers, a key of `UNITS`.
     """
@@ -69,7 +70,7 @@ LAYOUTS: dict[str, Form] = {
     "yxyx": Form("[y0, x0, y1, x1]", lambda boxes, _: boxes[:, [1, 0, 3, 2]]),
     "yxhw": Form("[y, x, height, width]", lambda boxes, _: _xywh(boxes[:, [1, 0, 3, 2]], _)),
     "xxyy": Form("[x0, x1, y0, y1]", lambda boxes, _: boxes[:, [0, 2, 1, 3]]),
-    "xywh_from_below": Form("[x, y, width, height] with y from below", _from_below),
+    "xywh_from_below": Form("[x, y, width, height] with y from the bottom", _from_below),
 }
 # What an image's side is in a unit, and its name; TensorFlow writes shares, Gemini thousandths.
 UNITS: dict[str, tuple[float | None, str]] = {
@@ -99,7 +100,7 @@ SCALES = (0.25, 0.5, 2.0, 4.0)  # of the image that the boxes were drawn on
 
 
 class BoxTable:
-    """The boxes of a file as they stand there, and what else is known of their place."""
+    """The boxes of a file as they are in it, and what else is known about their position."""
 
     def __init__(self) -> None:
         self._rows = array("d")  # bbox, image size, box around the mask or the points; NaN: none
@@ -115,13 +116,13 @@ class BoxTable:
         Args:
           bbox: its four numbers.
           size_wh: of its image.
-          known_xyxy: the box around its mask or its given points, where it has any.
+          known_xyxy: the box around its mask or its given points, if it has any.
         """
         known = [np.nan] * 4 if known_xyxy is None else known_xyxy
         self._rows.extend([*bbox, *size_wh, *known])
 
     def columns(self) -> tuple[Boxes, Sizes, Boxes]:
-        """Boxes, sizes of images, and what is known, a row an annotation."""
+        """Boxes, sizes of images, and what is known, one row per annotation."""
         table = np.array(self._rows).reshape(-1, 10)
         return table[:, :4], table[:, 4:6], table[:, 6:]
 
@@ -141,12 +142,13 @@ class Mixup(NamedTuple):
 
 
 def find_mixup(table: BoxTable, stand: str = "xywh", held: str = "") -> Mixup | None:
-    """The form in which the boxes of a file fit where they do not fit as they stand.
+    """The form in which the boxes of a file fit, if they do not fit as they are.
 
     Args:
       table: the boxes.
       stand: the form that the kind of file has, of `FORMS`.
-      held: in words, where no other can be chosen: the boxes have been made [x, y, width, height].
+      held: in words, where no other can be chosen: the boxes were converted to [x, y, width,
+        height].
     """
     if held:
         table, stand = table.corners(), "xyxy"
@@ -154,7 +156,7 @@ def find_mixup(table: BoxTable, stand: str = "xywh", held: str = "") -> Mixup | 
     if not len(boxes):
         return None
     has = np.isfinite(known).all(axis=1)
-    # A file may hold 1e308: what overflows fits nothing.
+    # A file may hold 1e308: what overflows does not fit.
     with np.errstate(over="ignore", invalid="ignore"):
         if has.mean() >= KNOWN:  # one odd mask does not speak for a whole file
             return _against_known(boxes[has], sizes[has], known[has], stand, held)
@@ -179,7 +181,7 @@ def to_xywh(form: str, bbox: Float[np.ndarray, "4"], size_wh: tuple[int, int]) -
 
 
 def reach(form: str, bbox: Float[np.ndarray, "4"]) -> Float[np.ndarray, "2"]:
-    """The lower right corner of a box on an image of unknown size; NaN where the form needs it."""
+    """The lower right corner of a box on an image of unknown size; NaN if the form needs it."""
     if form not in LAYOUTS:
         return np.full(2, np.nan)
     return LAYOUTS[form].to_xyxy(bbox[None], np.full((1, 2), np.nan))[0, 2:]
@@ -203,7 +205,7 @@ def _against_known(boxes: Boxes, sizes: Sizes, known: Boxes, stand: str, held: s
         shares = found[best], found[stand]
         mixup = _mixup([best], stand, shares, len(boxes), "their masks or points", held)
         if (stand, best) in EXCHANGED and not _many_off(boxes, sizes, stand):
-            text = f"{mixup.text}; or x and y are exchanged in the masks or points: mend those"
+            text = f"{mixup.text}; or x and y are exchanged in the masks or points: correct those"
             return Mixup("xy_exchanged", text)
         return mixup
     for scale in SCALES:
@@ -245,7 +247,7 @@ def _by_the_image(boxes: Boxes, sizes: Sizes, stand: str, held: str) -> Mixup | 
 
 
 def _doubtful_unit(unit: str, most: float, boxes: Boxes, sizes: Sizes) -> str:
-    """What else numbers of a unit may be: pixels of larger images, or another unit's."""
+    """What else the numbers may be: pixels of larger images, or of another unit."""
     if UNITS[unit][0] is not None:
         return "; or were they drawn on images of another size? scale them then, by image"
     for other in ("_percent", "_thousandths"):
@@ -259,13 +261,13 @@ def _doubtful_unit(unit: str, most: float, boxes: Boxes, sizes: Sizes) -> str:
 def _in_corner(unit: str, boxes: Boxes, sizes: Sizes, *, pixels: bool, sure: bool) -> bool:
     """Whether numbers are all too small for pixels, as they are in a unit.
 
-    No objects all lie in the first pixel. In the first hundred some may, by chance.
+    Objects never all lie in the first pixel. In the first hundred pixels they may by chance.
 
     Args:
       unit: a key of `UNITS`.
       boxes, sizes: as everywhere.
-      pixels: pixels are what they should be.
-      sure: they are not what they should be.
+      pixels: whether they should be pixels.
+      sure: whether they are certainly not what they should be.
     """
     side, largest = UNITS[unit][0], boxes.max()
     if side is None or largest > side * (1 + 1e-6):
@@ -282,7 +284,7 @@ def _in_corner(unit: str, boxes: Boxes, sizes: Sizes, *, pixels: bool, sure: boo
 def _best(unit: str, boxes: Boxes, sizes: Sizes) -> tuple[list[str], float]:
     """The forms in a unit that most boxes fit, and the share of boxes that do.
 
-    From below is not among them: it fits as often as from above.
+    Counting y from the bottom is not among them: it fits as often as from the top.
     """
     names = [name + unit for name in LAYOUTS if name != "xywh_from_below"]
     found = {name: _fitting(FORMS[name], boxes, sizes) for name in names}
@@ -292,7 +294,7 @@ def _best(unit: str, boxes: Boxes, sizes: Sizes) -> tuple[list[str], float]:
 
 
 def _better(fits: float, stand: float) -> bool:
-    """Whether so many more boxes fit in another form that it is the one that is meant."""
+    """Whether so many more boxes fit in another form that it must be the one that is meant."""
     return fits >= MOST and fits - stand >= MORE
 
 
@@ -314,11 +316,11 @@ def _words(names: list[str]) -> str:
 
 
 def _way_out(names: list[str], stand: str, held: str) -> str:
-    """The setting that reads boxes in one of the forms, or that there is none."""
+    """The advice to use the setting that reads one of the forms, or to correct the file."""
     if held:
-        return f"files of this kind hold {held}: mend them"
+        return f"files of this kind hold {held}: correct them"
     others = f" (or {', '.join(names[1:])})" if names[1:] else ""
-    return f"--config.data.box_form={names[0]}{others} reads them so ({stand}: as they stand)"
+    return f"--config.data.box_form={names[0]}{others} reads them like that ({stand}: as they are)"
 
 
 def _fitting(form: Form, boxes: Boxes, sizes: Sizes) -> float:
@@ -329,7 +331,7 @@ def _fitting(form: Form, boxes: Boxes, sizes: Sizes) -> float:
 
 
 def _many_off(boxes: Boxes, sizes: Sizes, stand: str) -> bool:
-    """Whether many boxes are inside out or reach further over the border than careless ones."""
+    """Whether many boxes are inside out or reach further over the border than careless ones do."""
     xyxy = FORMS[stand].to_xyxy(boxes, sizes)
     over = np.maximum(-xyxy[:, :2] / sizes, xyxy[:, 2:] / sizes - 1).max(axis=1)
     return bool(((over > OVER_SHARE) | (_extent(xyxy) < 0)).mean() >= SOME)

@@ -1,4 +1,4 @@
-"""Boxes that are written otherwise than as a list of four numbers."""
+"""Boxes that are not written as a list of four numbers."""
 
 import json
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ LONGEST_TEXT = 300  # letters of a box
 
 
 def combined_form(named: str | None, setting: str) -> str:
-    """The form that names of sides say, in the unit that a setting says."""
+    """The form that the names of sides give, in the unit that a setting gives."""
     return setting if named is None else named + FORMS[setting].unit
 
 
@@ -42,7 +42,7 @@ class WrittenBox(NamedTuple):
 def written_box(value: Any) -> WrittenBox | None:
     """A box that is text, an object with named sides, a list in a list or two corners.
 
-    None where it is none of these, or its names contradict each other.
+    None if it is none of these, or its names contradict each other.
     """
     if isinstance(value, str):
         value = _from_text(value)
@@ -58,7 +58,7 @@ def written_box(value: Any) -> WrittenBox | None:
 
 
 def _from_text(text: str) -> Any:
-    """What a text says: JSON, or numbers with spaces or commas between them."""
+    """The value of a text: JSON, or numbers with spaces or commas between them."""
     if len(text) > LONGEST_TEXT:
         return None
     try:

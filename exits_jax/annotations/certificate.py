@@ -1,4 +1,4 @@
-"""What can be told of a mask without a ground truth: does it fit its box and its points?"""
+"""What can be said about a mask without ground truth: does it fit its box and its points?"""
 
 import math
 
@@ -16,7 +16,7 @@ SIDES = ("top", "left", "bottom", "right")  # the order of extreme points
 TOLERANCE_PX = 2.0  # how far a mask may stay from a side of its box or from an extreme point ...
 TOLERANCE_SHARE = 0.05  # ... or this share of the box's side, whichever is more
 OUTSIDE_PX = 1  # how far a mask may reach over its box
-PART_SHARE = 0.02  # of the mask: a smaller part is a speck and is not counted
+PART_SHARE = 0.02  # of the mask: a smaller component is a speck and is not counted
 
 
 def fit_flags(
@@ -50,7 +50,7 @@ def fit_flags(
 
 
 def shape_flags(mask: Bool[np.ndarray, "h w"]) -> list[str]:
-    """`parts:N` and `holes:N` of a mask."""
+    """The flags `parts:N` and `holes:N` of a mask."""
     x0, y0, x1, y1 = tight_box(mask).astype(int)
     areas, holes = parts_and_holes(mask[y0:y1, x0:x1])
     parts = sum(area >= PART_SHARE * sum(areas) for area in areas)

@@ -24,7 +24,7 @@ from exits_jax.annotations.settings import DataSettings
 from exits_jax.annotations.summary import Notes, counted
 from exits_jax.system.errors import UserError
 
-# What labelling only says, and goes on, but a person wants to know of a file.
+# What labelling only notes, but a person wants to know about a file.
 WRONG = frozenset(
     (
         *("box_over_border", "box_off_mask", "point_off_box", "tiny_box", "near_duplicate"),
@@ -37,12 +37,12 @@ WRONG = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """What the checker has to say of a file.
+    """What the checker has to say about a file.
 
     Attributes:
       problems: what is wrong.
-      notes: what is read otherwise than it stands there, or passed over.
-      read: how much was read, in words; empty where it could not be.
+      notes: what is read otherwise than it is written, or passed over.
+      read: how much was read, in words; empty if the file could not be read.
     """
 
     problems: list[Problem]
@@ -51,7 +51,7 @@ class Checked:
 
 
 def checked_files(paths: Sequence[str], records: Collection[str] = ()) -> list[str]:
-    """The files meant by paths: a folder that is no data set itself stands for its JSON files.
+    """The files meant by paths: a folder that is not itself a data set stands for its JSON files.
 
     Args:
       paths: of files and folders.
@@ -67,7 +67,7 @@ def checked_files(paths: Sequence[str], records: Collection[str] = ()) -> list[s
 
 
 def _is_data_set(folder: pathlib.Path) -> bool:
-    """Whether a reader takes a folder as one: labelme's or YOLO's, say."""
+    """Whether a reader takes the folder as a whole: a labelme or YOLO folder, say."""
     try:
         detect_kind(folder)
     except UserError:
@@ -80,7 +80,7 @@ def check_file(
     images: str | os.PathLike | None = None,
     **settings: str | os.PathLike | None,
 ) -> list[Problem]:
-    """Everything wrong with an annotation file or label file; notes at most for a clean one.
+    """Everything wrong with an annotation file or label file; nothing for a clean one.
 
     The `problems` of `inspect_file`.
     """
@@ -101,14 +101,14 @@ def inspect_file(
     """Reads a file as labelling does, and looks at it more closely.
 
     Whatever `read_annotations` refuses or leaves out is a problem, as is whatever looks wrong about
-    a place (`geometry`). Beyond that it finds what would go wrong later: areas that are not the
-    mask's, labels marked as crowds, masks that do not fit their boxes, images that do not open or
-    have another size. Results files (a list with scores) are checked, too.
+    an object's geometry (`geometry`). Beyond that it finds what would go wrong later: areas that
+    are not the mask's, labels marked as crowds, masks that do not fit their boxes, images that do
+    not open or have another size. Results files (a list with scores) are checked, too.
 
     Args:
       file: of any kind that `read_annotations` takes, or a COCO results list.
-      images: the image folder; without it nothing is said about image files.
-      kind, boxes, boxes_by, box_form, crowds, exif: as labelling is told, see `read_annotations`.
+      images: the image folder; without it image files are not checked.
+      kind, boxes, boxes_by, box_form, crowds, exif: as for labelling, see `read_annotations`.
 
     Raises:
       UserError: the file or the image folder cannot be read at all.
@@ -195,7 +195,7 @@ def image_problems(records: dict[int, ImageRecord]) -> Iterator[Problem]:
 
 
 def _in_file_order(problems: list[Problem], annotations: list[Any]) -> None:
-    """Puts problems of an annotation together; those of none come first."""
+    """Groups problems by annotation; those of no annotation come first."""
     ids = [entry.get("id") for entry in annotations if isinstance(entry, dict)]
     order = {found: place for place, found in enumerate(ids) if type(found) is int}
     problems.sort(key=lambda problem: order.get(problem.annotation_id, -1))

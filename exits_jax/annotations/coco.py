@@ -1,4 +1,4 @@
-"""A COCO-style document: its lists, ids, categories and images. Every file kind becomes one."""
+"""A COCO-style document: its lists, ids, categories and images. Every kind of file becomes one."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,8 +32,8 @@ def check_structure(document: Any) -> None:
     if listed and document.get("annotations") in (None, []):
         raise BadItem(
             "no_annotations",
-            "it lists images and no annotations: nothing to label; a detector's boxes are given by"
-            " --config.data.boxes=FILE",
+            "it lists images and no annotations: nothing to label; give a detector's boxes with "
+            "--config.data.boxes=FILE",
         )
     for name in ("images", "annotations", "categories"):
         if not isinstance(document.get(name), list):
@@ -73,10 +73,10 @@ def list_categories(document: dict[str, Any], report: Report) -> None:
 
 
 def _id_and_name(key: str, value: Any) -> tuple[int, str]:
-    """Id and name of an entry of an object, of which one is a number and the other is not.
+    """Id and name from an entry of an object, of which one is a number and the other is not.
 
     Raises:
-      BadItem: it cannot be told which is which.
+      BadItem: it is unclear which is which.
     """
     first, second = whole_number(key), whole_number(value)
     if first is not None and second is None and isinstance(value, str):
@@ -110,7 +110,7 @@ def _category_name(name: Any) -> str:
 
 
 def number_annotations(annotations: list[Any], report: Report) -> None:
-    """Fills in absent annotation ids: 1, 2, ... in document order, past the ids in use."""
+    """Fills in missing annotation ids: 1, 2, ... in document order, after the ids in use."""
     entries = [entry for entry in annotations if isinstance(entry, dict)]
     without = [entry for entry in entries if entry.get("id") is None]
     if not without:

@@ -1,4 +1,4 @@
-"""The bytes of an annotation file, those of a .gz or a .zip unpacked within bounds."""
+"""The bytes of an annotation file; those of a .gz or a .zip unpacked, up to a limit."""
 
 import gzip
 import io
@@ -46,11 +46,11 @@ def is_packed(file: pathlib.Path) -> bool:
 def read_content(file: pathlib.Path, limit: int = -1) -> bytes:
     """The first `limit` bytes of what a file holds, or all of them.
 
-    Of a gzip file what is packed in it; of a zip archive its one annotation file.
+    For a gzip file its unpacked content; for a zip archive its one annotation file.
 
     Raises:
-      BadItem: it is damaged, far larger than its packed size lets expect, or there are none or
-        several annotation files in the archive.
+      BadItem: it is damaged, far larger than its packed size suggests, or the archive has no
+        annotation file or several.
       UserError: it cannot be read.
     """
     magic = read_bytes(file, len(ZIP))
@@ -82,7 +82,7 @@ def _read(stream: io.BufferedIOBase, limit: int, most: int) -> bytes:
         return stream.read(limit)
     content = stream.read(most + 1)
     if len(content) > most:
-        text = f"it holds more than {most} bytes, {MOST_TIMES} times what it is: unpack it"
+        text = f"it unpacks to more than {most} bytes, {MOST_TIMES} times its size: unpack it"
         raise BadItem("packed_file", text)
     return content
 

@@ -9,7 +9,7 @@ from exits_jax.annotations.records import BadItem
 
 
 def column_names(line: str) -> list[str]:
-    """The names in the first line of a table; empty for what is none."""
+    """The names in the first line of a table; empty if it is not a table."""
     try:
         cells = next(csv.reader([line], delimiter=delimiter_of(line)), [])
     except csv.Error:
@@ -21,7 +21,7 @@ def csv_rows(file: pathlib.Path, needed: tuple[str, ...]) -> Iterator[tuple[int,
     """The lines of a table by their columns, with their numbers.
 
     Raises:
-      BadItem: it is no table, lacks one of the columns, or a line is cut short.
+      BadItem: it is not a table, lacks one of the columns, or a line is truncated.
     """
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:
@@ -33,7 +33,7 @@ def csv_rows(file: pathlib.Path, needed: tuple[str, ...]) -> Iterator[tuple[int,
             for row in (reader := csv.DictReader(stream, names, delimiter=delimiter_of(first))):
                 line = reader.line_num + 1
                 if any(row[name] is None for name in needed):
-                    raise BadItem("bad_csv", f"line {line} is cut short")
+                    raise BadItem("bad_csv", f"line {line} is truncated")
                 yield line, row
     except OSError as error:
         raise BadItem("unreadable_file", f"cannot be read: {error.strerror or error}") from error

@@ -1,8 +1,8 @@
 """CVAT XML ("CVAT for images 1.1") -> a COCO-style document.
 
 Boxes, polygons, masks, ellipses and points become objects. Polygons and masks of one label in one
-group (`group_id`) are parts of one object, and so is the one box among them, which is its box. Four
-points alone, or at the sides of a box, are taken for an object's extreme points.
+group (`group_id`) form one object; a single box among them is its box. Four points alone, or at the
+sides of a box, are taken for an object's extreme points.
 """
 
 import math
@@ -53,7 +53,7 @@ def cvat_document(content: bytes, images: ImageFolder | None, report: Report) ->
       report: takes the mistakes; what is wrong is left out.
 
     Raises:
-      BadItem: it is no such XML.
+      BadItem: it is not such an XML file.
     """
     root = parse_xml(content)
     if root.tag != "annotations":
@@ -108,7 +108,7 @@ def _add_objects(draft: Draft, element: Element, image: dict[str, Any], where: s
 
 
 def _parts(draft: Draft, element: Element, where: str) -> Iterator[Part]:
-    """The shapes of an image; those that no object can be made of are counted."""
+    """The shapes of an image; those that cannot become an object are counted."""
     for shape in element:
         kind = KINDS.get(shape.tag)
         if kind is None:
@@ -151,12 +151,12 @@ def _outline(shape: Element) -> Float[np.ndarray, "n 2"]:
 
 
 def _box(draft: Draft, shape: Element, where: str) -> Float[np.ndarray, "n 2"]:
-    """The corners of a <box>, turned where it is."""
+    """The corners of a <box>, rotated if it is."""
     x0, y0, x1, y1 = coordinates([number_in(shape.get(side)) for side in SIDES], "box", 4)
     turn = _turn(shape)
     if turn == 0:
         return np.array([[x0, y0], [x1, y1]])
-    draft.passed.add("turned boxes are read as the upright boxes around them", where)
+    draft.passed.add("rotated boxes are read as the upright boxes around them", where)
     size, middle = np.array([x0, y0, x1 - x0, y1 - y0]), np.array([x0 + x1, y0 + y1]) / 2
     return turned_box(size, turn, middle)
 
@@ -196,18 +196,18 @@ def _drawn(text: str, pixels: int) -> Bool[np.ndarray, "n"]:
     """Run lengths "background, object, background, ..." as pixels."""
     runs = coordinates([number_in(run) for run in text.split(",")], "rle")
     if (runs < 0).any() or (runs % 1 != 0).any() or runs.sum() != pixels:
-        raise BadItem("bad_rle", f"rle {shown(text)} are no run lengths of {pixels} pixels")
+        raise BadItem("bad_rle", f"rle {shown(text)} are not run lengths of {pixels} pixels")
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs.astype(np.int64))
 
 
 def _whole(text: str | None) -> int:
-    """A whole number in an attribute; -1, which no size is, for anything else."""
+    """A whole number in an attribute; -1, which is never a size, for anything else."""
     number = number_in(text)
     return int(number) if number is not None and math.floor(number) == number else -1
 
 
 def _attributes(shape: Element) -> dict[str, Any]:
-    """What else a shape says of its object."""
+    """What else a shape says about its object."""
     values = {name: shape.get(name) for name in KEPT if shape.get(name)}
     texts = {item.get("name", ""): item.text or "" for item in shape.findall("attribute")}
     return {"attributes": values | texts} if values or texts else {}

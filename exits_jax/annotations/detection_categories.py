@@ -1,8 +1,8 @@
 """Which category a detector's box is of: by id, by name, or by position.
 
 Ultralytics counts a model's classes from 0 or 1 in the order of its training file, whatever the ids
-in an annotation file are. As some of these numbers then are ids of other categories, a file is
-read as a whole or not at all.
+in an annotation file are. As some of these numbers may be ids of other categories, a file is read
+as a whole or not at all.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ Reading = Callable[[Detection], CategoryId]  # raises BadItem
 
 
 def read_categories(categories: Any, found: list[Detection], report: Report) -> Reading:
-    """How the categories of a file's boxes are found; notes say if not by id.
+    """How the categories of a file's boxes are found; a note says if it is not by id.
 
     Args:
       categories: the list of a COCO-style document, still unchecked.
@@ -50,12 +50,12 @@ def read_categories(categories: Any, found: list[Detection], report: Report) -> 
 def by_position(found: list[Any], known: list[Any]) -> dict[int, int] | None:
     """Category ids by the numbers of a detector that counts them from 0 or 1; None if uncertain.
 
-    It is certain that it counts from 0 if 0 is used and is no id, and that it counts from 1 if the
-    last number is used. Number k is the k-th id in order. Where ids have holes, numbers may also be
-    ids less a constant; if that fits, too, and says otherwise, nothing is certain.
+    It certainly counts from 0 if 0 is used and is not an id, and from 1 if the last number is used.
+    Number k is the k-th id in order. Where ids have holes, numbers may also be ids less a constant;
+    if that fits, too, and means something else, nothing is certain.
 
     Args:
-      found: the numbers used, some of which are no ids.
+      found: the numbers used, some of which are not ids.
       known: the ids; where they are text they have no order.
     """
     if any(isinstance(number, str) for number in (*found, *known)):
@@ -78,7 +78,7 @@ def by_position(found: list[Any], known: list[Any]) -> dict[int, int] | None:
 def categories_of_boxes(
     found: list[Detection], report: Report
 ) -> tuple[list[dict[str, Any]], Reading]:
-    """Categories out of the boxes, for a file that lists none, and how each box's is found.
+    """Categories taken from the boxes, for a file that lists none, and how each box's is found.
 
     They are told apart by their ids, or by their names where no box has an id.
 
@@ -91,7 +91,7 @@ def categories_of_boxes(
         names = {number: name for name, number in ids.items()}
     else:
         ids, names = {}, _numbered(found)
-    text = f"the file lists none: {counted(len(names), 'category', 'categories')} out of the boxes"
+    text = f"the file lists none: {counted(len(names), 'category', 'categories')} of the boxes"
     report(Problem("categories_of_boxes", text, note=True))
     return [{"id": number, "name": name} for number, name in sorted(names.items())], (
         lambda d: ids[_name(d)] if ids else _looked_up(d, _number(d))
@@ -137,7 +137,7 @@ def _number(detection: Detection, known: Container[CategoryId] = ()) -> Category
 
 
 def _name(detection: Detection, known: Container[CategoryId] = ()) -> str | None:
-    """The name that a box states, be it in place of an id."""
+    """The name that a box states, even in place of an id."""
     key = id_key(detection.row.get("category_id"))
     in_place = key if isinstance(key, str) and key not in known else None
     return detection.category or in_place
@@ -164,8 +164,8 @@ def _absent(numbers: Counter[CategoryId], known: dict[CategoryId, Any]) -> str:
     boxes = sum(numbers[number] for number in odd)
     return (
         f"category_id {_list(odd)} ({counted(boxes, 'box', 'boxes')}) is not among the file's"
-        f" ({_list(sorted(known, key=_order))}), and not certain to be a position in that list:"
-        " write the file's ids, or a category_name with each box"
+        f" ({_list(sorted(known, key=_order))}), and may or may not be a position in that list: "
+        "write the file's ids, or a category_name with each box"
     )
 
 
@@ -181,7 +181,7 @@ def _list(numbers: list[CategoryId]) -> str:
 
 
 def note_position(table: dict[int, int], known: dict[CategoryId, Any], report: Report) -> None:
-    """Says of categories that they are found by their position: id by number, name by id."""
+    """Notes that categories are found by their position: id by number, name by id."""
     ends = dict.fromkeys((min(table), max(table)))
     examples = ", ".join(f"{n} is {shown(known[table[n]])} (id {table[n]})" for n in ends)
     text = f"category ids are positions among the file's {len(known)} categories: {examples}"

@@ -18,20 +18,20 @@ from exits_jax.annotations.records import BadItem, Detection, Problem
 
 ImageId = int | str  # text ids are numbered later, by `identities`
 IMAGES_BY = ("auto", "id", "name")
-DEEPEST = 8  # folders of a file name that are looked at
+DEEPEST = 8  # folders of a file name that are compared
 BOTH = "; give each box a file_name, or say which with --config.data.boxes_by=id or name"
 TWINS = "; give each box a file_name with its folders, or the image's id (and data.boxes_by=id)"
 
 
 class Key(NamedTuple):
-    """What a box says of its image."""
+    """What a box says about its image."""
 
     image_id: int | float | str | None
     file_name: str | None
 
 
 def key_of(detection: Detection) -> Key:
-    """What a box says of its image; what is neither number nor text is None."""
+    """What a box says about its image; None for what is neither number nor text."""
     image_id = detection.row.get("image_id")
     if type(image_id) not in (int, float, str) or is_nan(image_id):
         image_id = None
@@ -41,7 +41,7 @@ def key_of(detection: Detection) -> Key:
 def read_image_ids(
     images: Any, found: list[Detection], report: Report, images_by: str = "auto"
 ) -> Callable[[Detection], ImageId]:
-    """How the images of a file's boxes are found; a note says where it is by name.
+    """How the images of a file's boxes are found; a note says if it is by name.
 
     Args:
       images: the list of a COCO-style document, still unchecked.
@@ -108,7 +108,7 @@ def _chosen(
 def _refuse_shift(known: "KnownImages", by_id: list[Key]) -> None:
     """Refuses ids that are counted from 0 where the file's are from 1, or the other way round.
 
-    Only the ends are no ids then: all other boxes would be on a neighbouring image.
+    Only the numbers at the ends are then not ids: all other boxes would be on a neighbouring image.
 
     Raises:
       BadItem: they are.
@@ -123,7 +123,7 @@ def _refuse_shift(known: "KnownImages", by_id: list[Key]) -> None:
 
 
 def _refuse_taken(known: "KnownImages", reading: dict[Key, ImageId]) -> None:
-    """Refuses two names that are one image's without what a tool added: its copies differ.
+    """Refuses two names that mean one image once a tool's additions are removed: copies may differ.
 
     Raises:
       BadItem: there are two.
@@ -136,8 +136,8 @@ def _refuse_taken(known: "KnownImages", reading: dict[Key, ImageId]) -> None:
             first, second = [*map(_said, found.values())][:2]
             raise BadItem(
                 "image_taken",
-                f"{first} and {second} would both be {known.names[image]}, where a tool's additions"
-                " are left out of the name: copies that it made may differ",
+                f"{first} and {second} would both be {known.names[image]} without a tool's "
+                "additions to the name: the copies that it made may differ",
             )
 
 
@@ -148,7 +148,7 @@ def _note_names(
     counts: Counter[Key],
     report: Report,
 ) -> None:
-    """Says how many boxes name their image by other than its id."""
+    """Notes how many boxes name their image by something other than its id."""
     named = [key for key, image in reading.items() if ids[key] != image]
     if named:
         text = (
@@ -192,7 +192,7 @@ class KnownImages:
         self.names = {number: (names or ["?"])[0] for number, names in self._all.items()}
 
     def with_id(self, value: int | float | str | None) -> ImageId | None:
-        """The id that a value means, also in other clothes; None where no image has it."""
+        """The id that a value means, however it is written; None if no image has it."""
         number = id_key(value)
         if number not in self._all:
             return None
@@ -220,7 +220,7 @@ class KnownImages:
         return exact or (self._numbers.get(int(text), []) if _is_number(text) else [])
 
     def _loosely(self, text: str) -> list[ImageId]:
-        """The images of a name in whatever case, also without what tools add to names."""
+        """The images of a name in any case, also without what tools add to names."""
         folder, slash, name = text.casefold().rpartition("/")
         added = [*originals(name).values(), *originals(f"{name}.jpg").values()]  # of a stem, too
         for spelling in (name, *added):
@@ -233,12 +233,12 @@ class KnownImages:
 
     @functools.cached_property
     def _whole(self) -> dict[str, list[ImageId]]:
-        """By the name, with and without its ending."""
+        """By the name, with and without its extension."""
         return self._by(_endings)
 
     @functools.cached_property
     def _suffixes(self) -> dict[str, list[ImageId]]:
-        """By the name without some or all of its folders, with and without its ending."""
+        """By the name without some or all of its folders, with and without its extension."""
         return self._by(lambda name: (end for part in _shorter(name) for end in _endings(part)))
 
     @functools.cached_property
@@ -251,7 +251,7 @@ class KnownImages:
 
     @functools.cached_property
     def _numbers(self) -> dict[int, list[ImageId]]:
-        """By the number that the stem is."""
+        """By the stem, as a number."""
         return self._by(_stem_numbers)
 
     def _by(self, spellings: Callable[[str], Iterator[Any]]) -> dict[Any, list[ImageId]]:
@@ -289,7 +289,7 @@ def _shorter(name: str) -> Iterator[str]:
 
 
 def _endings(name: str) -> Iterator[str]:
-    """The name with and without its ending."""
+    """The name with and without its extension."""
     yield name
     stem, dot, ending = name.rpartition(".")
     if dot and stem and "/" not in ending and not stem.endswith("/"):

@@ -1,7 +1,7 @@
-"""The rows of a file of boxes, out of the shapes in which detectors write them.
+"""The rows of a file of boxes, from the structures in which detectors write them.
 
 COCO's results are a list of {image_id, category_id, bbox, score}. torchvision's outputs have lists
-side by side, an object an image; others group objects by file name, or call fields otherwise.
+side by side, one object per image; others group objects by file name, or name fields differently.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ LISTS = ("annotations", *WRAPPERS)  # that boxes are in
 INNER = (*LISTS, "instances", "objects", "boxes", "bboxes")  # that the boxes of one image are in
 SIDE_BY_SIDE = ("boxes", "bboxes")  # beside labels and scores: torchvision's, MMDetection's
 EXPECTED = "expected COCO results: [{image_id or file_name, category_id, bbox, score}, ...]"
-# What fields are called elsewhere, where the names of COCO's results are absent.
+# Other names of fields, where those of COCO's results are missing.
 FIELDS = {
     "file_name": ("filename", "image_name", "image_path", "image", "path", "file"),
     "score": ("confidence", "conf"),
@@ -40,8 +40,8 @@ def box_rows(content: Any, box_form: str = "auto") -> list[Any]:
 
     Args:
       content: a list of rows, or an object with one of the lists `LISTS`, or with rows or
-        torchvision's {boxes, labels, scores} by file name. A list may have the latter, too, where
-        each says its image.
+        torchvision's {boxes, labels, scores} by file name. A list may hold the latter, too, if each
+        says its image.
       box_form: of boxes in lists side by side; "auto" is torchvision's, two corners.
 
     Raises:
@@ -76,10 +76,10 @@ def _listed(content: Any) -> Any:
 
 
 def _by_file(content: Row) -> list[Any] | None:
-    """The rows of an object whose keys are file names; None where it is not such a one.
+    """The rows of an object whose keys are file names; None if they are not.
 
     Raises:
-      BadItem: what is said of a file is numbers without names.
+      BadItem: a file has numbers without names.
     """
     images = all(map(is_image_name, content))
     if not content or not (images or all(map(_side_key, content.values()))):
@@ -94,10 +94,10 @@ def _by_file(content: Row) -> list[Any] | None:
 
 
 def _described(row: Any, whose: str) -> Row:
-    """A row that is an object, and so says what its numbers are.
+    """A row, checked to be an object, which says what its numbers are.
 
     Raises:
-      BadItem: it is none.
+      BadItem: it is not one.
     """
     if isinstance(row, dict):
         return row
@@ -106,7 +106,7 @@ def _described(row: Any, whose: str) -> Row:
 
 
 def _unwrapped(row: Any) -> Iterator[Any]:
-    """The objects in an image's list of them, which say their image; a row that has none itself.
+    """The objects in an image's list, with their image; a row without a list is returned itself.
 
     Raises:
       BadItem: they are numbers without names.
@@ -139,15 +139,15 @@ def _image_of(row: Row) -> Row:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a text has the ending of an image file."""
+    """Whether a text has the extension of an image file."""
     return name.lower().endswith(IMAGE_ENDINGS)
 
 
 def _boxes(row: Any, box_form: str) -> Iterator[Any]:
-    """The boxes in a row, one as a rule.
+    """The boxes in a row, usually one.
 
     Raises:
-      BadItem: nobody knows its image, or its box.
+      BadItem: its image or its box is not known.
     """
     if not isinstance(row, dict):
         yield row
@@ -173,7 +173,7 @@ def _side_by_side(row: Row, key: str, box_form: str) -> Iterator[Row]:
     image = _image_of(row)
     lists = [row[key], row.get("labels"), row.get("scores")]
     if len({len(values) if isinstance(values, list) else -1 for values in lists}) != 1:
-        text = f"{key}, labels and scores of {shown(image)} are no lists of one length"
+        text = f"{key}, labels and scores of {shown(image)} are not lists of one length"
         raise BadItem("bad_document", f"{text}; {EXPECTED}")
     for box, label, score in zip(*lists, strict=True):
         corners = box
@@ -183,16 +183,16 @@ def _side_by_side(row: Row, key: str, box_form: str) -> Iterator[Row]:
 
 
 def _one_box(row: Row, box_form: str) -> Row:
-    """A row with its box in `bbox`, also where the sides are fields of the row.
+    """A row with its box in `bbox`, even if the sides are fields of the row.
 
     Raises:
-      BadItem: they may mean two things, or the form that the row names is not read.
+      BadItem: they may mean two things, or the form that the row names is not supported.
     """
     mode, box = row.get("bbox_mode"), row.get("bbox")
     if mode is not None and isinstance(box, list) and box_form == "auto":
         if mode not in (XYXY, XYWH):
             raise _foreign(f"Detectron2's, with boxes of bbox_mode {shown(mode)}")
-        return row  # the mode is obeyed where the box is read
+        return row  # the mode is obeyed when the box is read
     if box is not None:
         return row
     keys = {key.replace("_", "").lower(): key for key in row}

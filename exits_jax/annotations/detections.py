@@ -1,7 +1,7 @@
 """A detector's boxes in place of a document's annotations (`data.boxes`).
 
 What detectors write differs: images by id or by file name, categories by id or counted from 0,
-scores as shares or per cent. What is certain over the whole file is read, and said.
+scores as shares or per cent. What is certain over the whole file is read, with a note.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ def boxes_document(
 ) -> dict[str, Any]:
     """The document with a detector's boxes in place of its annotations.
 
-    Each keeps what it says of itself (`score`, `extreme_points`); ids are numbers in the list, from
+    Each keeps its own `score` and `extreme_points`; ids are numbers in the list, from
     1, as `COCO.loadRes` gives them. A segmentation is dropped: the box is what is labelled.
 
     Args:
@@ -45,14 +45,13 @@ def boxes_document(
         categories nor annotations gets the categories of the boxes.
       content: what the file of boxes holds, see `detection_rows.box_rows`. A whole COCO document's
         own images and categories are told by their names.
-      report: told of each box that cannot be used, which is left out, and what was read otherwise
-        than it stands there.
+      report: called for each box that cannot be used, which is left out, and for what was read
+        otherwise than it is written.
       images_by: "id", "name" or "auto", see `read_image_ids`.
       box_form: as it was asked for, see `detection_rows.box_rows`.
 
     Raises:
-      BadItem: it holds no list of boxes, or it cannot be told which image, category or score is
-        meant.
+      BadItem: it holds no list of boxes, or it is unclear which image, category or score is meant.
     """
     rows = box_rows(content, box_form)
     found = [*_detections(rows, content)]
@@ -93,7 +92,7 @@ def boxes_document(
 def _refuse_other_form(annotations: list[dict[str, Any]], images: Any) -> None:
     """Refuses lists side by side whose boxes as a whole are not two corners in pixels.
 
-    The form that is asked for then is that of the lists, not of the corners made of them.
+    The form that is asked for is then that of the lists, not of the corners made from them.
 
     Raises:
       BadItem: they are of another form.
@@ -138,7 +137,7 @@ def _names(content: Any, key: str, name: str) -> dict[int | str | None, str]:
 
 
 def category_in(row: dict[str, Any]) -> str | None:
-    """The name that a row has for its category; a file of an image ("name") is none."""
+    """The name that a row has for its category; an image file in "name" does not count."""
     return text_of(row, tuple(key for key in NAMES if not is_image_name(str(row.get(key)))))
 
 
@@ -151,7 +150,7 @@ def text_of(row: dict[str, Any], keys: tuple[str, ...]) -> str | None:
 def _read_scores(found: list[Detection], report: Report) -> Callable[[Detection], float]:
     """How scores are read: from 0 to 1, as text too, or all of them per cent.
 
-    Without any in the whole file they are 1.
+    If the whole file has none, they are 1.
 
     Raises:
       BadItem: most of them, but not all, are above 1.
@@ -189,7 +188,7 @@ def _score(detection: Detection, whole: int) -> float:
 
 
 def _plain_score(value: Any) -> int | float | None:
-    """A number, a share of 1 where it is text with a per cent sign."""
+    """A number; text with a per cent sign becomes a share of 1."""
     if isinstance(value, str) and (text := value.strip()).endswith("%"):
         number = plain_number(text[:-1])
         return None if number is None else number / 100
@@ -203,7 +202,7 @@ def _no_score(detection: Detection) -> bool:
 
 
 def _note_masks(found: list[Detection], report: Report) -> None:
-    """Says how many masks are not looked at."""
+    """Notes how many masks are ignored."""
     count = sum(bool(detection.row.get("segmentation")) for detection in found)
     if count:
         text = (

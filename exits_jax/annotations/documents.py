@@ -29,7 +29,7 @@ from exits_jax.annotations.recognise import bad_json, refuse_json
 from exits_jax.annotations.records import BadItem, Problem
 
 # Kinds whose boxes have a form of their own and are often written in another; JSON's is COCO's. All
-# other kinds name what they hold, and there is no form to choose.
+# other kinds name what they hold, so there is no form to choose.
 KINDS_OF_FORM = {"voc": voc.OWN_FORM, "yolo": yolo.OWN_FORM}
 KINDS_OF_COCO = ("json", "coco", "lvis", "sa1b", "images")
 HELD = {
@@ -54,18 +54,18 @@ def forms_told(kind: str, boxes: bool, box_form: str) -> tuple[str, str]:
     Raises:
       BadItem: it was asked for, and the kind has none to choose.
     """
-    if kind in KINDS_OF_FORM and boxes:  # others take their place: they are not judged
+    if kind in KINDS_OF_FORM and boxes:  # others take their place, so they are not judged
         return KINDS_OF_FORM[kind], box_form
     if kind in KINDS_OF_FORM and box_form != "auto":
         return box_form, "xywh"
     if not boxes:
         _refuse_form(kind, box_form)
-    # What "json" is, is known once it has been read: it is refused then.
+    # What kind "json" is becomes known once it has been read: it is refused then.
     return "auto" if boxes else box_form, box_form
 
 
 def _refuse_form(kind: str, box_form: str) -> None:
-    """Refuses a form of boxes for a kind of file whose shapes say themselves what they are."""
+    """Refuses a form of boxes for a kind of file that says itself what its shapes are."""
     if kind in HELD and box_form != "auto":
         text = f"data.box_form is {box_form}, but files of kind {kind} say themselves what it is"
         raise BadItem("box_form", text)
@@ -131,7 +131,7 @@ def _json_document(
 
 
 def _unwrapped(content: Any, report: Report) -> Any:
-    """The one COCO document that a list or an object holds; anything else as it is.
+    """The one COCO document that a list or an object holds; anything else unchanged.
 
     Raises:
       BadItem: there are several.
@@ -143,7 +143,7 @@ def _unwrapped(content: Any, report: Report) -> Any:
     keys = [key for key, value in inner.items() if _is_coco(value)]
     if len(keys) > 1:
         text = f"it holds {len(keys)} COCO documents ({', '.join(map(shown, keys[:5]))})"
-        raise BadItem("several_documents", f"{text}; save the one that is meant as a file")
+        raise BadItem("several_documents", f"{text}; save the one that is meant as its own file")
     if not keys:
         return content
     text = f"the COCO document is that in {shown(keys[0])}"
@@ -157,7 +157,7 @@ def _is_coco(value: Any) -> bool:
 
 
 def _loaded(files: list[pathlib.Path], report: Report) -> Iterator[tuple[pathlib.Path, Any]]:
-    """Path and content of each JSON file; what is none is reported."""
+    """Path and content of each JSON file; what is not JSON is reported."""
     for path in files:
         try:
             yield path, load_json(path, report)
@@ -166,10 +166,10 @@ def _loaded(files: list[pathlib.Path], report: Report) -> Iterator[tuple[pathlib
 
 
 def load_json(file: pathlib.Path, report: Report) -> Any:
-    """What a JSON file holds; NaN in what nobody here reads becomes null, and is reported.
+    """What a JSON file holds; NaN in what is not read becomes null, and is reported.
 
     Raises:
-      UserError: the file is missing or not JSON, for instance cut short.
+      UserError: the file is missing or not JSON, for instance truncated.
     """
     text = read_content(file)
     constants: list[float] = []

@@ -1,6 +1,6 @@
-"""A COCO-style document in the making: what every reader of another tool's files fills.
+"""A COCO-style document in the making, filled by every reader of another tool's files.
 
-What a reader walks past is counted here and said once, so that nothing is lost without a word.
+What a reader passes over is counted here and noted once, so that nothing is lost silently.
 """
 
 import collections
@@ -28,7 +28,7 @@ LONGEST_PLACE = 80  # characters by which a place is named in a note
 
 
 class PassedOver:
-    """Counts of what a reader does not read, or reads otherwise than it stands there."""
+    """Counts of what a reader does not read, or reads otherwise than it is written."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, str]] = {}
@@ -41,7 +41,7 @@ class PassedOver:
         self._found[what] = (count + 1, first)
 
     def say(self, report: Report) -> None:
-        """One note for all of it: of each kind how many there were, and where the first was."""
+        """One note for all of it: how many there were of each kind, and where the first was."""
         kinds = [
             f"{what}: {count} (the first: {first})" for what, (count, first) in self._found.items()
         ]
@@ -51,7 +51,7 @@ class PassedOver:
 
 @dataclasses.dataclass
 class _Object:
-    """An object as it was read, and the points that a tool has with it."""
+    """An object as it was read, and the points that a tool keeps with it."""
 
     category: str
     entry: dict[str, Any]
@@ -103,15 +103,15 @@ class Draft:
         """A new image, or the one of that name.
 
         Args:
-          name: the file's, as it stands there: the image folder is searched by it.
+          name: the file's, as written: the image folder is searched by it.
           size: width and height in pixels.
-          where: what of the annotations it stands in.
-          again: several entries may be of one image, which is said.
+          where: the place in the annotations that names it.
+          again: several entries may mean one image, which is noted.
           unclear: whether its frame is, a value of `FRAME_UNCLEAR`.
 
         Raises:
-          BadItem: another entry has named this image, with another size where it may, or it is no
-            file name.
+          BadItem: another entry has named this image, with another size where it may, or it is not
+            a file name.
         """
         path = "/".join(name_parts(name))
         if path in self._named:
@@ -148,10 +148,10 @@ class Draft:
           name, where, again: as `add_image`.
           path: the file.
           exif: as `image_files.measured`.
-          pixels: of which its boxes are in any case: they may tell its frame.
+          pixels: whether its boxes are certainly in pixels: they may then tell its frame.
 
         Raises:
-          BadItem: as `add_image`, or it is no image.
+          BadItem: as `add_image`, or it is not an image.
         """
         size = measured(path, exif)
         unclear = BY_REACH if pixels and size[FRAME_UNCLEAR] else size[FRAME_UNCLEAR]
@@ -191,9 +191,9 @@ class Draft:
         Args:
           image: of `add_image`.
           category: its name.
-          entry: what a COCO annotation says of it; empty where points are all there is.
+          entry: its COCO annotation; empty if there are only points.
           points_xy: beside it; they are read or counted by `_with_points`.
-          where: what of the annotations the points stand in.
+          where: the place in the annotations that holds the points.
         """
         points = np.zeros((0, 2)) if points_xy is None else points_xy
         entry = {"image_id": image["id"], "iscrowd": 0, **entry}
@@ -210,12 +210,12 @@ class Draft:
             self.passed.add("points are not read (four at the sides of an object are)", where)
 
     def count_joined(self, shapes: int, where: str) -> None:
-        """Counts the outlines that become one object, where they are several."""
+        """Counts the outlines that become one object, if there are several."""
         if shapes > 1:
             self._joined.append((shapes, where))
 
     def document(self, names: Iterable[str] = ()) -> dict[str, Any]:
-        """The document, and a word on everything that was passed over.
+        """The document; notes what was passed over.
 
         Args:
           names: categories in the order in which the tool lists them; those that only objects
@@ -226,7 +226,7 @@ class Draft:
         if self._joined:
             shapes, places = zip(*self._joined, strict=True)
             first, count = one_line(places[0])[:LONGEST_PLACE], counted(len(places), "object")
-            text = f"{sum(shapes):,} shapes of one label and group are joined to {count}"
+            text = f"{sum(shapes):,} shapes of one label and group are joined into {count}"
             text += f" (the first: {first})"
             self._report(Problem("shapes_joined", text, note=True))
         used = sorted({one.category for one in objects})

@@ -10,9 +10,9 @@ from exits_jax.annotations.summary import counted
 
 
 def heed_extra_keys(annotations: list[Any], box_form: str) -> Iterator[Problem]:
-    """Makes turned boxes upright, in place, and tells of marks that nothing here obeys.
+    """Makes rotated boxes upright, in place, and notes keys that are ignored here.
 
-    CVAT's and Datumaro's COCO export gives a turned box as it was before it was turned about its
+    CVAT's and Datumaro's COCO exports give a rotated box as it was before it was rotated about its
     centre, and the degrees, clockwise, in `attributes`.
 
     Args:
@@ -26,19 +26,19 @@ def heed_extra_keys(annotations: list[Any], box_form: str) -> Iterator[Problem]:
     turned = sum(map(_made_upright, rows)) if box_form in ("auto", "xywh") else 0
     if turned:
         text = f"{counted(turned, 'box', 'boxes')} with attributes.rotation: read as the upright"
-        yield Problem("turned_box", f"{text} boxes around the turned ones", note=True)
+        yield Problem("turned_box", f"{text} boxes around the rotated ones", note=True)
     ignored = sum(finite_number(entry.get("ignore")) == 1 for entry in rows)
     if ignored:
         text = f"{counted(ignored, 'annotation')} with ignore 1: labelled like the others"
         yield Problem(
             "ignore_mark",
-            f"{text}, as pycocotools counts them; delete what is not meant",
+            f"{text}, as pycocotools counts them; delete those that are not meant",
             note=True,
         )
 
 
 def _made_upright(entry: dict[str, Any]) -> bool:
-    """Whether an annotation's box was a turned one; a mask beside it shows where the object is."""
+    """Whether an annotation's box is rotated; a mask beside it shows where the object is."""
     extra = entry.get("attributes")
     degrees = finite_number(extra.get("rotation")) if isinstance(extra, dict) else None
     box = finite_numbers(entry.get("bbox"))

@@ -1,4 +1,4 @@
-"""Extreme points: taken from a mask, put in order, disturbed like a person's clicks."""
+"""Extreme points: extracted from a mask, put in order, perturbed like a person's clicks."""
 
 import itertools
 from collections.abc import Sequence

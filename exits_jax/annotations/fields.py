@@ -1,4 +1,4 @@
-"""What one annotation says: its box, its extreme points, its area, whether it is a crowd."""
+"""The fields of one annotation: its box, its extreme points, its area, whether it is a crowd."""
 
 from typing import Any
 
@@ -21,9 +21,9 @@ def given_points(
 
     Looks for `extreme_points` ([[x, y] x 4], flat [x, y, x, y, ...], {"top": [x, y], ...}), then
     for exactly four `keypoints`, triplets (x, y, visibility) or pairs. Other
-    keypoints, like a person's 17, are not extreme points. None where neither is there. With a box
-    one to three `extreme_points` are enough (`complete_points`); in the form with names the others
-    are null or absent.
+    keypoints, like a person's 17, are not extreme points. None if there are neither. With a box one
+    to three `extreme_points` are enough (`complete_points`); in the form with names the others are
+    null or missing.
 
     Raises:
       UserError: they are not four finite points, or fewer without a box.
@@ -76,10 +76,10 @@ def stated_box(
 ) -> Float[np.ndarray, "4"] | None:
     """The annotation's `bbox` [x, y, width, height] as xyxy clipped to the image; None without one.
 
-    [0, 0, 0, 0] is what programs write that know none.
+    [0, 0, 0, 0] counts as none: programs write it for an unknown box.
 
     Raises:
-      UserError: it is no box, has no area or lies wholly outside the image.
+      UserError: it is not a box, has no area or lies wholly outside the image.
     """
     stated = annotation.get("bbox")
     if stated is None or stated == [] or stated == NO_BOX:
@@ -113,7 +113,7 @@ def points_box(
 
 
 def stated_area(annotation: dict[str, Any], box_xyxy: Float[np.ndarray, "4"]) -> float:
-    """The annotation's `area`, or its box's where it has none.
+    """The annotation's `area`, or its box's if it has none.
 
     Raises:
       UserError: the area is not a finite number from 0.
@@ -128,7 +128,7 @@ def stated_area(annotation: dict[str, Any], box_xyxy: Float[np.ndarray, "4"]) ->
 
 
 def is_marked(annotation: dict[str, Any]) -> bool:
-    """Whether an annotation says `iscrowd` 1; False where what it says is malformed."""
+    """Whether an annotation says `iscrowd` 1; False if that is malformed."""
     crowd = annotation.get("iscrowd")
     return type(crowd) in (int, bool) and crowd == 1
 

@@ -20,7 +20,7 @@ from exits_jax.annotations.records import BadItem, ImageRecord
 # instances the difference stayed below 0.44 of width + height of the box.
 AREA_TOLERANCE_PER_SIDE = 0.5
 AREA_TOLERANCE = 0.02
-# What most converters do to every object of a file: worth one note, and no finding for each.
+# What most converters do to every object of a file: worth one note, not a finding for each.
 NOTED = frozenset(("box_area",))
 
 
@@ -65,7 +65,7 @@ def annotation_findings(
 def _mask_doubts(
     annotation: dict[str, Any], box_xyxy: Float[np.ndarray, "4"], size_wh: tuple[int, int]
 ) -> Iterator[BadItem]:
-    """A mask beside points that is not the box's: reading does not look at it."""
+    """Checks a mask beside points that does not fit the box: reading ignores it."""
     outline = annotation["segmentation"]
     bbox = finite_numbers(annotation["bbox"])
     place = Geometry(bbox, box_xyxy, None, mask_box(outline, *size_wh), size_wh)
@@ -75,7 +75,7 @@ def _mask_doubts(
 
 
 def _collector(found: list[BadItem]) -> Callable[..., Any]:
-    """A caller that returns None and notes the mistake where a parser refuses its input."""
+    """A function that calls a parser, and returns None and notes the mistake if it refuses."""
 
     def attempt(parse: Callable[..., Any], *arguments: Any) -> Any:
         try:
@@ -88,7 +88,7 @@ def _collector(found: list[BadItem]) -> Callable[..., Any]:
 
 
 def _crowd_trap(annotation: dict[str, Any], crowded: bool) -> None:
-    """A label marked as a crowd: trainers and evaluators ignore it without a word."""
+    """A label marked as a crowd: trainers and evaluators ignore it silently."""
     if not annotation.get("iscrowd"):
         return
     label = "exits" in annotation or "score" in annotation
@@ -117,7 +117,7 @@ def _extras(annotation: dict[str, Any]) -> None:
 
 
 def _in_role_order(points: Any, name: str) -> None:
-    """Points that claim to be top, left, bottom, right are."""
+    """Checks points that claim to be in the order top, left, bottom, right."""
     if points is None:
         return
     rows = points if isinstance(points, list) and len(points) == 4 else [None]
@@ -169,10 +169,10 @@ def _misfits(
     box_xyxy: Float[np.ndarray, "4"],
     points_xy: Float[np.ndarray, "4 2"] | None,
 ) -> Iterator[BadItem]:
-    """Where a label does not fit its box and its points and does not say so in its flags."""
+    """Where a label does not fit its box and its points and its flags do not say so."""
     mask = decode_segmentation(runs, *runs["size"])
     if not mask.any():
-        return  # has been said
+        return  # already reported
     extras = annotation.get("exits") or {}
     if points_xy is None and extras.get("extreme_points"):
         points_xy = np.array(extras["extreme_points"], np.float64)
@@ -190,7 +190,7 @@ def _outlined(polygons: list[list[float | int]]) -> float:
 
 
 def _role_names(annotation: dict[str, Any]) -> None:
-    """Points that are named top, left, bottom and right are named rightly."""
+    """Checks that points named top, left, bottom and right are just that."""
     given = annotation.get("extreme_points")
     if isinstance(given, dict) and all(given.get(role) is not None for role in ROLES):
         _in_role_order([given[role] for role in ROLES], "extreme_points")

@@ -1,4 +1,4 @@
-"""The files in folders that were given, and the text in them."""
+"""The files in given folders, and the text in them."""
 
 import os
 import pathlib
@@ -8,7 +8,7 @@ from exits_jax.annotations.recognise import not_utf8
 from exits_jax.annotations.records import BadItem
 from exits_jax.system.errors import UserError
 
-# What image files end in, in lower case; any other file is found by its exact name alone.
+# Extensions of image files, in lower case; any other file is found by its exact name only.
 IMAGE_ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp"),
     *(".avif", ".jp2", ".ppm", ".pgm", ".pbm"),
@@ -18,9 +18,9 @@ MAX_TEXT_BYTES = 64_000_000
 
 
 def files_in(folder: pathlib.Path, *endings: str) -> list[pathlib.Path]:
-    """The files in a folder with one of the endings, sorted by name; all of them without any.
+    """The files in a folder with one of the extensions, sorted by name; all files if none is given.
 
-    Hidden files are passed over: macOS writes a `._a.xml` beside each `a.xml` on other disks.
+    Hidden files are ignored: macOS writes a `._a.xml` beside each `a.xml` on other disks.
 
     Raises:
       UserError: the folder cannot be read.
@@ -34,7 +34,7 @@ def files_in(folder: pathlib.Path, *endings: str) -> list[pathlib.Path]:
 
 
 def folder_of(folder: pathlib.Path, ending: str) -> pathlib.Path:
-    """The folder itself or, where no file with the ending lies in it, the only one below with some.
+    """The folder itself or, if it has no file with the extension, the only folder in it that has.
 
     Raises:
       BadItem: there are several below.
@@ -51,7 +51,7 @@ def folder_of(folder: pathlib.Path, ending: str) -> pathlib.Path:
 
 
 def files_below(folder: pathlib.Path, endings: tuple[str, ...]) -> list[pathlib.Path]:
-    """The files with one of the endings in a folder and its folders, sorted; links not followed."""
+    """The files with one of the extensions below a folder, sorted; links are not followed."""
     found = []
     for where, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -64,7 +64,7 @@ def files_below(folder: pathlib.Path, endings: tuple[str, ...]) -> list[pathlib.
 
 
 def images_below(folder: pathlib.Path) -> dict[str, list[str]]:
-    """The image files in a folder and its folders, by relative path without the ending."""
+    """The image files in a folder and its folders, by relative path without the extension."""
     found: dict[str, list[str]] = defaultdict(list)
     for path in files_below(folder, IMAGE_ENDINGS):
         name = path.relative_to(folder).as_posix()
@@ -76,7 +76,7 @@ def read_text(path: pathlib.Path) -> str:
     """A text file in UTF-8, or in UTF-16 as PowerShell writes it.
 
     Raises:
-      BadItem: it cannot be read, or is far too large or no text.
+      BadItem: it cannot be read, is far too large, or is not text.
     """
     try:
         with open(path, "rb") as stream:

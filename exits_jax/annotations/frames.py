@@ -27,15 +27,15 @@ Sizes = dict[str, Size]  # by frame
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation of an opened image, 1 to 8; 1 where there is none that can be read.
+    """The EXIF orientation of an opened image, 1 to 8; 1 if none can be read.
 
-    Loading changes what is known: Pillow turns a TIFF by loading it, and forgets how; a PNG may
+    Loading changes what is known: Pillow turns a TIFF when loading it, and forgets how; a PNG may
     have its EXIF data after the pixels.
     """
     try:
         # Not PngImageFile's own, which decodes the image.
         orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a damaged EXIF block is no reason to refuse the pixels
+    except Exception:  # a damaged EXIF block is not a reason to refuse the pixels
         return 1
     return orientation if orientation in TURNS else 1
 
@@ -46,7 +46,7 @@ def frame_sizes(image: Image.Image, orientation: int, size: Size | None = None) 
     Args:
       image: as `Image.open` returns it, or loaded.
       orientation: of `orientation_of`.
-      size: `image.size`, where it was another before the image was loaded small.
+      size: `image.size` before the image was loaded at a smaller size, if it was.
     """
     size = size or image.size
     other = size[::-1] if orientation in QUARTER_TURNS else size
@@ -68,7 +68,7 @@ def in_frame(image: Image.Image, orientation: int, frame: str, turned: bool) -> 
 
 
 def fitting_frame(sizes: Sizes, record: ImageRecord) -> str | None:
-    """The frame that the annotations of an image mean; None where it does not have the stated size.
+    """The frame that the annotations of an image mean; None if it does not have the stated size.
 
     Points and boxes of a turned photograph may have been drawn on the image as displayed or on the
     pixels as stored. `record.exif` says which, or, where it is "auto", the stated size does. Where
@@ -101,7 +101,7 @@ def check_frame(sizes: Sizes, record: ImageRecord) -> str:
 
 
 def ambiguity(path: pathlib.Path, orientation: int) -> str:
-    """What to say of an image whose frame its size does not tell."""
+    """The text about an image whose frame its size does not tell."""
     return (
         f"{path} has EXIF orientation {orientation}, and its size does not tell whether it was"
         " annotated as displayed, which is assumed, or on the pixels as stored:"
@@ -110,6 +110,6 @@ def ambiguity(path: pathlib.Path, orientation: int) -> str:
 
 
 def is_ambiguous(sizes: Sizes, orientation: int, record: ImageRecord) -> bool:
-    """Whether both frames of an image have the size in question, and nobody said which is meant."""
+    """Whether both frames of an image have the size in question, and no setting decides."""
     either = record.unclear or sizes["displayed"] == sizes["stored"]
     return record.exif == "auto" and orientation != 1 and either

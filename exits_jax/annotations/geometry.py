@@ -1,7 +1,7 @@
-"""Geometry that nobody can mean: what an annotation says in two ways that do not agree.
+"""Impossible geometry: what an annotation says in two ways that do not agree.
 
-Labelling and the checker ask the same functions. A *severe* doubt means that a mask made from it
-would be of something else: labelling refuses the annotation or leaves it out. The others are said.
+Labelling and the checker use the same functions. A *severe* doubt means that a mask made from it
+would be of something else: labelling refuses the annotation or leaves it out. The others are notes.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from exits_jax.annotations.records import Instance
 
 ROLES = ("top", "left", "bottom", "right")
 BORDER_PX = 1.0  # how far a box may reach over the image's border
-LEAST_INSIDE = 0.5  # of a box's area: less in the image is no object to label
+LEAST_INSIDE = 0.5  # of a box's area: with less in the image there is no object to label
 SIDE_PX = 3.0  # how far a click or a mask may stay off a side of its box ...
 SIDE_SHARE = 0.05  # ... or this share of the side, whichever is more
 FAR_PX, FAR_SHARE = 5.0, 0.25  # the same, where it is a severe doubt
@@ -41,10 +41,10 @@ class Doubt(NamedTuple):
 
 
 class Geometry(NamedTuple):
-    """What an annotation says of its place, image coordinates.
+    """What an annotation says about its position, in image coordinates.
 
     Attributes:
-      bbox: the four numbers of `bbox` as they stand in the file; None without one.
+      bbox: the four numbers of `bbox` as in the file; None without one.
       box_xyxy: the box that is labelled.
       points_xy: given extreme points in role order; None where none are given.
       mask_xyxy: the box around the mask; None without a mask.
@@ -59,7 +59,7 @@ class Geometry(NamedTuple):
 
 
 def doubts(place: Geometry, *, made: bool = False) -> Iterator[Doubt]:
-    """What cannot be meant of one annotation.
+    """What cannot be meant in one annotation.
 
     Args:
       place: what it says.
@@ -79,7 +79,7 @@ def doubts(place: Geometry, *, made: bool = False) -> Iterator[Doubt]:
 
 
 def under_a_pixel(box_xyxy: Float[np.ndarray, "4"]) -> bool:
-    """Whether a box is less than a pixel wide or high: whatever its mask is, it shows nothing."""
+    """Whether a box is less than a pixel wide or high: its mask can show nothing."""
     return bool((box_xyxy[2:] - box_xyxy[:2]).min() < 1 - 1e-6)
 
 
@@ -116,8 +116,8 @@ def same_object(first: Instance, second: Instance) -> bool:
 def _twins(boxes_xyxy: Float[np.ndarray, "n 4"]) -> Iterator[tuple[int, int]]:
     """For each box the first before it that is nearly the same, if any, row by row.
 
-    Such boxes share TWICE_IOU of their widths at least, so only those are compared that begin
-    within the rest of the left one's width: satellite images have thousands of boxes.
+    Such boxes share at least TWICE_IOU of their widths, so only boxes that begin within the rest of
+    the left one's width are compared: satellite images have thousands of boxes.
     """
     order = np.argsort(boxes_xyxy[:, 0], kind="stable")
     left = boxes_xyxy[order]
@@ -133,9 +133,9 @@ def _twins(boxes_xyxy: Float[np.ndarray, "n 4"]) -> Iterator[tuple[int, int]]:
 
 
 def _over_border(bbox: Float[np.ndarray, "4"], size_wh: tuple[int, int]) -> Iterator[Doubt]:
-    """A box that reaches over the image's border: it is clipped, other programs may not.
+    """A box that reaches over the image's border: it is clipped, but other programs may not do so.
 
-    Of one that lies outside for the larger part little is left that could be labelled.
+    If most of it lies outside, little is left that could be labelled.
     """
     x, y, box_width, box_height = bbox.tolist()
     width, height = size_wh
@@ -146,10 +146,10 @@ def _over_border(bbox: Float[np.ndarray, "4"], size_wh: tuple[int, int]) -> Iter
     wide = min(x + box_width, width) - max(x, 0)
     high = min(y + box_height, height) - max(y, 0)
     if (wide / box_width) * (high / box_height) < LEAST_INSIDE:
-        text = f"bbox {_rounded(bbox)} lies for the larger part over {border}"
+        text = f"most of bbox {_rounded(bbox)} lies beyond {border}"
         yield Doubt("box_outside_image", text, severe=True)
     else:
-        text = f"bbox {_rounded(bbox)} reaches {over:g} pixels over {border}"
+        text = f"bbox {_rounded(bbox)} reaches {over:g} pixels beyond {border}"
         yield Doubt("box_over_border", text)
 
 
@@ -189,10 +189,10 @@ def points_off(
 
 
 def points_fit(points_xy: Float[np.ndarray, "4 2"], box_xyxy: Float[np.ndarray, "4"]) -> bool:
-    """Whether four points that nobody calls so are the extreme points of what is in a box.
+    """Whether four points without a name are the extreme points of what is in a box.
 
-    Each lies at its side. Four that lie at two sides each are the corners of a box or a plate, and
-    show where these are and not what is in them.
+    Each lies at its own side. Four that lie at two sides each are the corners of a box or a plate,
+    and say nothing about what is in it.
     """
     at_sides = _at_sides(points_xy, box_xyxy)
     return bool(at_sides.diagonal().all() and (at_sides.sum(axis=1) < 2).any())
@@ -224,7 +224,7 @@ def _at_sides(points_xy: Float[np.ndarray, "4 2"], box_xyxy: Float[np.ndarray, "
 
 
 def _tolerance(box_xyxy: Float[np.ndarray, "4"], px: float, share: float) -> Float[np.ndarray, "4"]:
-    """For top, left, bottom and right: so many pixels, or a share of the box across that side."""
+    """For top, left, bottom and right: this many pixels, or a share of the box across that side."""
     width, height = box_xyxy[2:] - box_xyxy[:2]
     return np.maximum(px, share * np.array([height, width, height, width]))
 

@@ -1,7 +1,7 @@
 """Ids of a COCO-style document that outputs cannot hold, names in place of ids, rows twice.
 
 COCO's tools count on whole numbers, and batches carry them in 32 bits. Text ids (file names, UUIDs)
-and larger numbers are numbered anew, and whatever refers to them along with them.
+and larger numbers are renumbered, together with whatever refers to them.
 """
 
 import itertools
@@ -26,14 +26,14 @@ def plain_references(document: Row, crowds: bool = False) -> Iterator[Problem]:
 
     Args:
       document: with the three lists.
-      crowds: those of crowds, too. COCO's own are large numbers, and pass through as they are.
+      crowds: whether ids of crowds count, too. COCO's own are large numbers, and pass through.
 
     Yields:
-      notes of what was another id, or a name.
+      notes of changed ids, and of names in place of ids.
 
     Raises:
-      BadItem: text is the id of one category and the name of another, or a number that is no id
-        would come to mean one that is numbered anew.
+      BadItem: text is the id of one category and the name of another, or a number that is not an id
+        would come to mean a renumbered one.
     """
     rows = {name: [r for r in document[name] if isinstance(r, dict)] for name in REFERENCES}
     yield from _category_ids(rows["categories"], rows["annotations"])
@@ -59,13 +59,13 @@ def plain_references(document: Row, crowds: bool = False) -> Iterator[Problem]:
         key, number = next(iter(table.items()))
         said.append(f"{len(table):,} x {NOUNS[name]} ({shown(key)} is {number})")
     if said:
-        text = f"{', '.join(said)}: numbered anew, as COCO's tools need whole numbers of 32 bits"
+        text = f"{', '.join(said)}: renumbered, because COCO's tools need whole numbers of 32 bits"
         text += f"; the file's own ids are kept as {ORIGINAL}"
         yield Problem("ids_numbered", text, note=True)
 
 
 def without_repeats(document: Row) -> Iterator[Problem]:
-    """Leaves out rows that are another one to the letter; the same id otherwise stays a mistake."""
+    """Leaves out rows that repeat another exactly; the same id with other content is a mistake."""
     lost = {}
     for name in REFERENCES:
         first: dict[int, Row] = {}
@@ -101,9 +101,9 @@ def folded(name: str) -> str:
 
 
 def _new_numbers(judged: list[Row], rows: list[Row]) -> dict[int | str, int]:
-    """Numbers for the ids that are too large, or text where all of them are text; none of `rows`.
+    """New numbers for ids that are too large, or are text if all of them are; none used in `rows`.
 
-    They depend on these ids alone: a file read once more, for its truth, has the same.
+    They depend on these ids alone: the same file read again, for its ground truth, has the same.
     """
     ids = [row.get("id") for row in judged]
     if all(type(value) is int and abs(value) <= INT32_MAX for value in ids):
@@ -120,7 +120,7 @@ def _new_numbers(judged: list[Row], rows: list[Row]) -> dict[int | str, int]:
 
 
 def _category_ids(categories: list[Row], annotations: list[Row]) -> Iterator[Problem]:
-    """Puts the ids of categories in place of their names."""
+    """Replaces names of categories by their ids."""
     texts = [row for row in annotations if type(row.get("category_id")) is not int]
     if not texts:
         return

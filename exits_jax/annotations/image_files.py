@@ -1,4 +1,4 @@
-"""Image files: what an annotation file says of them, where they are, what is on the disk."""
+"""Image files: what an annotation file says about them, where they are, what is on the disk."""
 
 import contextlib
 import os
@@ -37,13 +37,13 @@ from exits_jax.system.errors import one_line
 MAX_SIDE = 65_535  # the largest a JPEG can say
 MAX_PIXELS = 178_956_970  # where Pillow refuses an image as a decompression bomb
 LOOKED_AT = 1_000  # images whose headers are read before labelling
-NEARLY_BLACK = 16  # of 255: an image without a brighter value is worth a word, ...
-MOSTLY = 0.95  # ... and one of wider values of which so many are no brighter
+NEARLY_BLACK = 16  # of 255: an image without a brighter value is worth a note, ...
+MOSTLY = 0.95  # ... and so is one of wider values if this share of them is not brighter
 FRAME_UNCLEAR = "frame_unclear"  # of an image entry, on its way to `ImageRecord.unclear`: True, ...
 BY_REACH = "by reach"  # ... or that the boxes, which are in pixels, may tell
 MAX_NAME_BYTES = 1024  # what every system takes as a path
 
-# What Pillow's decoders remark on goes to standard error with a line of Pillow's own source. Images
+# Warnings of Pillow's decoders go to standard error with a line of Pillow's own source. Images
 # between its two limits work here, and what does not decode is an error. Said once for all threads:
 # `catch_warnings` around each image would not be safe among several.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -53,7 +53,7 @@ def stated_size(image: dict[str, Any]) -> tuple[int, int]:
     """Width and height in pixels that an image entry states.
 
     Raises:
-      UserError: they are missing, or no image is like that.
+      UserError: they are missing, or no image can have them.
     """
     stated = [image.get("width"), image.get("height")]
     sides = [whole_number(side) for side in stated]
@@ -69,15 +69,15 @@ def stated_size(image: dict[str, Any]) -> tuple[int, int]:
 
 
 def check_file_name(name: str) -> None:
-    """A file name must be one that any system, message and page can show.
+    """Checks that a file name is one that any system, message and page can show.
 
     Raises:
-      UserError: it cannot be a name.
+      UserError: it is not.
     """
     # Control characters, line ends and lone surrogates break messages and pages that show the name.
     odd = any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name)
     if odd or not pathlib.PurePath(name).name or len(os.fsencode(name)) > MAX_NAME_BYTES:
-        raise BadItem("unsafe_file_name", f"file_name {shown(name)} is no file name")
+        raise BadItem("unsafe_file_name", f"file_name {shown(name)} is not a file name")
 
 
 def size_on_disk(path: pathlib.Path, exif: str = "auto") -> Size:
@@ -88,7 +88,7 @@ def size_on_disk(path: pathlib.Path, exif: str = "auto") -> Size:
       exif: "stored" gives the size of the pixels as stored, else the EXIF orientation is applied.
 
     Raises:
-      UserError: it is missing or no image.
+      UserError: it is missing or not an image.
     """
     sizes, _ = frames_on_disk(path)
     return sizes["stored" if exif == "stored" else "displayed"]
@@ -97,17 +97,17 @@ def size_on_disk(path: pathlib.Path, exif: str = "auto") -> Size:
 def measured(
     path: pathlib.Path, exif: str = "auto", reach_xy: Float[np.ndarray, "n forms 2"] | None = None
 ) -> dict[str, Any]:
-    """Width and height of an image entry that states none, by the file; with `FRAME_UNCLEAR`.
+    """Width and height of an image entry that states none, from the file; with `FRAME_UNCLEAR`.
 
     Args:
       path: the file.
       exif: as `size_on_disk`.
       reach_xy: the lower right corners of what was annotated on it, in pixels, in each form that
-        it may be written in; NaN where that does not tell. Where they are inside the image in one
-        of its frames alone, the same in all forms, that is the one.
+        it may be written in; NaN where that does not tell. If they are inside the image in only one
+        of its frames, the same in all forms, that is the one.
 
     Raises:
-      UserError: it is missing or no image.
+      UserError: it is missing or not an image.
     """
     sizes, orientation = frames_on_disk(path)
     frame = "stored" if exif == "stored" else "displayed"
@@ -126,7 +126,7 @@ def frames_on_disk(path: pathlib.Path) -> tuple[Sizes, int]:
     """The sizes of an image file in both its frames, and its EXIF orientation, from the header.
 
     Raises:
-      UserError: it is missing or no image.
+      UserError: it is missing or not an image.
     """
     with _opened(path) as image:
         orientation = orientation_of(image)
@@ -134,10 +134,10 @@ def frames_on_disk(path: pathlib.Path) -> tuple[Sizes, int]:
 
 
 def ambiguous_frames(records: Iterable[ImageRecord]) -> Problem | None:
-    """A note on photographs whose size does not tell their frame, in up to `LOOKED_AT` headers.
+    """A note on photographs whose size does not tell their frame, from `LOOKED_AT` headers at most.
 
-    A data set has more images than are opened for this before the work begins: those looked at are
-    spread over it. What cannot be opened is passed over here.
+    A data set may have more images than can be opened before the work begins: those examined are
+    spread over it. Images that cannot be opened are ignored here.
     """
     known = [record for record in records if record.path is not None and record.exif == "auto"]
     looked_at = known[:: -(-len(known) // LOOKED_AT) or 1]
@@ -149,7 +149,7 @@ def ambiguous_frames(records: Iterable[ImageRecord]) -> Problem | None:
                 found.append(ambiguity(record.path, orientation))
     if not found:
         return None
-    count = f"{len(found):,} of {len(looked_at):,} images looked at like this"
+    count = f"{len(found):,} of {len(looked_at):,} images examined are like this"
     text = f"{found[0]}; {count}"
     return Problem("ambiguous_orientation", text, note=True)
 
@@ -161,7 +161,7 @@ def decoded_problems(record: ImageRecord) -> Iterator[Problem]:
       record: of an image whose path is known.
 
     Raises:
-      UserError: it is missing, no image, cut short or of another size than stated.
+      UserError: it is missing, not an image, truncated or of another size than stated.
     """
     with _opened(record.path) as image:
         size = image.size
@@ -177,7 +177,7 @@ def decoded_problems(record: ImageRecord) -> Iterator[Problem]:
 
 
 def _range_notes(image: Image.Image, values: Values | None) -> Iterator[tuple[str, str]]:
-    """Codes and texts of what to say of the range of values that an image uses."""
+    """Codes and texts of notes on the range of values that an image uses."""
     if values is not None:
         colour = values if values.ndim == 2 else values[..., :3]
         full = full_value(colour)
@@ -204,10 +204,10 @@ def _range_notes(image: Image.Image, values: Values | None) -> Iterator[tuple[st
 
 
 def index_image(path: pathlib.Path) -> Num[np.ndarray, "h w"]:
-    """A palette or grey image as its numbers, without looking at the colours.
+    """A palette or grey image as its numbers, ignoring the colours.
 
     Raises:
-      UserError: it is missing, no image or has colours instead of numbers.
+      UserError: it is missing, not an image, or has colours instead of numbers.
     """
     with _opened(path) as image:
         numbers = np.array(image)
@@ -219,8 +219,8 @@ def index_image(path: pathlib.Path) -> Num[np.ndarray, "h w"]:
 def refuse_misread(image: Image.Image) -> None:
     """Refuses what Pillow would run or misread, whatever the file is called.
 
-    EPS is a program, which Pillow would hand to Ghostscript to run. Of a 16-bit TIFF whose colours
-    lie in separate planes it takes each half of a value for a pixel.
+    EPS is a program, which Pillow would hand to Ghostscript to run. In a 16-bit TIFF with colours
+    in separate planes it takes each half of a value for a pixel.
 
     Raises:
       ValueError: it is one of these.
@@ -242,5 +242,5 @@ def _opened(path: pathlib.Path) -> Iterator[Image.Image]:
         with Image.open(path) as image:
             refuse_misread(image)
             yield image
-    except Exception as error:  # decoders raise whatever a broken file makes them stumble over
+    except Exception as error:  # decoders may raise anything on a broken file
         raise BadItem("unreadable_image", f"image file {path}: {one_line(error)}") from error

@@ -1,8 +1,8 @@
 """The folder of images: which of its files an entry of an annotation file means.
 
-Names in annotation files come from other machines: with drive letters, addresses, backslashes,
-longer or shorter folders, another case, Unicode form or ending. A file is taken for an entry only
-where there is no other choice, and no path out of the folder is ever opened.
+Names in annotation files come from other machines: with drive letters, addresses, backslashes, more
+or fewer folders, another case, Unicode form or extension. A file is taken for an entry only if
+there is no other choice, and no path out of the folder is ever opened.
 """
 
 import difflib
@@ -27,7 +27,7 @@ from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.summary import counted
 from exits_jax.system.errors import UserError
 
-MOST_FILES = 5_000_000  # looked at in a folder
+MOST_FILES = 5_000_000  # listed in a folder
 MOST_COMPARED = 20_000  # names that the nearest one is searched among
 
 
@@ -36,7 +36,7 @@ class Match(NamedTuple):
 
     Attributes:
       path: the file.
-      way: what it was found by, in words; empty for the name as it stands there.
+      way: what it was found by, in words; empty for the exact name.
     """
 
     path: pathlib.Path
@@ -44,14 +44,14 @@ class Match(NamedTuple):
 
 
 class _File(NamedTuple):
-    """A file of the folder: its components below it, as they are and folded."""
+    """A file of the folder: the components of its path below it, as they are and folded."""
 
     parts: tuple[str, ...]
     folded: tuple[str, ...]
 
 
 class ImageFolder:
-    """A folder of images, looked into once.
+    """A folder of images, listed once.
 
     Attributes:
       path: the folder.
@@ -59,9 +59,9 @@ class ImageFolder:
     """
 
     def __init__(self, path: str | os.PathLike, exif: str = "auto") -> None:
-        """Raises UserError where there is no such folder."""
+        """Raises UserError if there is no such folder."""
         if not os.path.isdir(path):
-            raise UserError(f"{os.fspath(path)}: there is no such folder of images")
+            raise UserError(f"{os.fspath(path)}: there is no such image folder")
         self.path = pathlib.Path(path)
         self._root = tuple(fold(part) for part in self.path.absolute().parts)
         self._files: list[_File] | None = None
@@ -75,13 +75,13 @@ class ImageFolder:
         """The file that one of the names means.
 
         Raises:
-          BadItem: several files may be meant, or none, and the name leads out of the folder.
+          BadItem: several files may be meant; or none, and the name leads out of the folder.
         """
         match = self.exact(names) or self.near(names)
         return match.path if match else self.absent(names[0])
 
     def absent(self, name: str) -> pathlib.Path:
-        """The path of a file that is not there: whoever opens it can say what is missing.
+        """The path of a missing file: whoever opens it can say what is missing.
 
         Raises:
           BadItem: the name leads out of the folder.
@@ -89,8 +89,8 @@ class ImageFolder:
         if leads_out(name):
             raise BadItem(
                 "unsafe_file_name",
-                f"file_name {shown(name)} leads out of the folder of images, in which no file is"
-                " called like that",
+                f"file_name {shown(name)} leads out of the image folder, and no file in it has "
+                "such a name",
             )
         return self.path.joinpath(*name_parts(name))
 
@@ -110,11 +110,11 @@ class ImageFolder:
         return None
 
     def near(self, names: list[str], same_folder: bool = False) -> Match | None:
-        """The only file that a name can mean: by its last components, case, decoding or ending.
+        """The only file that a name can mean: by its last components, case, decoding or extension.
 
         Args:
           names: the likeliest first.
-          same_folder: the file has to lie in the folder that the name says.
+          same_folder: the file must lie in the folder that the name gives.
 
         Raises:
           BadItem: several files may be meant.
@@ -128,11 +128,11 @@ class ImageFolder:
         return None
 
     def own_name(self, name: str, file_stem: str) -> str | None:
-        """The image that is called like its annotation file, where that is not the one it names.
+        """The image that is named like its annotation file, if that is not the one it names.
 
         Args:
-          name: that stands in the annotation file.
-          file_stem: the annotation file's name without its ending.
+          name: the one in the annotation file.
+          file_stem: the annotation file's name without its extension.
         """
         if stem(name_parts(name)[-1]) == file_stem:
             return None
@@ -143,7 +143,7 @@ class ImageFolder:
         return own and own.path.relative_to(self.path).as_posix()
 
     def alike(self, name: str) -> str:
-        """What to say of a name that is not there: the most similar one, and how many there are."""
+        """The text about a missing name: the most similar one, and how many files there are."""
         files = self._look()
         wanted = fold((name_parts(name)[-1:] or (name,))[0])
         known = {
@@ -168,7 +168,7 @@ class ImageFolder:
         return None
 
     def _likely(self, wanted: str) -> Iterator[tuple[str, list[_File], bool]]:
-        """Files that a name may mean, likeliest first: by what, which, and if they lie anywhere."""
+        """Files a name may mean, likeliest first: by what, which, if they may lie anywhere."""
         name, decoded = fold(wanted), fold(unquote(wanted))
         yield "their decoded names", self._by_name.get(name, []), True
         yield "their decoded names", self._by_name.get(decoded, []), True
@@ -176,12 +176,12 @@ class ImageFolder:
         for way, *_ in ADDED:
             added = self._by_original.get((way, name), [])
             yield way, [*self._by_name.get(before.get(way, ""), []), *added], True
-        # An image of another ending may be another picture, the mask of this one say: it has to
+        # A file with another extension may be another image, the mask of this one, say: it has to
         # lie where the name says.
-        yield "their names with another ending", self._by_stem.get(stem(decoded), []), False
+        yield "their names with another extension", self._by_stem.get(stem(decoded), []), False
 
     def _in_tail(self, files: list[_File], parts: tuple[str, ...]) -> list[_File]:
-        """Of the files of one name those whose folder is called as the name says, if there are any.
+        """Of the files of one name those in a folder of the given name, if there are any.
 
         A frame's name may be in thousands of folders: they are not to be compared one by one.
         """
@@ -191,13 +191,13 @@ class ImageFolder:
         return self._by_tail.get(tail, files)
 
     def _in_folder(self, file: _File, parts: tuple[str, ...]) -> bool:
-        """Whether a file lies in the folder a name says, or in none where it says none."""
+        """Whether a file lies in the folder that a name gives, or in none if it gives none."""
         folders = tuple(fold(unquote(part)) for part in parts[:-1])
         around = self._root + file.folded[:-1]
         return file.folded[:-1] == folders or (bool(folders) and around[-len(folders) :] == folders)
 
     def _only(self, files: list[_File], parts: tuple[str, ...]) -> _File:
-        """The one file whose last components agree the furthest.
+        """The one file that agrees in the most components from the end.
 
         Raises:
           BadItem: there are several.
@@ -216,7 +216,7 @@ class ImageFolder:
         return chosen[0]
 
     def _agreement(self, file: _File, parts: tuple[str, ...]) -> int:
-        """How many folders in front of the name are the same."""
+        """How many folders before the name are the same."""
         around = self._root + file.folded[:-1]
         wanted = [fold(unquote(part)) for part in parts[:-1]]
         count = 0
@@ -242,7 +242,7 @@ class ImageFolder:
 
 
 def image_folder(images: str | os.PathLike | None, exif: str = "auto") -> ImageFolder | None:
-    """The image folder of a path; None where none is given.
+    """The image folder of a path; None if none is given.
 
     Raises:
       UserError: it is not a folder.
@@ -251,10 +251,10 @@ def image_folder(images: str | os.PathLike | None, exif: str = "auto") -> ImageF
 
 
 def _way(file: _File, wanted: str, way: str) -> str:
-    """What a file is found by: less than `way` where its name is the wanted one."""
+    """What a file is found by: less than `way` if its name is the wanted one."""
     if file.parts[-1] == wanted:
         return "their last components"
-    return "their names in other letters" if file.folded[-1] == fold(wanted) else way
+    return "their names in another case or Unicode form" if file.folded[-1] == fold(wanted) else way
 
 
 def _image_files(root: pathlib.Path) -> Iterator[_File]:

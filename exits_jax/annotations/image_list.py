@@ -14,7 +14,7 @@ def images_document(images: ImageFolder, report: Report) -> dict[str, Any]:
 
     Args:
       images: the folder.
-      report: takes the files that are no images after all.
+      report: takes the files that are not images after all.
 
     Raises:
       BadItem: there is none.

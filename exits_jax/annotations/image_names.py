@@ -9,8 +9,8 @@ from exits_jax.annotations.folder_files import IMAGE_ENDINGS
 from exits_jax.annotations.image_files import check_file_name
 
 _ENDING = "(?:" + "|".join(ending[1:] for ending in IMAGE_ENDINGS) + ")"
-# What tools add to the names of files, folded: in words what is left, what to take out, what to
-# put there. Eight digits that are a date are no prefix of Label Studio's.
+# What tools add to file names, folded: in words what is left, what to remove, what to put there.
+# Eight digits that are a date are not Label Studio's prefix.
 ADDED = (
     ("their names without spaces around them", re.compile(r"^\s+|\s+$"), ""),
     (
@@ -23,17 +23,17 @@ ADDED = (
         re.compile(rf"_({_ENDING})(?:_jpg)?\.rf\.[0-9a-z]+\.{_ENDING}$"),
         r".\1",
     ),
-    ("their names without a doubled ending", re.compile(rf"(\.{_ENDING})\1$"), r"\1"),
+    ("their names without a doubled extension", re.compile(rf"(\.{_ENDING})\1$"), r"\1"),
 )
 
 
 def name_parts(name: str) -> tuple[str, ...]:
     """The components of a name that may be a path of any system or an address.
 
-    Nothing of them leads out of a folder: drive, host, roots and ".." are gone.
+    They never lead out of a folder: drive, host, roots and ".." are removed.
 
     Raises:
-      BadItem: what is left is no file name.
+      BadItem: what is left is not a file name.
     """
     path = _address_path(name) if "://" in name or "/local-files/?" in name else _path(name)
     parts: list[str] = []
@@ -63,7 +63,7 @@ def fold(part: str) -> str:
 
 
 def stem(name: str) -> str:
-    """A name without the ending of an image file."""
+    """A name without the extension of an image file."""
     root, ending = os.path.splitext(name)
     return root if ending.lower() in IMAGE_ENDINGS else name
 
@@ -75,7 +75,7 @@ def originals(name: str) -> dict[str, str]:
 
 
 def _address_path(name: str) -> str:
-    """The decoded path in an address; of Label Studio's local files the one in its query."""
+    """The decoded path in an address; for Label Studio's local files the one in its query."""
     try:
         address = urlsplit(name)
         inner = parse_qs(address.query).get("d")

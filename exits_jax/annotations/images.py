@@ -1,4 +1,4 @@
-"""The images of a COCO-style document: a record each, with its file and size."""
+"""The images of a COCO-style document: one record each, with its file and size."""
 
 import collections
 import contextlib
@@ -26,7 +26,7 @@ from exits_jax.annotations.numbers import (
 from exits_jax.annotations.records import BadItem, ImageRecord, Problem
 from exits_jax.annotations.summary import counted
 
-# What names the picture where `file_name` is no text.
+# Keys that may name the image where `file_name` is not text.
 NAME_KEYS = (
     *("path", "image", "image_path", "img_path", "filename", "fileName", "image_name", "name"),
     *("file", "coco_url", "url", "flickr_url"),
@@ -41,7 +41,7 @@ class _Entry:
       image: the entry.
       names: what its file may be called, likeliest first.
       match: its file.
-      near: the file was only found by a likeness.
+      near: the file was only found by a similar name.
     """
 
     image: dict[str, Any]
@@ -63,12 +63,12 @@ def image_records(
 ) -> dict[int, ImageRecord]:
     """The images by id, each with its file looked up in the image folder.
 
-    Sizes that are not stated are those of the files, and are put into the document. Left out and
-    reported are a second image of an id, and one that may be another's file. What was found
-    otherwise than by its name, and what was not found, is said once.
+    Sizes that are not stated are those of the files, and are put into the document. A second image
+    of an id, and one whose file may be another's, are left out and reported. One note each tells
+    what was found otherwise than by its name, and what was not found.
 
-    `box_form` is that of the annotations' boxes, by which the frames of turned photographs are told
-    where no size is stated; "auto" where nobody said.
+    `box_form` is that of the annotations' boxes, which tells the frames of turned photographs where
+    no size is stated; "auto" if it is not set.
     """
     problems: list[Problem] = []
     records = _records(document, folder, problems.append, box_form)
@@ -79,7 +79,7 @@ def image_records(
     )
     for problem in problems:
         lost = 0 if problem.note or problem.image_id in records else counts[problem.image_id]
-        text = f"{problem.text}; with it go its {counted(lost, 'annotation')}"
+        text = f"{problem.text}; left out together with its {counted(lost, 'annotation')}"
         report(dataclasses.replace(problem, text=text) if lost else problem)
     return records
 
@@ -137,7 +137,7 @@ def _entries(
             if not names:
                 raise BadItem("no_file_name", f"file_name is {shown(image.get('file_name'))}")
             for name in names:
-                name_parts(name)  # refuses what is no file name
+                name_parts(name)  # refuses what is not a file name
         except BadItem as bad:
             report(Problem(bad.code, bad.text, image_id=image_id))
         else:
@@ -147,12 +147,12 @@ def _entries(
 def _by_other_keys(
     image: dict[str, Any], names: list[str], folder: ImageFolder | None, report: Report
 ) -> list[str]:
-    """The name of an image whose `file_name` is none, by another key, which is said.
+    """The name of an image without a `file_name`, from another key, with a note.
 
-    Without a folder, where no picture is opened, the first of them.
+    Without a folder, where no image is opened, the first of them.
 
     Raises:
-      BadItem: the keys lead to several pictures, or to none.
+      BadItem: the keys lead to several images, or to none.
     """
     found = {key: image[key] for key in NAME_KEYS if isinstance(image.get(key), str) and image[key]}
     if folder is None:
@@ -161,16 +161,16 @@ def _by_other_keys(
         number = [str(image["file_name"])] if type(image["file_name"]) is int else []
         meant = {}  # name by picture
         for name in [*found.values(), *number]:
-            with contextlib.suppress(BadItem):  # it is no name, or one of several pictures
+            with contextlib.suppress(BadItem):  # it is not a name, or means several images
                 if match := folder.exact([name]) or folder.near([name]):
                     meant.setdefault(match.path, name)
     if len(meant) > 1 or (found and not meant and not names):
         texts = ", ".join(f"{key} {shown(name)}" for key, name in found.items())
-        said = f"several pictures in {folder.path}" if meant else f"no picture in {folder.path}"
+        said = f"several images in {folder.path}" if meant else f"no image in {folder.path}"
         text = f"file_name is {shown(image['file_name'])}, and beside it {texts}: {said}"
         raise BadItem("no_file_name", text)
     for name in meant.values():
-        text = f"file_name is {shown(image['file_name'])}: {shown(name)} beside it is taken for it"
+        text = f"file_name is {shown(image['file_name'])}: {shown(name)} beside it is used instead"
         report(Problem("other_file_name", text, image_id=image["id"], note=True))
         image["file_name"] = name
     return [*meant.values()] or names
@@ -180,8 +180,8 @@ def _with_files(entries: list[_Entry], folder: ImageFolder, report: Report) -> l
     """The entries with their files, without those whose file may be another's."""
     for entry in entries:
         entry.match = folder.exact(entry.names)
-    # Where some images are in just the folders that the file says, the others are not looked for
-    # in other folders, unless their names are of another machine.
+    # Where some images are in exactly the folders that the file gives, the others are not looked
+    # for in other folders, unless their names are from another machine.
     placed = any(entry.match and len(name_parts(entry.names[0])) > 1 for entry in entries)
     kept = []
     for entry in entries:
@@ -202,9 +202,9 @@ def _with_files(entries: list[_Entry], folder: ImageFolder, report: Report) -> l
 
 
 def _near(entry: _Entry, folder: ImageFolder, same_folder: bool) -> Match | None:
-    """The only file that an entry can mean, last by the name that Roboflow keeps in `extra`.
+    """The only file that an entry can mean; last by the name that Roboflow keeps in `extra`.
 
-    Of several copies of a picture that is the name of each: it is never exact.
+    All copies of an image have that same name: it is never exact.
     """
     match = folder.near(entry.names, same_folder)
     extra = entry.image.get("extra")
@@ -216,7 +216,7 @@ def _near(entry: _Entry, folder: ImageFolder, same_folder: bool) -> Match | None
 
 
 def _without_shared(entries: list[_Entry], report: Report) -> Iterator[_Entry]:
-    """The entries, but for those that only a likeness leads to a file that another one means."""
+    """The entries, except those whose file was found by a similar name and is another one's."""
     claims: dict[Any, list[_Entry]] = {}
     for entry in entries:
         if entry.match:
@@ -234,19 +234,19 @@ def _without_shared(entries: list[_Entry], report: Report) -> Iterator[_Entry]:
         if entry.near:
             bad = BadItem(
                 "image_taken",
-                f"{shown(entry.names[0])} is not there, and {entry.match.path}, which is like it,"
-                f" may be that of {text}",
+                f"{shown(entry.names[0])} is missing, and {entry.match.path}, which has a "
+                f"similar name, may be that of {text}",
             )
             report(entry.problem(bad))
             continue
         if others[0] is not entry:
-            bad = BadItem("image_twice", f"its file is that of {text}, too: {entry.match.path}")
+            bad = BadItem("image_twice", f"its file is also that of {text}: {entry.match.path}")
             report(dataclasses.replace(entry.problem(bad), note=True))
         yield entry
 
 
 def _tell(entries: list[_Entry], folder: ImageFolder, report: Report) -> None:
-    """Says of each way how many images were found by it, and which were not."""
+    """Notes how many images were found in each way, and which were not found."""
     ways: dict[str, list[_Entry]] = {}
     for entry in entries:
         way = "missing" if entry.match is None else entry.match.way
@@ -277,8 +277,8 @@ def _reach(
 ) -> dict[Any, list[Float[np.ndarray, "forms 2"]]]:
     """The lower right corners of the boxes on each image whose size they may tell.
 
-    Each in the form that was asked for, or that its own names say. Where nothing is said, boxes of
-    which all may be [x0, y0, x1, y1] do not tell COCO's form: both are looked at.
+    Each in the form that was asked for, or that its own names give. If there is neither, and all
+    boxes may be [x0, y0, x1, y1], both that and COCO's form are tried.
     """
     images = {entry.image["id"]: entry.image for entry in entries}
     told = [k for k, e in images.items() if _is_unsized(e) or e.get(FRAME_UNCLEAR) == BY_REACH]
@@ -309,16 +309,17 @@ def _reach(
 
 
 def _size(entry: _Entry, exif: str, corners: dict[Any, list[Any]]) -> tuple[int, int]:
-    """Width and height: stated, or of the file.
+    """Width and height: as stated, or from the file.
 
     Raises:
-      BadItem: neither says, or no image is like that.
+      BadItem: neither gives them, or no image can have them.
     """
     image = entry.image
     if _is_unsized(image) or (image.get(FRAME_UNCLEAR) == BY_REACH and entry.match):
         if entry.match is None:
             raise BadItem(
-                "bad_size", "width and height are missing, and there is no image file to ask"
+                "bad_size",
+                "width and height are missing, and there is no image file to read them from",
             )
         reach_xy = np.array(corners[image["id"]]) if corners[image["id"]] else None
         image.update(measured(entry.match.path, exif, reach_xy))
@@ -331,5 +332,5 @@ def _is_unsized(image: dict[str, Any]) -> bool:
 
 
 def _is_unknown(side: Any) -> bool:
-    """Whether a side is what programs write that do not know it: nothing, 0 or -1."""
+    """Whether a side is what programs write if they do not know it: nothing, 0 or -1."""
     return side is None or is_missing(side) or whole_number(side) in (0, -1)

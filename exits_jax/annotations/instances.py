@@ -26,13 +26,13 @@ ID_ZERO = (
 # detectron2's numbers for forms of boxes, which its data sets write beside them.
 MODES = {0: "xyxy", 1: "xywh", 2: "xyxy_shares", 3: "xywh_shares"}
 COCO_MODE = 1
-SOLID_SHARE = 0.5  # of a file's masks: when so many are run lengths that fill their boxes, ...
-SOLID_LEAST = 3  # ... and so many at least, these are boxes
+SOLID_SHARE = 0.5  # of a file's masks: if this share are run lengths that fill their boxes, ...
+SOLID_LEAST = 3  # ... and at least this many, these are boxes
 
 
 @dataclasses.dataclass(frozen=True)
 class PointRule:
-    """How points come to be where a file has only masks.
+    """How points are made where a file has only masks.
 
     Attributes:
       rule: "exact" or "extremenet", see `extreme.extreme_points`.
@@ -54,10 +54,11 @@ def read_instances(
     *,
     box_form: str = "auto",
     held: str = "",
+    masks: bool = False,
 ) -> list[Instance]:
     """The non-crowd annotations as instances, in document order; mistakes go to `report`.
 
-    Segmentations in the document are put into COCO's own form, and taken out where they are no
+    Segmentations in the document are put into COCO's own form, and removed where they are not
     masks; boxes of another form become [x, y, width, height].
 
     Args:
@@ -67,13 +68,14 @@ def read_instances(
       rule: for masks.
       report: takes mistakes and notes.
       box_form: a key of `box_forms.FORMS`, or "auto": COCO's, unless all boxes say otherwise.
-      held: what the boxes of this kind of file are, where there is no form to choose.
+      held: what the boxes of this kind of file are, if there is no form to choose.
+      masks: the masks are what counts: one that cannot be read is a mistake, boxes are masks, too.
 
     Raises:
       BadItem: the boxes of the whole file are meant in another form.
     """
-    reader = _Reader(images, categories, rule, report, box_form)
-    # Why an image was left out was said, and how many annotations go with it.
+    reader = _Reader(images, categories, rule, report, box_form, masks)
+    # An image that was left out was reported, with the number of its annotations.
     reader.refused = {e["id"] for e in document.get("images", ()) if _has_id(e)} - images.keys()
     instances = [
         instance
@@ -84,7 +86,7 @@ def read_instances(
         report(problem)
     if box_form == "auto":
         _refuse_other_form(reader.boxes, instances, held)
-    instances = _without_solid(document, instances, reader.solid, report)
+    instances = _without_solid(document, instances, reader.solid, report, masks)
     _note_twins(document, instances, report)
     return instances
 
@@ -138,9 +140,10 @@ class _Reader:
         rule: PointRule,
         report: Report,
         box_form: str,
+        masks: bool,
     ) -> None:
         self._images, self._categories, self._rule = images, categories, rule
-        self._report, self._box_form = report, box_form
+        self._report, self._box_form, self._masks = report, box_form, masks
         self.boxes = BoxTable()
         self.refused: set[int] = set()  # images
         self.absent: list[Problem] = []  # annotations of images that are not there
@@ -183,13 +186,13 @@ class _Reader:
         """Where the object is.
 
         Raises:
-          BadItem: it cannot be told, or what is said of it cannot be meant.
+          BadItem: it is unclear, or what the annotation says cannot be meant.
         """
         size = image.width, image.height
         given = annotation.get("bbox")
         bbox = self._plain_box(annotation, size)
         try:
-            found = locate(annotation, *size, self._rule.rule)
+            found = locate(annotation, *size, self._rule.rule, self._masks)
         except BadItem:
             if bbox is not None:
                 self.boxes.add(bbox, size, known_box(annotation, *size))
@@ -236,7 +239,7 @@ class _Reader:
         return MODES[mode]
 
     def _doubt(self, annotation: dict[str, Any], found: Located) -> None:
-        """Says what is odd about an annotation.
+        """Notes what is odd about an annotation.
 
         Raises:
           BadItem: it cannot be meant.
@@ -246,7 +249,7 @@ class _Reader:
         for bad in found.lost:
             self._report(annotation_problem(bad, annotation, self._images, note=True))
         place = found.place
-        if "exits" in annotation:  # says itself where its mask does not fit
+        if "exits" in annotation:  # its flags say where its mask does not fit
             place = place._replace(mask_xyxy=None)
         made = isinstance(annotation.get("segmentation"), dict)
         for doubt in doubts(place, made=made):
@@ -265,7 +268,7 @@ def _around(points_xy: Float[np.ndarray, "4 2"]) -> Float[np.ndarray, "4"]:
 
 
 def _refuse_other_form(boxes: BoxTable, instances: list[Instance], held: str) -> None:
-    """Refuses a file whose coordinates as a whole are meant otherwise than COCO's.
+    """Refuses a file whose coordinates as a whole mean something other than COCO's.
 
     Raises:
       BadItem: they are.
@@ -281,7 +284,7 @@ def _refuse_other_form(boxes: BoxTable, instances: list[Instance], held: str) ->
 
 
 def _like_shares(instance: Instance) -> bool:
-    """Whether an object lies in its image's first pixel, and not as a click on that pixel would."""
+    """Whether an object lies in its image's first pixel, other than as a click on that pixel."""
     points = instance.points_xy
     if points is None:
         return bool(instance.box_xyxy.max() <= 1 + 1e-6)
@@ -289,28 +292,34 @@ def _like_shares(instance: Instance) -> bool:
 
 
 def _without_solid(
-    document: dict[str, Any], instances: list[Instance], solid: dict[int, bool], report: Report
+    document: dict[str, Any],
+    instances: list[Instance],
+    solid: dict[int, bool],
+    report: Report,
+    masks: bool,
 ) -> list[Instance]:
-    """The instances, those whose run lengths are boxes with nothing but the box.
+    """The instances; those whose run lengths are boxes keep only the box.
 
     One object may fill its box; when most of a file do, a program wrote boxes as masks. Polygons
-    that are no boxes count against it.
+    that are not boxes count against it. Where the masks are what counts, this is only noted.
     """
     if sum(solid.values()) < max(SOLID_LEAST, SOLID_SHARE * len(solid)):
         return instances
+    what = "used as a mask" if masks else "read as a box"
+    text = f"the segmentation fills its box, as most in this file do: it is {what}"
     boxes = []
     for instance in instances:
         if solid.get(instance.id):
-            document["annotations"][instance.index]["segmentation"] = None
-            text = "the segmentation fills its box, as most in this file do: it is read as a box"
             report(Problem("box_as_mask", text, instance.id, instance.image.id, note=True))
-            instance = dataclasses.replace(instance, points_xy=None, points_source="box")
+            if not masks:
+                document["annotations"][instance.index]["segmentation"] = None
+                instance = dataclasses.replace(instance, points_xy=None, points_source="box")
         boxes.append(instance)
     return boxes
 
 
 def _note_twins(document: dict[str, Any], instances: list[Instance], report: Report) -> None:
-    """Says which annotations seem to be one object twice."""
+    """Notes which annotations seem to be one object twice."""
     for first, second in near_duplicates(instances):
         pair = [document["annotations"][instance.index] for instance in (first, second)]
         if _same_masks(*pair, first.image):
@@ -319,7 +328,7 @@ def _note_twins(document: dict[str, Any], instances: list[Instance], report: Rep
 
 
 def _same_masks(first: dict[str, Any], second: dict[str, Any], image: ImageRecord) -> bool:
-    """Whether two annotations have nearly one mask; yes where one of them has none."""
+    """Whether two annotations have nearly the same mask; yes if one of them has none."""
     try:
         outlines = [annotation.get("segmentation") for annotation in (first, second)]
         masks = [run_lengths(outline, image.height, image.width) for outline in outlines]

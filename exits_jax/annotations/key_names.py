@@ -17,7 +17,7 @@ OTHERWISE = {"annotations": {"box": "bbox", "boundingbox": "bbox"}}
 
 
 def plain_keys(document: dict[str, Any]) -> Iterator[Problem]:
-    """Gives the keys that are read COCO's spelling, in place, in rows that do not have them.
+    """Gives keys COCO's spelling, in place, in rows that lack the key so spelled.
 
     Yields:
       a note of those that were spelled otherwise.
@@ -41,7 +41,7 @@ def plain_keys(document: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _spelled(found: tuple[str, ...], known: dict[str, str]) -> dict[str, str]:
-    """What keys of a row are called in COCO, of those that no other key of it can be."""
+    """COCO's names for keys of a row, where no other key of the row can be meant."""
     meant: dict[str, list[str]] = {}
     for key in found:
         if (name := known.get(_folded(key))) is not None:

@@ -20,7 +20,7 @@ JSON_KINDS = ("coco", "lvis", "labelme", "label_studio", "sa1b")
 KINDS = ("auto", *JSON_KINDS, "voc", "cvat", "open_images", "tf_csv", "yolo", "images")
 TABLES = (("open_images", ("ImageID", "XMin")), ("tf_csv", COLUMNS))  # by their columns
 HEAD_BYTES = 4096
-ROOT = re.compile(rb"<([A-Za-z_][^\s/>]*)")  # the first tag that is no <?...> and no <!...>
+ROOT = re.compile(rb"<([A-Za-z_][^\s/>]*)")  # the first tag that is neither <?...> nor <!...>
 YOLO_LINE = re.compile(rb"[^\n,/\\]*[^\s,/\\]([\s,]+-?[\d.]+(e-?\d+)?){4,},?\s*(\n|$)")
 
 
@@ -61,7 +61,7 @@ def _kind_of(head: bytes, file: pathlib.Path) -> str:
 
 
 def _xml_kind(text: bytes) -> str:
-    """The kind of an XML file by its root element; "voc" where the beginning does not have it."""
+    """The kind of an XML file by its root element; "voc" if the beginning does not show it."""
     root = ROOT.search(text)
     if root is None or root[1] == b"annotation":
         return "voc"
@@ -88,7 +88,7 @@ def json_kind(content: Any) -> str:
 
 def _folder_kind(folder: pathlib.Path) -> str:
     """The kind of a folder, by the files in it."""
-    # Roboflow's exports have two README.*.txt, which are no labels.
+    # Roboflow's exports have two README.*.txt, which are not labels.
     paths = [path for path in files_in(folder) if not path.name.startswith("README")]
     names, endings = {path.name for path in paths}, {path.suffix.lower() for path in paths}
     if "Annotations" in names:
@@ -118,13 +118,13 @@ def _folder_kind(folder: pathlib.Path) -> str:
 
 
 def _xml_folder_kind(folder: pathlib.Path) -> str:
-    """CVAT's export is one XML file, VOC's a folder of them."""
+    """Tells CVAT's export, one XML file, from VOC's, a folder of them."""
     xml = files_in(folder, ".xml")
     return "cvat" if len(xml) == 1 and detect_kind(xml[0]) == "cvat" else "voc"
 
 
 def _json_folder_kind(folder: pathlib.Path, root: pathlib.Path) -> str:
-    """labelme's and SA-1B's data sets are folders of JSON; of others one file is meant.
+    """The kind of a folder of JSON: labelme's or SA-1B's; for others one file is meant.
 
     Args:
       folder: with JSON files.

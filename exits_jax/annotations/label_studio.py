@@ -1,9 +1,9 @@
 """Label Studio JSON (its JSON and JSON-MIN exports) -> a COCO-style document.
 
-Coordinates are percentages of the image. Of several annotations of a task one is read: what is
-marked as ground truth, else the last one; reading all would give every object twice. Exactly four
-key points of one label, where the image has nothing else of it, are the extreme points of an object
-of that label, and so are four at the sides of the rectangle whose children they are.
+Coordinates are percentages of the image. Of several annotations of a task one is read: the one
+marked as ground truth, else the last; reading all would give every object twice. Exactly four
+keypoints of one label, where the image has nothing else of that label, are the extreme points of an
+object of that label, and so are four at the sides of the rectangle whose children they are.
 """
 
 from collections import defaultdict
@@ -68,7 +68,7 @@ def label_studio_document(
 
 
 def _size(regions: list[Result]) -> tuple[int, int] | None:
-    """The image's size, which every result states for itself; None where none does."""
+    """The image's size, which every result states for itself; None if none does."""
     sizes = [[region.get(f"original_{side}") for side in ("width", "height")] for region in regions]
     sizes = [size for size in sizes if size != [None, None]]
     if not sizes:
@@ -86,7 +86,7 @@ def _regions(results: list[Any], draft: Draft, where: str) -> list[Result]:
     regions: dict[Any, Result] = {}
     for number, result in enumerate(results):
         if not isinstance(result, dict) or not isinstance(result.get("value"), dict):
-            draft.passed.add("results are no regions (relations, for instance)", where)
+            draft.passed.add("results are not regions (relations, for instance)", where)
             continue
         name = result.get("id")
         key = name if isinstance(name, str) else number
@@ -97,7 +97,7 @@ def _regions(results: list[Any], draft: Draft, where: str) -> list[Result]:
 
 
 def _refuse_shares(values: Iterable[dict[str, Any]]) -> None:
-    """Refuses a file of which all coordinates lie in the first per cent: no objects all do.
+    """Refuses a file in which all coordinates lie in the first per cent: objects never all do.
 
     Raises:
       BadItem: they do.
@@ -115,8 +115,8 @@ def _refuse_shares(values: Iterable[dict[str, Any]]) -> None:
     if 0 < max(numbers, default=0) <= 1:
         raise BadItem(
             "shares_for_percent",
-            f"none of its {len(numbers)} coordinates is above 1: they are read as per cent of the"
-            " image, not as shares; multiply them by 100",
+            f"none of its {len(numbers)} coordinates is above 1: they are read as per cent of "
+            "the image, not as shares; multiply them by 100",
         )
 
 
@@ -152,7 +152,7 @@ def _label(draft: Draft, region: Result, where: str) -> str:
 
 
 def _with_points(draft: Draft, regions: list[Result], where: str) -> list[Result]:
-    """The regions to make objects of; four key points that are an object's become one region."""
+    """The regions to make objects of; four keypoints of one object become one region."""
     points, others = [], []
     for region in regions:
         (points if _kind(region) == "keypoint" else others).append(region)
@@ -178,14 +178,14 @@ def _has_parent(region: Result) -> bool:
 
 
 def _add_object(draft: Draft, region: Result, image: dict[str, Any], where: str) -> None:
-    """One region as an object, or a word on why there is none."""
+    """Adds one region as an object, or reports why it cannot be one."""
     kind = _kind(region)
     if kind not in SHAPES:
         draft.passed.add(f"results of the type {shown(kind)} are not read", where)
         return
     try:
         if finite_number(region.get("image_rotation") or 0) != 0:
-            text = "it was drawn on a turned image; turn it back in Label Studio and export again"
+            text = "it was drawn on a rotated image; rotate it back and export it again"
             raise BadItem("turned_image", text)
         label = _label(draft, region, where)
         entry = _entry(draft, kind, region, image, where)
@@ -213,22 +213,22 @@ def _entry(
 
 
 def _points(region: Result, image: dict[str, Any]) -> Float[np.ndarray, "n 2"]:
-    """The key points that a region has, in pixels."""
+    """The keypoints that a region has, in pixels."""
     found = [[point["value"].get(axis) for axis in "xy"] for point in region.get("points", ())]
     if not found:
         return np.zeros((0, 2))
-    return corners(found, "key points") * [image["width"] / 100, image["height"] / 100]
+    return corners(found, "keypoints") * [image["width"] / 100, image["height"] / 100]
 
 
 def _rectangle(
     draft: Draft, value: dict[str, Any], scale: Float[np.ndarray, "2"], where: str
 ) -> Float[np.ndarray, "n 2"]:
-    """The corners of a rectangle, which Label Studio turns about its top left corner."""
+    """The corners of a rectangle, which Label Studio rotates about its top left corner."""
     sides = [value.get(name) for name in ("x", "y", "width", "height")]
     box = coordinates(sides, "rectangle", 4) * np.tile(scale, 2)
     turn = _turn(value)
     if turn:
-        draft.passed.add("turned rectangles are read as the upright boxes around them", where)
+        draft.passed.add("rotated rectangles are read as the upright boxes around them", where)
     return turned_box(box, turn, box[:2])
 
 

@@ -1,6 +1,6 @@
 """The brush masks of Label Studio: RGBA values in the bit stream of thi.ng's rle-pack.
 
-A head of 32 bits for the number of values, 5 for the bits of a value less 1, and four times 4 for
+A header of 32 bits for the number of values, 5 for the bits of a value less 1, and four times 4 for
 the bits of a block's length less 1. Then blocks: a bit that says whether the block is one value
 repeated, two bits that choose the length's bits, the length less 1, and the value or the values.
 """
@@ -35,14 +35,14 @@ def brush_mask(stream: Any, height: int, width: int) -> Bool[np.ndarray, "h w"]:
       height, width: of the image, in pixels.
 
     Raises:
-      BadItem: it is no such stream, or not of an image of this size.
+      BadItem: it is not such a stream, or not of an image of this size.
     """
     try:
         bits = _Bits(bytes(stream) if isinstance(stream, list) else b"")
         count, word = bits.read(32), bits.read(5) + 1
         lengths = [bits.read(4) + 1 for _ in range(4)]
     except (ValueError, TypeError, EOFError) as error:
-        raise BadItem("bad_rle", f"rle {shown(stream)} is no brush mask") from error
+        raise BadItem("bad_rle", f"rle {shown(stream)} is not a brush mask") from error
     if count != height * width * CHANNELS or word != 8:
         text = f"{count} values of {word} bits; the image is {width} x {height} pixels"
         raise BadItem("rle_size", f"the brush's mask has {text}, of 4 values each")
@@ -67,7 +67,7 @@ class _Bits:
         self._content, self._place = content, 0
 
     def read(self, size: int) -> int:
-        """The next `size` bits as a number; EOFError where there are not so many."""
+        """The next `size` bits as a number; EOFError if there are fewer."""
         start, end = self._place, self._place + size
         if end > 8 * len(self._content):
             raise EOFError

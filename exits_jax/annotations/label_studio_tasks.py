@@ -9,7 +9,7 @@ from exits_jax.annotations.draft import Draft
 from exits_jax.annotations.folder_files import IMAGE_ENDINGS
 from exits_jax.annotations.numbers import shown
 
-MOST_LOOKED_AT = 100  # entries: the first may be one that nobody has labelled
+MOST_LOOKED_AT = 100  # entries examined: the first may be one that nobody has labelled
 GEOMETRY = ("x", "points", "rle")  # one of them is in every shape of the JSON-MIN export
 
 
@@ -18,7 +18,7 @@ class Task:
     """One image.
 
     Attributes:
-      file_name: as the server has it, below its root; of an upload with a prefix.
+      file_name: as the server has it, below its root; with a prefix if it was uploaded.
       results: of the annotation that is read.
       where: what messages call it.
     """
@@ -49,12 +49,12 @@ def _is_task(first: Any) -> bool:
 def tasks_in(content: Any, draft: Draft) -> Iterator[Task]:
     """The tasks of an export; those without an image are counted.
 
-    Of several annotators JSON-MIN has a row each: rows of one task and image are one task.
+    JSON-MIN has one row per annotator: rows of one task and image are one task.
     """
     tasks: dict[tuple[str, str], dict[str, Any]] = {}
     for number, row in enumerate(content if isinstance(content, list) else [content], start=1):
         if not isinstance(row, dict):
-            draft.passed.add("entries are no tasks", f"entry {number}")
+            draft.passed.add("entries are not tasks", f"entry {number}")
             continue
         task = _whole(row)
         stated = _image(task["data"])
@@ -97,7 +97,7 @@ def _plain(name: str) -> str:
 
 
 def _results(task: dict[str, Any], draft: Draft, where: str) -> list[Any]:
-    """The results of the annotation of a task that counts, or of its last prediction."""
+    """The results of the annotation of a task that is read, or of its last prediction."""
     found = task["annotations"]
     made = [entry for entry in found if not entry.get("was_cancelled")]
     for _ in range(len(found) - len(made)):

@@ -1,7 +1,7 @@
 """labelme JSON, one file or a folder of them -> a COCO-style document.
 
-Also of the tools that write its form (X-AnyLabeling, AnyLabeling, ISAT's export). Shapes of one
-label and one `group_id` are parts of one object, as labelme's own converters have it.
+Also from tools that write the same form (X-AnyLabeling, AnyLabeling, ISAT's export). Shapes of one
+label and one `group_id` form one object, as in labelme's own converters.
 """
 
 import base64
@@ -87,24 +87,24 @@ def labelme_document(
 def _add_image(
     draft: Draft, content: dict[str, Any], path: pathlib.Path, images: ImageFolder | None
 ) -> dict[str, Any]:
-    """The image a labelme file is of; named like the file where it does not say.
+    """The image of a labelme file; named like the file if it does not say.
 
-    Where the named one is not there, the one that is called like the file is: people rename both.
+    If the named one is missing, the one named like the file is taken: people rename both.
 
     Raises:
-      BadItem: its size is not to be had, or another file is of the same image.
+      BadItem: its size cannot be found, or another file is of the same image.
     """
     stated = content["imagePath"]
     name = stated if isinstance(stated, str) and stated else f"{path.stem}.jpg"
     own = images and images.own_name(name, path.stem)
     if own and not (images.exact([name]) or images.near([name])):
         draft.passed.add(
-            "files name an image that is not there, the one called like them is read", path.name
+            "files name an image that is missing, the one named like them is read", path.name
         )
         name = own
     sides = {"width": content.get("imageWidth"), "height": content.get("imageHeight")}
     known = all(side not in (None, -1) for side in sides.values())  # converters write -1
-    # Of a copy for another image, whose name was not changed, nobody knows which it is of.
+    # If a file was copied for another image without changing its name, the right image is unknown.
     again = own is None
     if not known:
         return draft.add_unsized(name, images, path.name, again=again)
@@ -112,14 +112,14 @@ def _add_image(
 
 
 def _parts(draft: Draft, shapes: list[Any], where: str) -> Iterator[Part]:
-    """The shapes that are parts of objects; the others are counted."""
+    """The shapes that belong to objects; the others are counted."""
     for shape in shapes:
         if not isinstance(shape, dict):
             yield Part("", "", "", shape)  # to be refused
             continue
         kind = _kind(shape)
         if kind in TURNED:
-            draft.passed.add("turned rectangles are read as the upright boxes around them", where)
+            draft.passed.add("rotated rectangles are read as the upright boxes around them", where)
         if kind not in KINDS:
             draft.passed.add(f"shapes of the type {shown(kind)} are not read", where)
             continue
@@ -134,7 +134,7 @@ def _kind(shape: Shape) -> str:
 
 
 def _add_object(draft: Draft, shapes: list[Any], image: dict[str, Any], where: str) -> None:
-    """One object, or a word on why there is none."""
+    """Adds one object, or reports why it cannot be one."""
     try:
         if not all(isinstance(shape, dict) for shape in shapes):
             raise BadItem("bad_annotation", f"found {shown(shapes[0])}; expected an object")
@@ -202,7 +202,7 @@ def _mask(shape: Shape, image: dict[str, Any]) -> dict[str, Any]:
 
 
 def _png(text: Any, image: dict[str, Any]) -> Bool[np.ndarray, "h w"]:
-    """A base64 PNG as a mask; its size is looked at before it is decoded."""
+    """A base64 PNG as a mask; its size is checked before it is decoded."""
     if not isinstance(text, str):
         raise BadItem("bad_segmentation", f"mask is {shown(text)}; expected a PNG in base64")
     try:
@@ -211,12 +211,12 @@ def _png(text: Any, image: dict[str, Any]) -> Bool[np.ndarray, "h w"]:
             with Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"]) as png:
                 if png.width <= image["width"] + 1 and png.height <= image["height"] + 1:
                     return np.array(png.convert("L")) > 0
-    except Exception as error:  # decoders raise whatever a broken file makes them stumble over
-        raise BadItem("bad_segmentation", f"mask is no PNG: {one_line(error)}") from error
+    except Exception as error:  # decoders may raise anything on a broken file
+        raise BadItem("bad_segmentation", f"mask is not a PNG: {one_line(error)}") from error
     raise BadItem("bad_segmentation", "the mask's PNG is larger than the image")
 
 
 def _attributes(shape: Shape) -> dict[str, Any]:
-    """What else a shape says of its object, where it says it in a text or a whole number."""
+    """What else a shape says about its object, if it is text or a whole number."""
     kept = {key: shape[key] for key in KEPT if isinstance(shape.get(key), str | int) and shape[key]}
     return {"attributes": kept} if kept else {}

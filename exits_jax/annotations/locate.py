@@ -1,4 +1,4 @@
-"""Where an annotation's object is: box, extreme points, mask, whichever of them it states."""
+"""Where an annotation's object is: box, extreme points, mask, whichever it states."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.segmentations import is_rectangle, plain_outline, polygons_box
 from exits_jax.annotations.summary import counted
 
-SOLID_PX = 4  # filled boxes narrower than that come about by chance
+SOLID_PX = 4  # filled boxes narrower than this occur by chance
 Box = Float[np.ndarray, "4"]
 
 
@@ -34,8 +34,8 @@ class Located(NamedTuple):
       box_xyxy: the box, clipped to the image.
       points_xy: extreme points top, left, bottom, right; None where only a box is known.
       points_source: "given", "mask" or "box".
-      place: what the annotation says of its geometry, for `geometry.doubts`.
-      lost: what it says and cannot be used, though the object can.
+      place: what the annotation says about its geometry, for `geometry.doubts`.
+      lost: what it says that cannot be used, though the object can.
       solid: whether its run lengths fill their whole box, as those of a box do.
     """
 
@@ -47,17 +47,21 @@ class Located(NamedTuple):
     solid: bool = False
 
 
-def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Located:
+def locate(
+    annotation: dict[str, Any], width: int, height: int, rule: str, masks: bool = False
+) -> Located:
     """Box and extreme points of an annotation; its segmentation is put into COCO's own form.
 
-    A stated box wins over the points' bounding box. A mask is only drawn where no points are given.
-    One that cannot be read, or is but the box written as a polygon, costs the mask and not the
-    object: it is taken out of the annotation. So is a box that is none, beside points or a mask.
+    A stated box wins over the points' bounding box. A mask is only drawn if no points are given. A
+    mask that cannot be read, or is only the box written as a polygon, is removed from the
+    annotation, and so is an unusable box beside points or a mask; the object stays.
 
     Args:
       annotation: with plain numbers; only its `segmentation` and `bbox` are changed.
       width, height: of its image.
       rule: how points are read off a mask, see `extreme_points`.
+      masks: the mask is what counts: one that cannot be read is a mistake, and a box is a mask like
+        any other.
 
     Raises:
       UserError: there is nothing to go by, or it is malformed.
@@ -66,10 +70,12 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
     try:
         stated = stated_box(annotation, width, height)
     except BadItem as bad:
-        return _without_box(bad, annotation, width, height, rule)
+        return _without_box(bad, annotation, width, height, rule, masks)
     outline = _outline(annotation, lost)
     box, drawn_box = stated, None
-    if is_rectangle(outline):
+    if is_rectangle(outline) and masks:
+        lost.append(BadItem("box_as_mask", "the segmentation is a box, and used as a mask"))
+    elif is_rectangle(outline):
         drawn_box = polygons_box(outline, width, height)
         box = drawn_box if stated is None else stated
         lost.append(BadItem("box_as_mask", "the segmentation is a box: it is read as one"))
@@ -85,13 +91,16 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
     if points is not None:
         points = inside_image(points, width, height)
         box = points_box(points, width, height) if box is None else box
-        # A mask beside points is the truth to measure against: nothing that is labelled sees it.
+        if masks and outline is not None:
+            run_lengths(outline, height, width)  # refuses what is not one
+        # A mask beside points is ground truth to measure against: labelling never sees it.
         place = _place(annotation, stated, box, points, None, (width, height))
         return Located(box, points, "given", place, lost)
     if has_keypoints(annotation):
-        text = "its keypoints are not four labelled ones at its sides: no extreme points"
+        text = "its keypoints are not four labelled ones at its sides: not its extreme points"
         lost.append(BadItem("keypoints_unused", text))
-    mask = _drawn(annotation, outline, width, height, box, lost)
+    instead = None if masks else box
+    mask = _drawn(annotation, outline, width, height, instead, lost)
     if mask is None:
         box = _needed(box, around)
         place = _place(annotation, stated, box, None, drawn_box, (width, height))
@@ -99,7 +108,7 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
     tight = tight_box(mask)
     box = tight if box is None else box
     runs = isinstance(outline, dict)
-    # A polygon's by its corners: its thin ends cover no pixel, and are no mistake.
+    # For a polygon, by its corners: its thin ends cover no pixel, and are not a mistake.
     outlined = tight if runs else polygons_box(outline, width, height)
     place = _place(annotation, stated, box, None, outlined, (width, height))
     solid = runs and _fills(mask, tight)
@@ -107,7 +116,7 @@ def locate(annotation: dict[str, Any], width: int, height: int, rule: str) -> Lo
 
 
 def known_box(annotation: dict[str, Any], width: int, height: int) -> Box | None:
-    """The box around the extreme points or the mask of an annotation whose `bbox` is no use."""
+    """The box around the extreme points or the mask of an annotation whose `bbox` is of no use."""
     try:
         points = given_points(annotation)
     except BadItem:
@@ -118,18 +127,18 @@ def known_box(annotation: dict[str, Any], width: int, height: int) -> Box | None
 
 
 def _without_box(
-    bad: BadItem, annotation: dict[str, Any], width: int, height: int, rule: str
+    bad: BadItem, annotation: dict[str, Any], width: int, height: int, rule: str, masks: bool
 ) -> Located:
-    """Where the object is by its points or its mask, beside a box that is none.
+    """Where the object is by its points or its mask, beside an unusable box.
 
-    The box is taken out of the annotation.
+    The box is removed from the annotation.
 
     Raises:
-      BadItem: of the box, where there is nothing else to go by.
+      BadItem: the mistake of the box, if there is nothing else to go by.
     """
     found, annotation["bbox"] = annotation["bbox"], None
     try:
-        located = locate(annotation, width, height, rule)
+        located = locate(annotation, width, height, rule, masks)
     except BadItem:
         annotation["bbox"] = found
         raise bad from None
@@ -154,7 +163,7 @@ def _needed(box_xyxy: Box | None, around: Box | None) -> Box:
     """The box, which is all that is left to go by.
 
     Raises:
-      BadItem: there is none, or that of a rectangle outside the image, which is clipped to nothing.
+      BadItem: there is none, or it is a rectangle outside the image, clipped to nothing.
     """
     if box_xyxy is not None and (box_xyxy[2:] <= box_xyxy[:2]).any():
         text = "the segmentation is a box outside the image, and there is nothing else to go by"
@@ -168,9 +177,9 @@ def _needed(box_xyxy: Box | None, around: Box | None) -> Box:
 
 
 def _lost_fields(annotation: dict[str, Any]) -> Iterator[BadItem]:
-    """A box that is none."""
+    """Notes a box that is none."""
     if annotation.get("bbox") == NO_BOX:
-        yield BadItem("zero_box", "bbox [0, 0, 0, 0] is taken for an absent one")
+        yield BadItem("zero_box", "bbox [0, 0, 0, 0] is taken for a missing one")
 
 
 def _touch(points_xy: Float[np.ndarray, "4 2"], outline: Any, width: int, height: int) -> bool:
@@ -190,7 +199,7 @@ def _touch(points_xy: Float[np.ndarray, "4 2"], outline: Any, width: int, height
 
 
 def _outline(annotation: dict[str, Any], lost: list[BadItem]) -> Any:
-    """The segmentation in COCO's own form, which is put in place of what stands there."""
+    """The segmentation in COCO's own form, which replaces the one in the annotation."""
     found = annotation.get("segmentation")
     outline = plain_outline(found)
     if found is not None:
@@ -214,23 +223,23 @@ def _drawn(
     outline: Any,
     width: int,
     height: int,
-    box_xyxy: Box | None,
+    instead: Box | None,
     lost: list[BadItem],
 ) -> Bool[np.ndarray, "h w"] | None:
-    """The mask; None without one, or where it has no pixel or, beside a box, cannot be read."""
+    """The mask; None without one, or if it has no pixel or cannot be read and a box will do."""
     if outline is None:
         return None
     try:
         mask = decode_segmentation(outline, height, width)
     except BadItem as bad:
-        if box_xyxy is None:
+        if instead is None:
             raise
         lost.append(BadItem(bad.code, f"{bad.text}; the bbox is used instead"))
         annotation["segmentation"] = None
         return None
     if mask.any():
         return mask
-    if box_xyxy is not None:
+    if instead is not None:
         lost.append(BadItem("no_pixel", "the segmentation covers no pixel; the bbox is used"))
     return None
 
@@ -250,6 +259,6 @@ def mask_box(outline: Any, width: int, height: int) -> Box | None:
 
 
 def _fills(mask: Bool[np.ndarray, "h w"], box_xyxy: Box) -> bool:
-    """Whether a mask is a filled box, of a size that does not come about by chance."""
+    """Whether a mask is a filled box, of a size that does not occur by chance."""
     sides = box_xyxy[2:] - box_xyxy[:2]
     return bool(sides.min() >= SOLID_PX and mask.sum() == np.prod(sides))

@@ -1,4 +1,4 @@
-"""LVIS v1: COCO's shape, with images named by `coco_url` and no `iscrowd`."""
+"""LVIS v1: COCO's structure, with images named by `coco_url` and no `iscrowd`."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ def image_file_names(image: dict[str, Any]) -> list[str]:
     """The names an image may have inside the image folder, likeliest first.
 
     `file_name` where there is one; then the last two components of `coco_url`, which are COCO's
-    folder and name (train2017/000000391895.jpg). The plain name is tried by whoever looks it up.
+    folder and name (train2017/000000391895.jpg). The plain name is tried when it is looked up.
     """
     names = []
     if isinstance(image.get("file_name"), str) and image["file_name"]:
@@ -28,7 +28,7 @@ def image_file_names(image: dict[str, Any]) -> list[str]:
 
 
 def _path_of(url: str) -> str:
-    """The path in an address, nothing where it is none."""
+    """The path in an address; empty if it is not an address."""
     try:
         return urlsplit(url).path
     except ValueError:  # "http://["

@@ -1,4 +1,4 @@
-"""Masks in files: polygons and run lengths, both ways."""
+"""Masks in files: polygons and run lengths, read and written."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from exits_jax.annotations.records import BadItem
 
 EIGHT_CONNECTED = np.ones((3, 3), int)
 # pycocotools takes 5 steps of some 16 bytes for every pixel of a polygon's outline. No outline of a
-# real object is this long; a text of a few kilobytes that runs to and fro asks for gigabytes.
+# real object is this long; a text of a few kilobytes that runs back and forth asks for gigabytes.
 MAX_OUTLINE_PX = 2_000_000
 
 
@@ -33,7 +33,7 @@ def decode_segmentation(segmentation: Any, height: int, width: int) -> Bool[np.n
     counts = run_lengths(segmentation, height, width)["counts"]
     ends = np.cumsum(_decompress(counts))
     column_major = np.zeros(width * height, bool)
-    # Background and object take turns, background first.
+    # Background and object alternate, background first.
     for start, end in zip(ends[:-1:2].tolist(), ends[1::2].tolist(), strict=True):
         column_major[start:end] = True
     return column_major.reshape(width, height).T
@@ -42,7 +42,7 @@ def decode_segmentation(segmentation: Any, height: int, width: int) -> Bool[np.n
 def run_lengths(segmentation: Any, height: int, width: int) -> dict[str, Any]:
     """A COCO segmentation as the compressed run lengths that pycocotools works on, validated.
 
-    The validation matters: pycocotools reads and writes beyond its memory on malformed counts.
+    Validation matters: pycocotools reads and writes beyond its memory on malformed counts.
 
     Raises:
       UserError: as `decode_segmentation`.
@@ -76,7 +76,7 @@ def encode_rle(mask: Bool[np.ndarray, "h w"]) -> dict[str, Any]:
 
 
 def parts_and_holes(mask: Bool[np.ndarray, "h w"]) -> tuple[list[int], int]:
-    """Areas of the 8-connected parts in pixels, largest first, and the number of holes.
+    """Areas of the 8-connected components in pixels, largest first, and the number of holes.
 
     A hole is a 4-connected piece of background that does not reach the border of the image.
     """
@@ -90,7 +90,7 @@ def hole_areas(
 ) -> tuple[Int[np.ndarray, "h w"], Int[np.ndarray, "holes"]]:
     """The holes of a mask, numbered from 1 on its pixels (0 elsewhere), and their areas in pixels.
 
-    A part of the mask that lies in a hole is no part of the hole.
+    A component of the mask that lies in a hole does not belong to the hole.
     """
     # With a rim of background around it, everything outside is one piece: the first.
     background, _ = ndimage.label(~np.pad(mask, 1))
@@ -114,13 +114,13 @@ def _valid_runs(segmentation: Mapping, height: int, width: int) -> Int[np.ndarra
     if not whole or runs.sum() != pixels:
         raise BadItem(
             "bad_rle",
-            f"counts {shown(counts)} are no run lengths of {height} x {width} = {pixels} pixels",
+            f"counts {shown(counts)} are not run lengths of {height} x {width} = {pixels} pixels",
         )
     return runs
 
 
 def _decompress(counts: str | bytes) -> Int[np.ndarray, "runs"] | None:
-    """The numbers in pycocotools' compressed counts, None where the string is malformed.
+    """The numbers in pycocotools' compressed counts, None if the string is malformed.
 
     A number is written as groups of five bits, lowest first, one character (48 + group) each; 32
     marks that more follow, and the last group's bit 16 is the sign. From the fourth number on it
@@ -144,7 +144,7 @@ def _decompress(counts: str | bytes) -> Int[np.ndarray, "runs"] | None:
 
 
 def _whole_numbers(counts: Any) -> Int[np.ndarray, "runs"] | None:
-    """A list of int as an array, None where it is anything else."""
+    """A list of int as an array, None if it is anything else."""
     if not isinstance(counts, list) or not all(type(count) is int for count in counts):
         return None
     if any(abs(count) >= 2**31 for count in counts):
@@ -153,7 +153,7 @@ def _whole_numbers(counts: Any) -> Int[np.ndarray, "runs"] | None:
 
 
 def _valid_polygon(polygon: Any, height: int, width: int) -> list[float]:
-    """One polygon, with three corners or more, none further than an image's size away."""
+    """One polygon, with three corners or more, none more than an image's size away."""
     numbers = finite_numbers(polygon)
     if numbers is None or numbers.size < 6 or numbers.size % 2:
         raise BadItem(

@@ -1,4 +1,4 @@
-"""Numbers out of files that may hold anything: the one place where they are read.
+"""Numbers from files that may hold anything: the one place where they are read.
 
 Files write numbers in many ways: 1 as 1.0 (pandas, MATLAB) or "1" (CSV, XML), a missing value as
 NaN. `whole_number` and `plain_number` read what can have one meaning only.
@@ -16,7 +16,7 @@ from exits_jax.annotations.records import BadItem
 
 INT32_MAX = 2**31 - 1
 LONGEST_SHOWN = 120  # letters of a value in a message
-LONGEST = 40  # letters of a number; what is longer is none that anybody meant
+LONGEST = 40  # letters of a number; nobody means a longer one
 MISSING = ("", "nan", "null", "none")  # text in place of a value
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -28,7 +28,7 @@ def shown(value: Any) -> str:
 
 
 def whole_number(value: Any) -> int | None:
-    """A whole number as it is (1) or in other clothes (1.0, "1", "1.0"); None for all else."""
+    """A whole number, written as such (1) or otherwise (1.0, "1", "1.0"); None for all else."""
     if type(value) is int:
         return value
     number = plain_number(value)
@@ -40,7 +40,7 @@ def whole_number(value: Any) -> int | None:
 
 
 def id_key(value: Any) -> int | str | None:
-    """An id as it is compared: the whole number it means, or the text it is; None for neither."""
+    """An id for comparison: the whole number it means, or the text it is; None for neither."""
     number = whole_number(value)
     if number is not None or not isinstance(value, str) or is_missing(value):
         return number
@@ -48,7 +48,7 @@ def id_key(value: Any) -> int | str | None:
 
 
 def plain_number(value: Any) -> int | float | None:
-    """A finite number, also one written as text in decimal digits; None for all else."""
+    """A finite number, even if written as text in decimal digits; None for all else."""
     if type(value) in (int, float):
         return value if finite_number(value) is not None else None
     if not isinstance(value, str) or len(value) > LONGEST:
@@ -58,7 +58,7 @@ def plain_number(value: Any) -> int | float | None:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value is what programs write for a missing one: NaN, or text that says so."""
+    """Whether a value is what programs write for a missing one: NaN, or such text."""
     if isinstance(value, str):
         return value.strip().lower() in MISSING
     return is_nan(value)
@@ -81,7 +81,7 @@ def finite_number(value: Any) -> float | None:
 
 
 def finite_numbers(values: Any) -> Float[np.ndarray, "n"] | None:
-    """A JSON list of numbers as float64; None where anything in it is not a finite number."""
+    """A JSON list of numbers as float64; None if anything in it is not a finite number."""
     if not isinstance(values, list | tuple):
         return None
     numbers = [finite_number(value) for value in values]

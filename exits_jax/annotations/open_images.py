@@ -1,8 +1,8 @@
 """Open Images box CSV -> a COCO-style document.
 
 Coordinates in the CSV are shares of the image, and the CSV does not say how large the images are:
-the sizes come from the files. The four clicks are in the order the annotator made them; -1 where
-a box was not made by extreme clicks.
+the sizes come from the files. The four clicks are in the order the annotator made them; -1 if a box
+was not made by extreme clicks.
 """
 
 import csv
@@ -32,7 +32,7 @@ def open_images_document(
     """Reads an Open Images box file into a COCO-style document; ids are made from the order.
 
     A box around a group (`IsGroupOf`) becomes a crowd. Category names come from a file
-    `*class-descriptions*.csv` beside the box file, where there is one.
+    `*class-descriptions*.csv` beside the box file, if there is one.
 
     Args:
       file: the CSV.
@@ -43,7 +43,9 @@ def open_images_document(
       UserError: the image folder is not given, or the CSV lacks a column.
     """
     if images is None:
-        raise BadItem("no_image_folder", "Open Images needs the image folder, to take sizes from")
+        raise BadItem(
+            "no_image_folder", "Open Images needs the image folder, to read the sizes from"
+        )
     sizes: dict[str, dict[str, Any] | None] = {}
     categories: dict[str, int] = {}
     annotations = []
@@ -130,7 +132,7 @@ def _pairs(row: dict[str, str], columns: tuple[str, ...]) -> Float[np.ndarray, "
 
 
 def _class_names(folder: pathlib.Path) -> dict[str, str]:
-    """Names by label from the class descriptions in a folder; empty where there are none.
+    """Names by label from the class descriptions in a folder; empty if there are none.
 
     Raises:
       UserError: the file cannot be read or is not CSV.

@@ -18,17 +18,17 @@ BLOCK = 256  # edges that are compared with all others at a time
 def mask_to_polygons(
     mask: Bool[np.ndarray, "h w"], tolerance: float = 0.0
 ) -> tuple[list[list[float]], int, float]:
-    """The outline of every part as a COCO polygon.
+    """The outline of every component as a COCO polygon.
 
-    Polygons cannot say holes, so holes are filled; how much that costs is reported. A part in a
-    hole of another one is in that one's filled outline, and left out: drawn twice, it would be
-    cut out again by whoever fills by parity.
+    Polygons cannot express holes, so holes are filled; what that costs is reported. A component in
+    another one's hole is in that one's filled outline, and left out: drawn twice, readers that fill
+    by parity would cut it out again.
 
     Args:
       mask: of one object.
-      tolerance: pixels. 0: along the pixels' edges, which gives back the very mask (holes aside),
-        one-pixel parts included. More: as few corners as keep the outline's course to within so
-        much, see `simplified`.
+      tolerance: pixels. 0: along the pixels' edges, which gives back exactly the mask (holes
+        aside), one-pixel components included. More: as few corners as keep within this distance of
+        the outline, see `simplified`.
 
     Returns:
       the polygons [x, y, x, y, ...] (none for an empty mask), the number of holes, and the IoU of
@@ -53,7 +53,7 @@ def mask_to_polygons(
 
 
 def mask_rings(mask: Bool[np.ndarray, "h w"]) -> list[Int[np.ndarray, "corners 2"]]:
-    """Corners xy of every closed line along the mask's edge: around each part, around each hole.
+    """Corners xy of every closed line along the mask's edge: around each component and each hole.
 
     Drawn together with the even-odd rule they are the mask, pixel by pixel.
     """
@@ -63,16 +63,16 @@ def mask_rings(mask: Bool[np.ndarray, "h w"]) -> list[Int[np.ndarray, "corners 2
 
 
 def simplified(corners: Corners, tolerance: float) -> Corners:
-    """The outline of a part with fewer corners: Douglas and Peucker's method.
+    """The outline of a component with fewer corners, by the Douglas-Peucker method.
 
-    It runs through the middles of the pixels' edges first, which turns stairs into slopes, so that
-    what is cut off at one step is gained at the next. A thin part gets a smaller tolerance, a
-    quarter of its mean width: none shrinks to a line. Where the outline would cross itself the
+    It first runs through the middles of the pixels' edges, which turns staircases into slopes: what
+    is lost at one step is gained at the next. A thin component gets a smaller tolerance, a quarter
+    of its mean width, so that none shrinks to a line. Where the outline would cross itself the
     tolerance is halved. Where no corner is saved, as of a box, the outline stays as it was.
 
     Args:
       corners: along pixels' edges, in order.
-      tolerance: pixels that the outline through the middles may be left by.
+      tolerance: pixels by which the outline through the middles may be missed.
     """
     middles = _edge_middles(corners)
     tolerance = min(tolerance, polygon_area(corners) / len(middles) / 2)
@@ -85,7 +85,7 @@ def simplified(corners: Corners, tolerance: float) -> Corners:
 
 
 def crosses_itself(corners: Corners) -> bool:
-    """Whether two edges of a closed polygon cross; touching is no crossing."""
+    """Whether two edges of a closed polygon cross; touching is not crossing."""
     starts, ends = corners, np.roll(corners, -1, axis=0)
     for first in range(0, len(corners), BLOCK):
         some = slice(first, first + BLOCK)
@@ -103,7 +103,7 @@ def _side(starts: Corners, ends: Corners, points: Corners) -> Float[np.ndarray, 
 
 
 def _edge_middles(corners: Corners) -> Corners:
-    """The middle of every pixel's edge that an outline along pixels' edges follows, in order."""
+    """The middle of every pixel edge that an outline along pixels' edges follows, in order."""
     steps = np.roll(corners, -1, axis=0) - corners
     lengths = np.abs(steps).sum(axis=1).astype(int)
     first = np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -115,7 +115,7 @@ def _edge_middles(corners: Corners) -> Corners:
 def _kept(points: Corners, tolerance: float) -> Bool[np.ndarray, "_"]:
     """Which points of a closed line remain, so that none of the others is further from it.
 
-    The line is cut in two at its first point and the one farthest from there.
+    The line is split in two at its first point and the one farthest from there.
     """
     farthest = int(np.square(points - points[0]).sum(axis=1).argmax())
     kept = np.zeros(len(points) + 1, bool)
@@ -135,14 +135,14 @@ def _kept(points: Corners, tolerance: float) -> Bool[np.ndarray, "_"]:
 def _distances(
     points: Corners, start: Float[np.ndarray, "2"], end: Float[np.ndarray, "2"]
 ) -> Float[np.ndarray, "_"]:
-    """Of points from the straight piece between two others."""
+    """Distances of points from the line segment between two others."""
     along = end - start
     share = np.clip((points - start) @ along / max(along @ along, 1e-12), 0, 1)
     return np.linalg.norm(points - start - share[:, None] * along, axis=1)
 
 
 def _outline(filled: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "corners 2"]:
-    """Corners xy of the outline of one 8-connected part without holes, along pixel edges."""
+    """Corners xy of the outline of one 8-connected component without holes, along pixel edges."""
     exits = _boundary_steps(filled)
     return _ring(exits, min(exits, key=lambda corner: corner[::-1]))
 
@@ -150,10 +150,10 @@ def _outline(filled: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "corners 2"]:
 def _ring(
     exits: dict[tuple[int, int], list[tuple[int, int]]], first: tuple[int, int]
 ) -> Int[np.ndarray, "corners 2"]:
-    """Takes one closed line out of the steps that are left, from their topmost leftmost corner.
+    """Removes one closed line from the remaining steps, from their topmost leftmost corner.
 
     Walks with the object on its right hand; where two pixels touch only at a corner it turns left,
-    across to the other pixel, so that the part stays in one piece.
+    across to the other pixel, so that the component stays in one piece.
     """
     corner, step, corners = first, (0, -1), []
     while corner in exits:  # only one step leaves the first corner, so coming back ends the line

@@ -7,7 +7,7 @@ from typing import Any, overload
 
 
 class PackedRows(Sequence[Any]):
-    """JSON values as text, parsed anew whenever one is asked for: a quarter of their memory.
+    """JSON values as text, parsed again whenever one is asked for: a quarter of their memory.
 
     Raises:
       ValueError: a row holds NaN or infinity, which JSON does not allow.

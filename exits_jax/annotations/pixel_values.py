@@ -10,7 +10,7 @@ from PIL import Image
 
 from exits_jax.annotations.frames import comes_turned, orientation_of
 
-# What 8, 10, 12, 14 and 16 bits hold: sensors deliver these, in files of 16 bits.
+# The largest values of 8, 10, 12, 14 and 16 bits: sensors deliver these, in 16-bit files.
 FULL_VALUES = (255, 1_023, 4_095, 16_383, 65_535)
 NARROW = 16  # of 255 grey levels: fewer show nothing
 DEAD = 2e-5  # of the pixels of a camera, at most
@@ -54,14 +54,14 @@ def load(image: Image.Image, file: pathlib.Path | io.BytesIO) -> tuple[int, Valu
 
 
 def full_value(values: Values) -> float:
-    """The value that stands for white: what the fewest bits that hold all values can say at most.
+    """The value that stands for white: the largest of the fewest bits that hold all values.
 
     Of 8, 10, 12, 14 and 16 bits; a float image may have fractions up to 1, too. Larger values are
-    measured by the largest. A file of 16 bits does not say how many of them its camera filled, and
-    12-bit values scaled by 65535 are all but black. Too few bits are never taken, so nothing is
-    clipped; in a picture that is dark in truth the next image of a series may come out brighter by
-    a factor of 4, as with a camera's automatic exposure. The same holds down to 8 bits: values up
-    to 255 are a 256th of the range, and no longer a picture if they are not bytes.
+    scaled by the largest of them. A file of 16 bits does not say how many of them its camera
+    filled, and 12-bit values scaled by 65535 are all but black. Too few bits are never taken, so
+    nothing is clipped; if an image is really dark, the next one of a series may come out brighter
+    by a factor of 4, as with a camera's automatic exposure. The same holds down to 8 bits: values
+    up to 255 are a 256th of the range, and show nothing if they are not bytes.
     """
     kinds = (1.0, *FULL_VALUES) if values.dtype.kind == "f" else FULL_VALUES
     largest = float(np.max(values, where=np.isfinite(values), initial=0))
@@ -69,15 +69,15 @@ def full_value(values: Values) -> float:
 
 
 def black_and_white(values: Values) -> tuple[float, float]:
-    """The values that stand for black and white: 0 and `full_value`, but for two kinds of range.
+    """The values that stand for black and white: 0 and `full_value`, except for two kinds of range.
 
     A thermal camera's 7,000 to 7,510 are 8 of 255 grey levels: nothing to see, and masks of nothing
     with good scores. Where so few are used, those used are black to white, as the cameras' own
-    programs show them. A thousandth of the pixels at either end does not count: a dead pixel hides
-    no picture. Where more than a few are far brighter, they are what is to be seen.
+    programs show them. A thousandth of the pixels at either end does not count: a dead pixel must
+    not hide the image. If more than a few are far brighter, they are what is to be seen.
 
-    Values below 0 (decibels, Hounsfield units, indices from -1 to 1) are no blacker than black
-    either: where cutting them off would cost as many grey levels, those used are black to white.
+    Values below 0 (decibels, Hounsfield units, indices from -1 to 1) are treated likewise: where
+    clipping them would cost as many grey levels, those used are black to white.
     """
     full = full_value(values)
     pixels = values.reshape(-1, values.shape[2] if values.ndim == 3 else 1)
@@ -95,7 +95,7 @@ def black_and_white(values: Values) -> tuple[float, float]:
 
 
 def _without_filling(some: Num[np.ndarray, "n"]) -> Num[np.ndarray, "m"]:
-    """Values without what maps and scanners write where they have none: -9999 and the like.
+    """Values without what maps and scanners write for missing ones: -9999 and the like.
 
     It is one value below 0, further from all others than these are from each other.
     """

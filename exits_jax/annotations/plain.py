@@ -1,7 +1,7 @@
 """A COCO-style document's numbers made plain: 1.0 and "1" are 1, NaN and "" are missing values.
 
-Done once, before anything is looked up, so that no reader behind it has to think of it. What is
-not certain is left as it is, and refused by whoever needs it.
+This is done once, before anything is looked up, so that no reader after it has to deal with it.
+What is not certain is left as it is, and refused where it is needed.
 """
 
 import collections
@@ -30,14 +30,14 @@ class Changes:
         self._at: tuple[str, int, Any] = ("", 0, None)
 
     def entries(self, name: str, values: list[Any]) -> Iterator[dict[str, Any]]:
-        """The objects in a list of the document; what is counted meanwhile is theirs."""
+        """The objects in a list of the document; changes counted meanwhile are theirs."""
         for position, value in enumerate(values):
             if isinstance(value, dict):
                 self._at = (name, position, value)
                 yield value
 
     def count(self, what: str, found: Any, key: str = "") -> None:
-        """`found` stood where `what` is meant."""
+        """Counts that `found` was written for `what`."""
         self._counts[what] += 1
         if what not in self._examples:
             name, position, entry = self._at
@@ -47,7 +47,7 @@ class Changes:
             self._examples[what] = f"{shown(found)} in {where}{f', {key}' * bool(key)}"
 
     def notes(self, code: str, text: str) -> Iterator[Problem]:
-        """One note for all of them; none where there was nothing."""
+        """One note for all of them; none if there was nothing."""
         rows = [f"{n} x {what} ({self._examples[what]})" for what, n in self._counts.items()]
         if rows:
             yield Problem(code, f"{text}: {', '.join(rows)}", note=True)
@@ -78,10 +78,10 @@ def plain_document(document: dict[str, Any], crowds: bool = False) -> Iterator[P
 
 
 def without_nan(document: dict[str, Any]) -> Iterator[Problem]:
-    """Puts null where NaN or infinity stands in what is passed on unread, in place.
+    """Replaces NaN and infinity by null in what is passed on unread, in place.
 
-    JSON has neither, so no file with them could be written. Looks at every value: only for a
-    document whose text has them.
+    JSON allows neither, so no file with them could be written. It visits every value, so it is only
+    used for a document whose text has them.
     """
     changes = Changes()
     for name in LISTS:
@@ -90,11 +90,11 @@ def without_nan(document: dict[str, Any]) -> Iterator[Problem]:
             _nulled(entry, changes, READ if name == "annotations" else ())
     for _ in changes.entries("the file", [document]):
         _nulled(document, changes, LISTS)
-    yield from changes.notes("not_json", "NaN and infinity, which JSON does not have, become null")
+    yield from changes.notes("not_json", "NaN and infinity, which JSON does not allow, become null")
 
 
 def _plain_ids(entry: dict[str, Any], keys: Iterable[str], changes: Changes) -> None:
-    """Whole numbers in place of what means them."""
+    """Replaces what means whole numbers by them."""
     for key in keys:
         found = entry.get(key)
         if type(found) is not int and found is not None:
@@ -119,7 +119,7 @@ def _plain_values(entry: dict[str, Any], changes: Changes) -> None:
 
 
 def _replace(entry: dict[str, Any], key: str, value: Any, changes: Changes) -> None:
-    """Puts a value in place of another; None only where one is missing."""
+    """Replaces a value by another; None only for a missing one."""
     if value is None and not is_missing(entry[key]):
         return
     what = key if value is not None else f"missing {key}"
@@ -130,7 +130,7 @@ def _replace(entry: dict[str, Any], key: str, value: Any, changes: Changes) -> N
 def _begins_with_text(values: list[Any]) -> bool:
     """Whether coordinates, in one list or lists in it, begin with text.
 
-    Only the beginning is looked at: whoever writes text writes all of them so.
+    Only the beginning is examined: a program that writes text writes all of them so.
     """
     first = values[0] if values else None
     while isinstance(first, list) and first:
@@ -139,7 +139,7 @@ def _begins_with_text(values: list[Any]) -> bool:
 
 
 def _plain_list(values: list[Any], depth: int = 3) -> list[Any] | None:
-    """Lists of lists of text as numbers; None where anything in them is none."""
+    """Lists of lists of text as numbers; None if anything in them is not a number."""
     rows = []
     for value in values:
         if isinstance(value, list):
@@ -153,7 +153,7 @@ def _plain_list(values: list[Any], depth: int = 3) -> list[Any] | None:
 
 
 def _nulled(top: dict[str, Any], changes: Changes, kept: Iterable[str]) -> None:
-    """Puts null in place of NaN and infinity in an object, but for its keys in `kept`."""
+    """Replaces NaN and infinity by null in an object, except in its keys in `kept`."""
     waiting: list[tuple[Any, str]] = [(top, "")]
     while waiting:
         node, path = waiting.pop()

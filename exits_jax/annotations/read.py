@@ -11,6 +11,7 @@ from exits_jax.annotations.detections import boxes_document
 from exits_jax.annotations.documents import HELD, forms_told, load_json, read_document
 from exits_jax.annotations.extra_keys import heed_extra_keys
 from exits_jax.annotations.fields import is_marked
+from exits_jax.annotations.folder_files import IMAGE_ENDINGS
 from exits_jax.annotations.image_files import ambiguous_frames
 from exits_jax.annotations.image_folder import ImageFolder, image_folder
 from exits_jax.annotations.images import image_records
@@ -48,6 +49,7 @@ def read_annotations(
     box_form: str = "auto",
     crowds: str = "pass",
     exif: str = "auto",
+    masks: bool = False,
 ) -> Annotations:
     """Reads an annotation file.
 
@@ -55,9 +57,9 @@ def read_annotations(
       file: COCO or LVIS JSON (also .gz, or a .zip with that file alone), a PASCAL VOC XML file or
         folder, an Open Images box CSV, a YOLO data.yaml, folder or text file, labelme or SA-1B JSON
         or a folder of it, a CVAT XML, a Label Studio JSON, or for `boxes` a folder of images.
-      images: the folder with the images; a layout with or without the folders in the file's names
-        works. Needed where the annotation file does not state the images' sizes.
-      kind: one of `KINDS`; "auto" tells from the content.
+      images: the folder with the images; with or without the folders in the file's names. Needed if
+        the annotation file does not state the images' sizes.
+      kind: one of `KINDS`; "auto" recognises it from the content.
       points: rule for extracting extreme points where a file has only masks, "exact" or
         "extremenet".
       on_error: "stop" raises if there is a mistake in any item, "skip" leaves the item out and
@@ -75,6 +77,9 @@ def read_annotations(
       exif: the frame of photographs with an EXIF orientation that was annotated: "displayed",
         "stored" (the pixels as they are in the file), or "auto": the one that has the stated size,
         displayed where both have.
+      masks: the masks are what the file is read for, to train on them: one that cannot be read is a
+        mistake even if points or a box say where the object is, and one that fills a box is a mask
+        like any other. False: such masks are left out, but not the objects.
 
     Raises:
       NoAnnotations: the file has no annotations, and there are no `boxes`.
@@ -105,7 +110,7 @@ def read_annotations(
         refuse_results(results_in(found.document))
         opened = open_document(found, report, crowds)
     except BadItem as bad:
-        # With no object left, what went wrong before is why, or all was passed over.
+        # If no object is left, what went wrong before is the reason, or everything was passed over.
         text = "; ".join([bad.text, *(note.text for note in notes.said())])
         first = problems[0] if problems and on_error == "stop" else Problem(bad.code, text)
         refusal = NoAnnotations if first.code == "no_annotations" else UserError
@@ -113,7 +118,10 @@ def read_annotations(
     try:
         rule = PointRule(points, click_noise, seed)
         instances = read_instances(
-            *opened, rule, found.judge, box_form=found.box_form, held=found.held
+            *(*opened, rule, found.judge),
+            box_form=found.box_form,
+            held=found.held,
+            masks=masks,
         )
     except BadItem as bad:
         raise UserError(problem_line(file, Problem(bad.code, bad.text))) from bad
@@ -127,15 +135,76 @@ def read_annotations(
     return Annotations(file, *opened, instances, problems, notes.said())
 
 
+def read_images(
+    file: str | os.PathLike,
+    images: str | os.PathLike | None = None,
+    *,
+    kind: str = "auto",
+    on_error: str = "stop",
+    exif: str = "auto",
+) -> Annotations:
+    """The images that a file lists or a folder holds; what is annotated on them is not looked at.
+
+    Args:
+      file: as `read_annotations` takes; or a folder of images, or a single one.
+      images, kind, exif: as for `read_annotations`.
+      on_error: "stop" raises for an image that cannot be told, "skip" leaves it out and lists it.
+
+    Returns:
+      Annotations without instances.
+
+    Raises:
+      UserError: there is no image, or with on_error="stop" one cannot be told.
+    """
+    DataSettings(kind=kind, on_error=on_error, exif=exif)  # checks them
+    file = pathlib.Path(file)
+    problems: list[Problem] = []
+    notes = Notes()
+
+    def report(problem: Problem) -> None:
+        (notes.add if problem.note else problems.append)(problem)
+
+    try:
+        document, folder = _images_document(file, images, kind, exif, report)
+        records = image_records(document, folder, report)
+        if not records and not problems:
+            raise BadItem("no_image", "it lists no image")
+    except BadItem as bad:
+        raise UserError(problem_line(file, Problem(bad.code, bad.text))) from bad
+    if problems and (on_error == "stop" or not records):
+        raise UserError(problem_line(file, problems[0]))
+    return Annotations(file, document, records, {}, [], problems, notes.said())
+
+
+def _images_document(
+    file: pathlib.Path,
+    images: str | os.PathLike | None,
+    kind: str,
+    exif: str,
+    report: coco.Report,
+) -> tuple[dict[str, Any], ImageFolder | None]:
+    """A document of images alone, and their folder."""
+    if file.suffix.lower() in IMAGE_ENDINGS:
+        rows = [{"id": 1, "file_name": file.name}]
+        return {"images": rows, "annotations": []}, ImageFolder(file.parent, exif)
+    folder = ImageFolder(file, exif) if kind == "images" else image_folder(images, exif)
+    # What is wrong with objects does not matter; a file that is no image does.
+    said = report if kind == "images" else lambda problem: None
+    document, _ = read_document(file, folder, kind, said)
+    if not isinstance(document, dict) or not isinstance(document.get("images"), list):
+        raise BadItem("bad_document", "it has no list of images")
+    return {"images": document["images"], "annotations": []}, folder
+
+
 class Found(NamedTuple):
-    """What a file holds, as a COCO-style document that is not looked at yet.
+    """What a file holds, as a COCO-style document that is not checked yet.
 
     Attributes:
       document: with a detector's boxes as its annotations, where they are given.
       folder: of the images.
       judge: takes problems of its annotations: those of a detector's boxes name their file.
       box_form: of its boxes.
-      held: what the boxes of its kind of file are, where there is no form to choose.
+      held: what the boxes of its kind of file are, if there is no form to choose.
     """
 
     document: Any
@@ -205,12 +274,12 @@ def open_document(found: Found, report: coco.Report, crowds: str = "pass") -> Op
     for note in heed_extra_keys(document["annotations"], box_form):
         report(note)
     categories = coco.category_names(document, report)
-    written = "xywh" if held else box_form  # what was converted is COCO's for certain
+    written = "xywh" if held else box_form  # what was converted is certainly COCO's
     return Opened(document, image_records(document, folder, report, written), categories)
 
 
 def _in_file(file: str | os.PathLike, report: coco.Report) -> coco.Report:
-    """Problems of another file say so: they are listed with the annotation file's own."""
+    """Makes problems of another file say so: they are listed with the annotation file's own."""
     return lambda problem: report(dataclasses.replace(problem, text=f"in {file}: {problem.text}"))
 
 
@@ -222,7 +291,7 @@ def _with_boxes(
     boxes_by: str,
     box_form: str,
 ) -> Any:
-    """The document with a detector's boxes as its annotations; what is wrong with them names them.
+    """The document with a detector's boxes as its annotations; mistakes in them name their file.
 
     `box_form` is as it was asked for, "auto" for that of the kind of file.
 
@@ -230,11 +299,11 @@ def _with_boxes(
       UserError: the file of boxes cannot be used.
     """
     if not isinstance(document, dict):
-        return document  # refused with the reason that any such file is refused with
+        return document  # refused later, for the same reason as any such file
     try:
         if is_text(boxes):
             results = yolo_results(boxes, document, folder, report, box_form)
-            if not results:  # why was reported
+            if not results:  # the reason was reported
                 return {**document, "annotations": []}
         else:
             results = load_json(boxes, report)
@@ -244,7 +313,7 @@ def _with_boxes(
 
 
 def _judge_crowds(annotations: list[Any], crowds: str, report: coco.Report) -> None:
-    """Says how many annotations are crowds; makes objects of them where that is asked for."""
+    """Notes how many annotations are crowds; makes objects of them if that is asked for."""
     marked = [entry for entry in annotations if isinstance(entry, dict) and is_marked(entry)]
     if not marked:
         return
@@ -262,7 +331,7 @@ def _judge_crowds(annotations: list[Any], crowds: str, report: coco.Report) -> N
 
 
 def _stopped(file: pathlib.Path, count: int, problems: list[Problem]) -> str:
-    """The first mistake and the sum of all."""
+    """The first mistake and the total of all."""
     line = problem_line(file, problems[0])
     if len(problems) == 1:
         return line
@@ -273,7 +342,7 @@ def _stopped(file: pathlib.Path, count: int, problems: list[Problem]) -> str:
 
 
 def nothing_left(count: int) -> str:
-    """What to say of a file of nothing but crowds."""
+    """The text about a file that holds only crowds."""
     return (
         f"nothing to label: all {counted(count, 'annotation')} are crowd regions (iscrowd 1); if"
         " each is one object, --config.data.crowds=label labels them"

@@ -1,4 +1,4 @@
-"""What a file looks like that no reader takes, and what to do with it: one line for people."""
+"""What an unreadable file looks like, and what to do with it: one line for people."""
 
 import csv
 import json
@@ -173,7 +173,7 @@ def refuse_numbers(head: bytes) -> None:
 
 
 def _numbers_of(line: str) -> str | None:
-    """What a text is whose lines are numbers."""
+    """What a text of lines of numbers is."""
     cells = line.strip().split(",")
     numbers = [re.fullmatch(r" *(-?\d+)(\.\d*)? *", cell) for cell in cells]
     # YOLO's shares of an image are in 0 to 1, a box of MOT is in pixels.
@@ -183,7 +183,7 @@ def _numbers_of(line: str) -> str | None:
         return "KITTI labels"
     corners = re.fullmatch(r"(-?[\d.]+\s+){8}[A-Za-z][\w-]*(\s+\d)?", line.strip())
     if corners or line.startswith(("imagesource:", "gsd:")):
-        return "DOTA labels (turned boxes)"
+        return "DOTA labels (rotated boxes)"
     return None
 
 
@@ -197,7 +197,7 @@ def refuse_xml(root: str) -> None:
 
 
 def refuse_json(content: Any) -> None:
-    """Raises BadItem where the content of a JSON file is another tool's that is known."""
+    """Raises BadItem if the content of a JSON file is that of another known tool."""
     if isinstance(content, dict) and not {"images", "annotations"} <= content.keys():
         _refuse_row(content, OBJECTS)
     if isinstance(content, list) and content:
@@ -231,7 +231,7 @@ def refuse_results(rows: list[Any] | None) -> None:
 
 
 def bad_json(text: bytes, error: Exception) -> BadItem:
-    """Why a text that begins like JSON is none."""
+    """Why a text that begins like JSON is not JSON."""
     if isinstance(error, UnicodeDecodeError):
         return BadItem("bad_json", not_utf8(error))
     if text.lstrip()[:1] not in (b"{", b"["):
@@ -242,20 +242,20 @@ def bad_json(text: bytes, error: Exception) -> BadItem:
             _refuse_row(json.loads(first), ROWS)
         except BadItem as bad:
             return bad
-        return _foreign("JSON Lines (one object a line)", f"{COCO_INSTEAD}, one object in all")
+        return _foreign("JSON Lines (one object per line)", f"{COCO_INSTEAD}, one object in all")
     if re.match(rb"[\[{]\s*'", text):
         return BadItem(
-            "bad_json", "not JSON but Python's print of it (single quotes); write it with json.dump"
+            "bad_json", "not JSON but printed by Python (single quotes); write it with json.dump"
         )
     return BadItem(
         "bad_json",
-        f"not valid JSON ({error}; {len(text)} bytes in all); if the file was cut short, copy it"
-        " again",
+        f"not valid JSON ({error}; {len(text)} bytes in all); if the file is truncated, copy it "
+        "again",
     )
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:
-    """What to say of a text that cannot be decoded: guessing could change names without a word."""
+    """The text about a file that cannot be decoded: guessing could silently change names."""
     return (
         f"byte {error.object[error.start]:#04x} at {error.start} is not UTF-8: the text is in"
         " another encoding; if that is Windows-1252, convert it with"

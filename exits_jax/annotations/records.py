@@ -19,9 +19,9 @@ class ImageRecord:
       file_name: relative to the image folder; for LVIS the folder and name of `coco_url`.
       width: pixels, as the annotation file says.
       height: pixels, as the annotation file says.
-      path: the file on disk, which may not exist; None where no image folder was given.
+      path: the file on disk, which may not exist; None if no image folder was given.
       exif: the frame of a photograph with an EXIF orientation that was annotated: "displayed",
-        "stored", or "auto" where the size is to tell.
+        "stored", or "auto" if the size is to tell.
       unclear: the size cannot tell, because it is the file's own and no other is stated.
     """
 
@@ -39,15 +39,15 @@ class Instance:
     """One object to label, in continuous pixel coordinates of its image.
 
     Attributes:
-      id: annotation id, unique in the file and within int32; made from the order where absent.
+      id: annotation id, unique in the file and within int32; made from the order if missing.
       index: position in `Annotations.document["annotations"]`.
       image: the image it is on.
       category_id: the file's category id.
       category: the category's name.
       box_xyxy: the box, clipped to the image.
-      points_xy: extreme points, rows top, left, bottom, right; None where only a box is known.
+      points_xy: extreme points, rows top, left, bottom, right; None if only a box is known.
       points_source: "given" (in the file), "mask" (extracted from it) or "box" (no points).
-      area: square pixels, as the annotation says; the box's area where it says nothing.
+      area: square pixels, as the annotation says; the box's area if it says nothing.
     """
 
     id: int
@@ -73,9 +73,9 @@ class Detection:
 
     Attributes:
       number: in the file, from 1.
-      row: as it stands there.
-      file_name: of its image, where the file gives one.
-      category: its name, where the file gives one.
+      row: as written.
+      file_name: of its image, if the file gives one.
+      category: its name, if the file gives one.
     """
 
     number: int
@@ -89,7 +89,7 @@ class Problem:
     """Something wrong in a file: a short code for programs, a sentence for people.
 
     Attributes:
-      note: nothing is refused or left out for it; it is said, and no finding of the checker.
+      note: nothing is refused or left out for it; it is printed, and is not a finding.
     """
 
     code: str
@@ -105,13 +105,13 @@ class Annotations:
 
     Attributes:
       file: where it was read from.
-      document: the COCO-style dict as read (of other kinds: converted to one), with absent ids
-        filled in and what was written otherwise in COCO's form, as the notes say.
+      document: the COCO-style dict as read (of other kinds: converted to one), with missing ids
+        filled in, and everything in COCO's form, as the notes say.
       images: by image id.
       categories: name by category id.
       instances: the non-crowd annotations in document order.
       problems: what `on_error="skip"` left out.
-      notes: what was read otherwise than it stands there, or passed over, each said once.
+      notes: what was read otherwise than it is written, or passed over; each once.
     """
 
     file: pathlib.Path
@@ -136,11 +136,11 @@ class BadItem(UserError):
 
 
 class NoAnnotations(UserError):
-    """A file that lists images, and nothing on them."""
+    """A file that lists images without annotations."""
 
 
 def problem_line(file: str | pathlib.Path, problem: Problem) -> str:
-    """`FILE: annotation ID: code: text`; `image ID` or nothing where no annotation is meant."""
+    """`FILE: annotation ID: code: text`; `image ID` or nothing if no annotation is meant."""
     where = ""
     if problem.annotation_id is not None:
         where = f" annotation {problem.annotation_id}:"

@@ -1,4 +1,4 @@
-"""Boxes on the pixel grid, and masks known only on a part of their image.
+"""Boxes on the pixel grid, and masks known only on a region of their image.
 
 An object covers a small part of a large photograph. Everything that labelling and evaluation do
 with its mask happens on that part, a *region* (x0, y0, x1, y1) of whole pixels, so that the cost is
@@ -18,9 +18,9 @@ def box_pixels(box_xyxy: Float[np.ndarray, "4"], height: int, width: int) -> Reg
     """The pixels of an image that belong to a box: those whose centre lies in it.
 
     On a line that is the same as "covered by at least a half", so a mask keeps every pixel when it
-    is cut to its own tight box, whose sides run between pixels. A box too thin to hold a centre
-    stands for the pixel its middle lies in, one outside the image for the nearest pixel: no box is
-    without a pixel. Not given in the paper.
+    is cropped to its own tight box, whose sides run between pixels. A box too thin to hold a centre
+    stands for the pixel its middle lies in, one outside the image for the nearest pixel: every box
+    has a pixel. Not given in the paper.
 
     Args:
       box_xyxy: continuous pixel coordinates; may reach over the image's border.

@@ -24,7 +24,7 @@ def results_in(content: Any) -> list[Any] | None:
 
 
 def result_problems(results: list[Any]) -> Iterator[Problem]:
-    """What is wrong with a results list; the annotation's id is its number in the list, from 1.
+    """What is wrong with a results list; an annotation's id is its number in the list, from 1.
 
     `COCO.loadRes` numbers results in the same way.
     """
@@ -74,7 +74,7 @@ def _is_detection(result: Any) -> bool:
 
 
 def _what_to_do(found: list[dict[str, Any]]) -> str:
-    """What a list of boxes is, and how it is used."""
+    """The note on what a list of boxes is, and how it is used."""
     ids = [result.get("image_id") for result in found]
     names = [value for value in ids if isinstance(value, str)]
     kind = f"the name of a file for {len(names):,} of them" if names else "a number"
@@ -86,7 +86,7 @@ def _what_to_do(found: list[dict[str, Any]]) -> str:
 
 
 def _check_rle(segmentation: Any) -> None:
-    """Run lengths that say the size of their own image and cover some of it."""
+    """Checks run lengths that state the size of their image and cover some of it."""
     size = segmentation.get("size") if isinstance(segmentation, dict) else None
     if not isinstance(size, list) or len(size) != 2:
         raise BadItem("bad_segmentation", f"segmentation is {shown(segmentation)}; expected RLE")

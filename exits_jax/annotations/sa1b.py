@@ -1,4 +1,4 @@
-"""SA-1B JSON (Segment Anything's masks, one file an image) -> a COCO-style document."""
+"""SA-1B JSON (Segment Anything's masks, one file per image) -> a COCO-style document."""
 
 import pathlib
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """A COCO `segmentation` in whatever form it is written -> polygons or run lengths, or nothing.
 
 Forms that tools write beside [[x, y, x, y, ...]]: one flat list, lists of pairs, objects with x and
-y, VIA's two lists, a list too many, any of these as text; empty lists, and parts of one or two
+y, VIA's two lists, one list too many, any of these as text; empty lists, and polygons of one or two
 corners, which have no area. Of run lengths: in a list, sizes as text, counts as Python's b'...'.
 """
 
@@ -30,10 +30,10 @@ class Outline(NamedTuple):
     """What a segmentation says.
 
     Attributes:
-      segmentation: polygons [x, y, ...] or run lengths, both still unchecked; None where it says
+      segmentation: polygons [x, y, ...] or run lengths, both still unchecked; None if it says
         nothing at all.
-      rewritten: whether it stood there in another form.
-      without_area: parts of fewer than three corners, which are left out.
+      rewritten: whether it was written in another form.
+      without_area: how many polygons of fewer than three corners are left out.
     """
 
     segmentation: Any
@@ -42,7 +42,7 @@ class Outline(NamedTuple):
 
 
 def plain_outline(segmentation: Any) -> Outline:
-    """A segmentation in COCO's own form, as far as its meaning is certain; else as it stands."""
+    """A segmentation in COCO's own form, as far as its meaning is certain; else unchanged."""
     if isinstance(segmentation, str):
         segmentation, rewritten = _from_text(segmentation), True
     else:
@@ -120,7 +120,7 @@ def _from_text(text: str) -> Any:
 
 
 def _plain_runs(runs: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Run lengths with whole numbers; None where they are an empty object."""
+    """Run lengths with whole numbers; None if they are an empty object."""
     if not runs:
         return None
     changed = {}
@@ -135,7 +135,7 @@ def _plain_runs(runs: Mapping[str, Any]) -> Mapping[str, Any] | None:
         if len(numbers) == 2 and None not in numbers:
             changed["size"] = numbers
     if isinstance(counts := runs.get("counts"), str) and counts.startswith(("b'", 'b"')):
-        printed = _from_repr(counts)  # no run lengths begin so: a quote is none of them
+        printed = _from_repr(counts)  # run lengths never contain a quote
         changed |= {} if printed is None else {"counts": printed}
     return {**runs, **changed} if changed else runs
 
@@ -145,7 +145,7 @@ def _is_runs(value: Any) -> bool:
 
 
 def _from_repr(text: str) -> str | None:
-    """The text in Python's print of bytes; None where it is none."""
+    """The text in bytes as Python prints them; None if it is not that."""
     try:
         value = ast.literal_eval(text) if len(text) <= LONGEST_TEXT else None
         return value.decode("ascii") if isinstance(value, bytes) else None
@@ -154,7 +154,7 @@ def _from_repr(text: str) -> str | None:
 
 
 def _polygons(values: list[Any]) -> list[Any]:
-    """A list of polygons [x, y, ...]: `values` itself where it is that already."""
+    """A list of polygons [x, y, ...]: `values` itself if it is that already."""
     if _is_point(values[0]) and all(_is_point(value) for value in values):
         return [_flat(values)]  # [[x, y], [x, y], ...]: polygons of one corner mean nothing
     if finite_number(values[0]) is not None:

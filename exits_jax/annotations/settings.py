@@ -38,8 +38,9 @@ class DataSettings(Section):
     )
     boxes: str = setting(
         "",
-        "a detector's boxes (COCO's results form, or YOLO's text files with confidences), labelled "
-        "in place of the file's annotations, against which average precision then is measured",
+        "a detector's boxes (COCO's results form, or YOLO's text files with confidences), "
+        "labelled in place of the file's annotations, which average precision is then measured "
+        "against",
         mark="?",
         affects=LABELS,
         path=True,
@@ -68,40 +69,41 @@ class DataSettings(Section):
     )
     kind: str = setting(
         "auto",
-        "form of the annotation file; auto tells from its content; images is a bare folder, for "
-        "data.boxes",
+        "format of the annotation file; auto recognises it by its content; images is a bare "
+        "folder, for data.boxes",
         mark="?",
         affects=LABELS,
         check=one_of(*KINDS),
     )
     points: str = setting(
         "exact",
-        "how extreme points are read off a mask where a file has no points",
+        "how extreme points are extracted from a mask where a file has no points",
         mark="?",
         affects=LABELS,
         check=one_of("exact", "extremenet"),
     )
     box_form: str = setting(
         "auto",
-        "how boxes are written: auto is as the kind of file says (COCO: xywh in pixels, YOLO: "
-        "cxcywh_shares, VOC: xyxy), and a file whose boxes as a whole say otherwise is refused; "
-        "xywh_from_below counts y from the lower border; _shares, _percent and _thousandths are of "
-        "the image's sides",
+        "how boxes are written: auto means the form of that kind of file (COCO: xywh in pixels, "
+        "YOLO: cxcywh_shares, VOC: xyxy), and a file whose boxes as a whole contradict it is "
+        "refused; xywh_from_below counts y from the lower border; _shares, _percent and "
+        "_thousandths are of the image's sides",
         mark="?",
         affects=LABELS,
         check=one_of("auto", *FORMS),
     )
     crowds: str = setting(
         "pass",
-        "annotations with iscrowd 1: pass hands them on unlabelled, label takes each for an object",
+        "annotations with iscrowd 1: pass hands them on unlabelled, label treats each as an object",
         mark="?",
         affects=LABELS,
         check=one_of("pass", "label"),
     )
     exif: str = setting(
         "auto",
-        "what was annotated of a photograph with an EXIF orientation: the image as displayed, the "
-        "pixels as stored, or auto: what has the stated size, displayed where both have it",
+        "the frame in which a photograph with an EXIF orientation was annotated: displayed, "
+        "stored (the pixels as in the file), or auto: the one of the stated size, displayed if "
+        "both have it",
         mark="?",
         affects=LABELS,
         check=one_of(*EXIF),
@@ -122,7 +124,7 @@ class DataSettings(Section):
     )
     on_error: str = setting(
         "stop",
-        "a faulty annotation or image: stop, or skip and list it in the end",
+        "at a faulty annotation or image: stop, or skip it and list it at the end",
         mark="?",
         affects=NOTHING,
         check=one_of("stop", "skip"),
@@ -136,7 +138,7 @@ class DataSettings(Section):
     )
     workers: int = setting(
         0,
-        "processes that decode and crop for training; 0: none, in the main process",
+        "processes that decode and crop for training; 0: none, the main process does it",
         mark="?",
         affects=NOTHING,
         check=at_least(0),

@@ -1,4 +1,4 @@
-"""The shapes of annotation tools -> what a COCO annotation says of an object."""
+"""The shapes of annotation tools -> COCO annotations."""
 
 import math
 from collections import defaultdict
@@ -23,7 +23,7 @@ BOX, OUTLINE, POINT, POINTS = "box", "outline", "point", "points"  # POINTS: sev
 
 
 class Part(NamedTuple):
-    """A shape that may be a part of an object.
+    """A shape that may belong to an object.
 
     Attributes:
       group: what the shapes of one group share; empty for none.
@@ -39,11 +39,11 @@ class Part(NamedTuple):
 
 
 def grouped(parts: Iterable[Part], draft: Draft, where: str) -> Iterator[list[Any]]:
-    """The shapes of each object, that which has its label first.
+    """The shapes of each object, the one with its label first.
 
-    Outlines of one label in one group are parts of one object, and so is the one box among them;
-    several boxes are several objects. Points of a label that has nothing else in the group are
-    points of the one that has.
+    Outlines of one label in one group form one object, with a single box among them; several boxes
+    are several objects. Points of a label that has nothing else in the group belong to the label
+    that has.
     """
     groups: dict[str, dict[str, list[Part]]] = defaultdict(lambda: defaultdict(list))
     for part in parts:
@@ -80,7 +80,7 @@ def _kinds(parts: list[Part]) -> set[str]:
 
 
 def _alone(parts: list[Part]) -> Iterator[list[Any]]:
-    """Points of one label, nothing else: single ones together, others each by itself."""
+    """Points of one label with nothing else: single ones together, others each on its own."""
     single = [part.shape for part in parts if part.kind == POINT]
     if single:
         yield single
@@ -160,7 +160,7 @@ def mask_entry(segmentations: Sequence[Any], height: int, width: int) -> dict[st
 def turned_box(
     box_xywh: Float[np.ndarray, "4"], degrees: float, about_xy: Float[np.ndarray, "2"]
 ) -> Float[np.ndarray, "4 2"]:
-    """The corners of a box turned clockwise, as one sees it, about a point."""
+    """The corners of a box rotated clockwise, as seen, about a point."""
     x, y, width, height = box_xywh
     around = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
     return _turned(around, degrees, about_xy)
@@ -169,7 +169,7 @@ def turned_box(
 def ellipse(
     centre_xy: Float[np.ndarray, "2"], radii_xy: Float[np.ndarray, "2"], degrees: float = 0.0
 ) -> Float[np.ndarray, "n 2"]:
-    """An ellipse as a polygon that touches its own box, turned clockwise about its centre."""
+    """An ellipse as a polygon that touches its own box, rotated clockwise about its centre."""
     angles = np.arange(RING_CORNERS) * (2 * math.pi / RING_CORNERS)
     ring = centre_xy + radii_xy * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     return _turned(ring, degrees, centre_xy)

@@ -1,4 +1,4 @@
-"""Many problems told in few lines: a sum by code, and the first of each."""
+"""Many problems in few lines: a count by code, and the first of each."""
 
 import collections
 import dataclasses
@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from exits_jax.annotations.records import Problem, problem_line
 
-FIRST = 3  # problems of a code that are shown where not all are
-SHORT = 20  # so many problems in all are shown one by one
+FIRST = 3  # problems of a code that are printed if not all are
+SHORT = 20  # up to this many problems are all printed
 
 
 class Notes:
-    """Notes put together by code, so that each is said once; only the first is kept whole."""
+    """Notes grouped by code, so that each is printed once; only the first is kept in full."""
 
     def __init__(self) -> None:
         self._first: dict[str, Problem] = {}
@@ -39,7 +39,7 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def by_image(problems: Iterable[Problem]) -> list[Problem]:
-    """The problems, those that say the same of several annotations of an image as one of it."""
+    """The problems; the same problem of several annotations of an image becomes one."""
     alike: dict[tuple[str, str, int | None], list[Problem]] = {}
     for problem in problems:
         alike.setdefault((problem.code, problem.text, problem.image_id), []).append(problem)
@@ -48,7 +48,7 @@ def by_image(problems: Iterable[Problem]) -> list[Problem]:
         if not more
         else dataclasses.replace(
             first,
-            text=f"{first.text}; so for its {len(more) + 1:,} annotations",
+            text=f"{first.text}; likewise for its {len(more) + 1:,} annotations",
             annotation_id=None,
         )
         for first, *more in alike.values()
@@ -64,11 +64,11 @@ def sum_by_code(problems: Iterable[Problem]) -> str:
 def problem_lines(
     file: str | pathlib.Path, problems: Sequence[Problem], *, everything: bool = False
 ) -> Iterator[str]:
-    """A line a problem; of many, the first of each code and how many more there are.
+    """One line per problem; of many, the first of each code and how many more there are.
 
     Args:
       file: where they are.
-      problems: in the order in which they are told.
+      problems: in the order in which they are printed.
       everything: leave none out.
     """
     seen: collections.Counter[str] = collections.Counter()

@@ -1,6 +1,6 @@
 """The box CSV of TensorFlow's tutorials, also exported by Roboflow -> a COCO-style document.
 
-One box a line, in pixels: filename, width, height, class, xmin, ymin, xmax, ymax.
+One box per line, in pixels: filename, width, height, class, xmin, ymin, xmax, ymax.
 """
 
 import pathlib
@@ -31,14 +31,14 @@ def tf_csv_document(
       report: takes the mistakes; what is wrong is left out.
 
     Raises:
-      BadItem: it is no CSV, or lacks a column.
+      BadItem: it is not CSV, or lacks a column.
     """
     draft = Draft(report)
     known: dict[tuple[str, ...], dict[str, Any] | None] = {}
     for line, row in csv_rows(file, COLUMNS):
         where = f"line {line}"
         stated = tuple(row[column] for column in ("filename", "width", "height"))
-        if stated not in known:  # of one name with two sizes the second is refused
+        if stated not in known:  # if a name has two sizes, the second is refused
             known[stated] = _image(draft, stated, images, where)
         image = known[stated]
         if image is None:
@@ -62,7 +62,7 @@ def tf_csv_document(
 def _image(
     draft: Draft, stated: tuple[str, ...], images: ImageFolder | None, where: str
 ) -> dict[str, Any] | None:
-    """The image that lines state, its size from the file where they do not; None if refused."""
+    """The image that lines name, its size from the file if they lack it; None if refused."""
     name, width, height = stated
     try:
         absent = not whole_number(width) and not whole_number(height)

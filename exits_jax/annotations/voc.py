@@ -1,8 +1,8 @@
 """PASCAL VOC -> a COCO-style document.
 
 Boxes in the XML count pixels from 1 and include both ends. Where a SegmentationObject PNG lies
-beside the Annotations folder, its value k is the k-th object of the XML; 255 is void and
-belongs to nobody. Polygons of an object (`voc_polygons`) come after the PNG.
+beside the Annotations folder, its value k is the k-th object of the XML; 255 is void and belongs to
+no object. Polygons of an object (`voc_polygons`) come after the PNG.
 """
 
 import collections
@@ -47,7 +47,7 @@ class _Reading(NamedTuple):
     Attributes:
       report: takes the mistakes.
       passed: counts what is not read, or read otherwise.
-      boxes: as they stand in the files.
+      boxes: as written in the files.
       form: `box_form` of `voc_document`.
     """
 
@@ -67,8 +67,8 @@ def voc_document(
         folder of XML files, in it.
       images: the image folder, opened only where an XML does not state its image's size.
       report: takes the mistakes; what is wrong is left out.
-      box_form: what xmin, ymin, xmax and ymax hold, a key of `box_forms.FORMS`; "auto" is what they
-        say, and refuses a data set whose boxes as a whole say otherwise.
+      box_form: what xmin, ymin, xmax and ymax hold, a key of `box_forms.FORMS`; "auto" is what the
+        names say, and refuses a data set whose boxes as a whole contradict it.
 
     Returns:
       the document; objects keep `difficult` and `truncated`, objects with a mask have it as RLE.
@@ -91,7 +91,7 @@ def voc_document(
             continue
         if "renamed_from" in image:
             was = image.pop("renamed_from")
-            renamed[image_id] = f"{path.name}: {was} is not there: {image['file_name']} is"
+            renamed[image_id] = f"{path.name}: {was} is missing: {image['file_name']} is"
         images_list.append(image)
         objects.extend(_named_objects(root, path.name, image, masks, reading))
     if box_form == "auto":
@@ -119,7 +119,7 @@ def voc_document(
 def _without_taken(
     images_list: list[dict[str, Any]], renamed: dict[int, str], report: Report
 ) -> Iterator[dict[str, Any]]:
-    """The images but for those that are called like their XML and whose file another one names."""
+    """The images except those named like their XML whose file another one names."""
     uses = collections.Counter(image["file_name"] for image in images_list)
     for image in images_list:
         said = renamed.get(image["id"])
@@ -145,7 +145,7 @@ def _xml_files(file: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _count_unannotated(images: ImageFolder, names: set[str], passed: PassedOver) -> None:
-    """Counts the image files that no XML is of."""
+    """Counts the image files without an XML."""
     known = {pathlib.PurePath(path).stem for name in names for path in _paths(images, name)}
     for stem, files in images_below(images.path).items():
         if pathlib.PurePath(stem).name not in known:
@@ -177,10 +177,9 @@ def _parse(path: pathlib.Path) -> ElementTree.Element:
 def _image_entry(
     root: ElementTree.Element, path: pathlib.Path, images: ImageFolder | None, box_form: str
 ) -> dict[str, Any]:
-    """File name and size of an XML's image; the size from the image file where the XML has none.
+    """File name and size of an XML's image; the size from the image file if the XML has none.
 
-    Where the named file is not there, the one that is called like the XML is meant: people rename
-    both together.
+    If the named file is missing, the one named like the XML is meant: people rename both together.
     """
     name = (root.findtext("filename") or "").strip() or f"{path.stem}.jpg"
     named = name_parts(name)
@@ -254,7 +253,7 @@ def _object_entry(
     boxed = element.find("bndbox") is not None
     entry = {}
     if not boxed and element.find("robndbox") is not None:
-        reading.passed.add("turned rectangles are read as the upright boxes around them", where)
+        reading.passed.add("rotated rectangles are read as the upright boxes around them", where)
         entry = _turned_box(element)
     elif boxed or element.find("polygon") is None:
         entry = _box(element, image, reading, where)
@@ -300,14 +299,14 @@ def _box(
         raise BadItem("empty_box", f"bndbox {shown(texts)}: a maximum is below its minimum")
     turn = _turn(element)
     if turn:
-        reading.passed.add("turned rectangles are read as the upright boxes around them", where)
+        reading.passed.add("rotated rectangles are read as the upright boxes around them", where)
         box = np.array(box)
         return box_entry(turned_box(box, turn, box[:2] + box[2:] / 2))
     return {"bbox": box, "area": box[2] * box[3]}
 
 
 def _turn(element: ElementTree.Element) -> float:
-    """Degrees by which CVAT's VOC export says that a box is turned about its centre, clockwise."""
+    """Degrees by which a box of CVAT's VOC export is rotated about its centre, clockwise."""
     for attribute in element.iterfind("attributes/attribute"):
         if attribute.findtext("name") == "rotation":
             return (number_in(attribute.findtext("value")) or 0.0) % 360
@@ -324,7 +323,7 @@ def _turned_box(element: ElementTree.Element) -> dict[str, Any]:
 
 
 def _object_masks(path: pathlib.Path, image: dict[str, Any]) -> Num[np.ndarray, "h w"] | None:
-    """The PNG with object numbers that belongs to an XML; None where there is none."""
+    """The PNG with object numbers that belongs to an XML; None if there is none."""
     png = path.parent.parent / "SegmentationObject" / f"{path.stem}.png"
     if not png.is_file():
         return None
@@ -354,6 +353,6 @@ def _add_mask(entry: dict[str, Any], masks: Num[np.ndarray, "h w"] | None, numbe
 
 
 def _whole(text: str | None) -> int:
-    """A whole number in an XML element, 0 where there is none."""
+    """A whole number in an XML element, 0 if there is none."""
     number = number_in(text)
     return int(number) if number is not None else 0

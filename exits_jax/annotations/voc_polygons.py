@@ -1,11 +1,11 @@
-"""The polygons of VOC XML: in no specification of VOC's, but written by many tools.
+"""The polygons of VOC XML: not in VOC's specification, but written by many tools.
 
 Forms: <x1>, <y1>, <x2>, ... (Roboflow, X-AnyLabeling, supervision), <pt> or <point> with <x> and
-<y> (LabelMe's web tool); one or several <polygon> of an object are its parts.
+<y> (LabelMe's web tool); an object may have several <polygon>.
 
 Their coordinates are those of the image, from 0. supervision (0.31) alone adds one to each, as VOC
 counts the pixels of boxes from 1; that shows where all polygons of a file begin where their boxes
-begin and end one past them. Where they end together nothing tells, and a pixel is lost.
+begin and end one past them. If they end together nothing shows it, and a pixel is lost.
 """
 
 from xml.etree.ElementTree import Element
@@ -16,14 +16,14 @@ from jaxtyping import Float
 from exits_jax.annotations.shapes import corners, outline_entry
 from exits_jax.annotations.xml_files import number_in
 
-# A box belongs to polygons that end within so many pixels of it: tools round it, from 0 or from 1.
+# A box belongs to polygons that end within this many pixels of it: tools round it, from 0 or 1.
 BOX_SLACK_PX = 2.0
 
 Part = Float[np.ndarray, "_ 2"]
 
 
 def object_polygons(element: Element) -> list[Part]:
-    """The polygons of an <object>, as they stand there.
+    """The polygons of an <object>, as written.
 
     Raises:
       BadItem: one of them is malformed.
@@ -55,8 +55,8 @@ def polygon_entry(
     Args:
       parts: from `object_polygons`.
       from_one: whether they are counted from 1.
-      box_xyxy: the object's own box, from 0; where it is the polygons' box but for rounding, theirs
-        is taken, as tools differ by a pixel in what a VOC box means.
+      box_xyxy: the object's own box, from 0; if it is the polygons' box except for rounding, theirs
+        is taken, because tools differ by a pixel in what a VOC box means.
 
     Raises:
       BadItem: they have no area.

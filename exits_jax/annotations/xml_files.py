@@ -1,4 +1,4 @@
-"""XML out of files that may hold anything."""
+"""XML from files that may hold anything."""
 
 from xml.etree import ElementTree
 
@@ -19,12 +19,12 @@ def parse_xml(content: bytes) -> ElementTree.Element:
     try:
         return ElementTree.fromstring(content)
     except (ValueError, LookupError, ElementTree.ParseError) as error:
-        text = f"not valid XML ({one_line(error)}); was the file cut short?"
+        text = f"not valid XML ({one_line(error)}); is the file truncated?"
         raise BadItem("bad_xml", text) from error
 
 
 def number_in(text: str | None) -> float | None:
-    """A number written as text; None where there is none, or one that is not finite."""
+    """A number written as text; None if there is none, or it is not finite."""
     try:
         return finite_number(float(text or ""))
     except ValueError:

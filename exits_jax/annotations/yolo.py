@@ -1,9 +1,9 @@
 """YOLO's text files (Ultralytics: boxes and polygons) -> a COCO-style document.
 
-One text file an image, one object a line, shares of the image: `class x y width height` around the
-centre, or `class x1 y1 x2 y2 x3 y3 ...`; predictions have a confidence at the end, and then the
-number of a track. Key points behind a box (pose) are counted. Four corners that are a rectangle are
-a turned box (OBB).
+One text file per image, one object per line, in shares of the image: `class x y width height`
+around the centre, or `class x1 y1 x2 y2 x3 y3 ...`; predictions have a confidence at the end, and
+then the number of a track. Keypoints after a box (pose) are counted. Four corners that form a
+rectangle are a rotated box (OBB).
 """
 
 import pathlib
@@ -32,7 +32,7 @@ from exits_jax.annotations.yolo_columns import (
 from exits_jax.annotations.yolo_layout import layout_of
 
 OWN_FORM = "cxcywh_shares"
-NAMELESS = "objects are called by the number of their class, as no data.yaml or classes.txt is near"
+NAMELESS = "objects are called by the number of their class: no data.yaml or classes.txt is near"
 
 
 class _Row(NamedTuple):
@@ -63,7 +63,7 @@ def yolo_document(
     layout = layout_of(file, images, draft.passed)
     if layout.without_images():
         first, folder = layout.where(layout.labels[0]), layout.folder
-        text = f"{counted(len(layout.labels), 'label file')}, and no image of such a name"
+        text = f"{counted(len(layout.labels), 'label file')}, and no image of the same name"
         raise BadItem("images_missing", f"{text}; the first, {first}, is not {folder.alike(first)}")
     exif = layout.folder.exif
     for path in layout.labels:
@@ -157,7 +157,7 @@ def parse_line(line: str, names: dict[int, str]) -> tuple[int, Numbers]:
       names: of the classes by number, empty where none are known.
 
     Raises:
-      BadItem: it is no line of numbers, or the class is no whole number and no name.
+      BadItem: it is not a line of numbers, or the class is neither a whole number nor a name.
     """
     cells = [cell.strip() for cell in line.split(",")] if "," in line else line.split()
     first = next((k for k, cell in enumerate(cells) if number_in(cell) is not None), 0) or 1
@@ -175,12 +175,12 @@ def parse_line(line: str, names: dict[int, str]) -> tuple[int, Numbers]:
 
 
 def is_image_list(lines: list[str]) -> bool:
-    """Whether a text names images, as CVAT's train.txt does, and is no label file."""
+    """Whether a text names images, as CVAT's train.txt does, and is not a label file."""
     return bool(lines) and lines[0].strip().lower().endswith(IMAGE_ENDINGS)
 
 
 def category_name(index: int, names: dict[int, str]) -> str:
-    """The name of a class; its number where no names are known.
+    """The name of a class; its number if no names are known.
 
     Raises:
       BadItem: names are known, but not this one's.
@@ -206,20 +206,20 @@ def entry_of(
       the annotation, with what was passed over in "passed".
 
     Raises:
-      BadItem: they are no shares of an image, or there is no area.
+      BadItem: they are not shares of an image, or there is no area.
     """
     passed: list[str] = []
     pose = _is_pose(numbers, columns.keypoints)
     if pose:
         behind = 4 + (columns.keypoints or len(numbers))
         numbers = np.concatenate([numbers[:4], numbers[behind:]])
-        passed.append("objects have key points, which are not read; their boxes are")
+        passed.append("objects have keypoints, which are not read; their boxes are")
     if columns.outlines and len(numbers) >= 10:
         numbers = numbers[4:]
-        passed.append("boxes in front of outlines are not read; the outlines are")
+        passed.append("boxes before outlines are not read; the outlines are")
     if len(numbers) > 4 and len(numbers) % 2 == 0 and (pose or columns.tracks):
         numbers = numbers[:-1]
-        passed.append("numbers of tracks behind the confidences are not read")
+        passed.append("track numbers after the confidences are not read")
     more: dict[str, Any] = {"passed": passed}
     if len(numbers) % 2:  # a prediction: its confidence is at the end
         more["score"] = float(numbers[-1])
@@ -261,12 +261,13 @@ def _other_unit(pairs: Float[np.ndarray, "n 2"], size: tuple[int, int]) -> str:
 
 
 def _is_pose(numbers: Numbers, keypoints: int) -> bool:
-    """Whether key points follow a box: by the data set's word, or by their visibility 0, 1, 2."""
+    """Whether keypoints follow a box: as the data set states, or by their visibility 0, 1, 2."""
     rest = numbers[4:]
     if keypoints:
         return 0 <= len(rest) - keypoints <= 2  # a confidence and a track may follow
     visible = rest[2::3]
     if len(rest) < 3 or len(rest) % 3 or not np.isin(visible, (0, 1, 2)).all():
         return False
-    # 2 is no share of an image; of as many numbers as a polygon has, only that makes it certain.
+    # 2 is not a share of an image; with as many numbers as a polygon has, only that makes it
+    # certain.
     return len(numbers) % 2 == 1 or bool((visible == 2).any())

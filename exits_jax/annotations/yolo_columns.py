@@ -1,6 +1,6 @@
-"""What stands in the columns of YOLO's lines, judged over a whole data set.
+"""What the columns of YOLO's lines hold, judged over a whole data set.
 
-A line of numbers does not say what it is: key points behind a box (pose) are as many numbers as a
+A line of numbers does not say what it is: keypoints after a box (pose) may be as many numbers as a
 polygon, and a box with confidence and track is as long as a triangle.
 """
 
@@ -14,7 +14,7 @@ from exits_jax.annotations.records import BadItem
 SLACK = 0.01  # how far over 0 and 1 a share may be, as Ultralytics allows it
 IN_BOX = 0.55  # how far from the middle of its box, in the box's sides, a key point may lie
 NEARLY_ALL = 0.9  # of lines have all key points in their boxes, ...
-NO_OUTLINE = 0.6  # ... and so many are no outline that anyone draws: they have ...
+NO_OUTLINE = 0.6  # ... and this many are not outlines that anyone would draw: they have ...
 FAR = 2.0  # ... a corner so many sides away from the others, or sides that cross
 FEWEST_LINES, FEWEST_POINTS = 5, 10  # by which that is certain
 MORE = 0.25  # of lines that fit in another order of columns
@@ -34,9 +34,9 @@ class Columns(NamedTuple):
     """What follows the class in the lines of a data set.
 
     Attributes:
-      keypoints: how many numbers of key points follow each box, 0 if not known.
-      outlines: whether each outline stands behind its box.
-      tracks: behind an even count of numbers is that of a track.
+      keypoints: how many numbers of keypoints follow each box, 0 if not known.
+      outlines: whether each outline comes after its box.
+      tracks: whether a track's number follows an even count of numbers.
       doubt: what the lines may be instead, in words for a note; empty without a doubt.
     """
 
@@ -55,7 +55,7 @@ def columns_of(lines: list[Numbers], sizes: list[tuple[int, int]], keypoints: in
       keypoints: as `Columns`, where a data.yaml states it.
 
     Raises:
-      BadItem: the confidence is not at the end but in front of the box.
+      BadItem: the confidence is not at the end but before the box.
     """
     _refuse_confidence_first([line for line in lines if len(line) == 5])
     long = [line for line in lines if len(line) >= 6]  # than a box with a confidence
@@ -74,12 +74,12 @@ def columns_of(lines: list[Numbers], sizes: list[tuple[int, int]], keypoints: in
         if found and odd >= NO_OUTLINE and several:
             return Columns(found)
         if found and odd >= NO_OUTLINE / 2:
-            return Columns(doubt="polygons may be key points (kpt_shape in a data.yaml says so)")
+            return Columns(doubt="polygons may be keypoints (kpt_shape in a data.yaml says so)")
     return Columns(tracks=_have_tracks([line for line in long if len(line) % 2 == 0]))
 
 
 def _refuse_confidence_first(lines: list[Numbers]) -> None:
-    """Raises BadItem where the numbers behind a first one are boxes, and the first four are not."""
+    """Raises BadItem if the numbers after the first one are boxes, and the first four are not."""
     if not lines:
         return
     table = np.stack(lines)
@@ -94,14 +94,14 @@ def _refuse_confidence_first(lines: list[Numbers]) -> None:
 
 
 def _points_behind(line: Numbers) -> int:
-    """How many numbers of points are behind a box, in front of a confidence if there is one."""
+    """How many numbers of points follow a box, before a confidence if there is one."""
     return (len(line) - 4) // 2 * 2
 
 
 def _are_boxed(lines: list[Numbers]) -> bool:
-    """Whether lines begin with the very box around the points behind it, three or more.
+    """Whether lines begin with exactly the box around the points after it, three or more.
 
-    A box may be that of an object whose other parts are not written: it holds the points then.
+    A box may be that of an object that is not written in full: it then holds the points.
     """
     over = []  # by how much the box reaches over its points
     for line in lines[:MOST_LINES]:
@@ -116,7 +116,7 @@ def _are_boxed(lines: list[Numbers]) -> bool:
 
 
 def _are_turned_boxes(lines: list[Numbers], sizes: list[tuple[int, int]]) -> bool:
-    """Whether the long lines of a data set are rectangles, be it with confidence and track."""
+    """Whether the long lines of a data set are rectangles, with or without confidence and track."""
     both = [both for both in zip(lines, sizes, strict=True) if len(both[0]) in (8, 9, 10)]
     if not both:
         return False
@@ -125,7 +125,7 @@ def _are_turned_boxes(lines: list[Numbers], sizes: list[tuple[int, int]]) -> boo
 
 
 def are_rectangles(corners_xy: Float[np.ndarray, "n 4 2"]) -> Bool[np.ndarray, "n"]:
-    """Whether four corners in pixels, in their order, are a rectangle, turned or not."""
+    """Whether four corners in pixels, in their order, are a rectangle, rotated or not."""
     sides = np.roll(corners_xy, -1, axis=1) - corners_xy
     lengths = np.linalg.norm(sides, axis=2)
     directions = sides / np.maximum(lengths, np.finfo(float).tiny)[..., None]
@@ -134,7 +134,7 @@ def are_rectangles(corners_xy: Float[np.ndarray, "n 4 2"]) -> Bool[np.ndarray, "
 
 
 def _have_visibility(table: Table) -> bool:
-    """Whether every third number behind a box is a visibility: 2, the usual one, is no share."""
+    """Whether every third number after a box is a visibility: 2, the usual one, is not a share."""
     behind = table[:, 4:]
     seen = behind[:, 2::3]
     whole = behind.shape[1] % 3 == 0 and np.isin(seen, (0, 1, 2)).all()
@@ -142,11 +142,11 @@ def _have_visibility(table: Table) -> bool:
 
 
 def _keypoints_by_place(table: Table) -> tuple[int, float]:
-    """How many numbers of key points follow boxes, by where they lie, and how many are no outlines.
+    """How many numbers of keypoints follow boxes, by position, and how many are not outlines.
 
     Corners of small polygons in the middle of an image lie in "the box" of the first two by chance;
     but then the second is close to the others, which a box's width and height are not, and the
-    sides do not cross, as lines between key points do.
+    sides do not cross, as lines between keypoints do.
 
     Returns:
       0 for outlines; the share of lines that no one would draw as outlines.
@@ -161,14 +161,14 @@ def _keypoints_by_place(table: Table) -> tuple[int, float]:
 
 
 def _may_be(table: Table, step: int, behind: int) -> bool:
-    """Whether lines can be a box, two key points or more, and so many numbers behind them."""
+    """Whether lines can be a box, two keypoints or more, and this many numbers after them."""
     count = table.shape[1] - 4 - behind
     whole = behind < 2 or bool((table[:, -1] % 1 == 0).all())
     return count >= 2 * step and count % step == 0 and whole
 
 
 def _in_boxes(table: Table, step: int, behind: int) -> Lines:
-    """Whether boxes lie in the image, and their key points, where they are any, in them."""
+    """Whether boxes lie in the image, and their keypoints, if any, in the boxes."""
     centre, size = table[:, None, :2], table[:, None, 2:4]
     points = table[:, 4 : table.shape[1] - behind].reshape(len(table), -1, step)[..., :2]
     inside = (np.abs(points - centre) <= size * IN_BOX) | (points == 0).all(axis=2, keepdims=True)
@@ -183,9 +183,9 @@ def boxes_inside(table: Table) -> Lines:
 
 
 def _second_far(corners: Float[np.ndarray, "lines n 2"]) -> Lines:
-    """Whether the second corner is far from those behind it.
+    """Whether the second corner is far from those after it.
 
-    Those at (0, 0), which are key points without a label, do not count.
+    Those at (0, 0), which are keypoints without a label, do not count.
     """
     rest = corners[:, 2:]
     rest = np.where((rest == 0).all(axis=2, keepdims=True), corners[:, :1], rest)
@@ -211,8 +211,8 @@ def _cross(corners: Float[np.ndarray, "lines n 2"]) -> Lines:
 def _have_tracks(lines: list[Numbers]) -> bool:
     """Whether a confidence and the number of a track end the lines of even counts of numbers.
 
-    A number above 1 is no share. Where all are 1, these are boxes, and not triangles, if they lie
-    in the image.
+    A number above 1 is not a share. Where all are 1, these are boxes, and not triangles, if they
+    lie in the image.
     """
     last = np.array([line[-1] for line in lines])
     if not lines or (last % 1).any() or last.min() < 1:

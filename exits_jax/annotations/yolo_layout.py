@@ -1,7 +1,7 @@
 """Where the labels and images of a YOLO data set are.
 
-A data.yaml's paths are followed inside its own folder alone: whatever else they say, the images are
-those in the image folder that was given.
+A data.yaml's paths are followed only inside its own folder: whatever else they say, the images are
+those in the given image folder.
 """
 
 import os
@@ -39,10 +39,10 @@ class Layout:
       root: the folder that was given, or the file's.
       labels: the label files, sorted.
       names: of the categories, by index; empty where none are known.
-      keypoints: how many numbers of key points follow each box, 0 if not known.
+      keypoints: how many numbers of keypoints follow each box, 0 if not known.
       folder: of the images.
-      images: image files relative to their folder, by that path without its ending.
-      ways: by what the images of labels were found that have none of their name, in words.
+      images: image files relative to their folder, by that path without its extension.
+      ways: how the images were found of labels without one of their own name, in words.
     """
 
     root: pathlib.Path
@@ -68,7 +68,7 @@ class Layout:
         return label.relative_to(self.root).as_posix()
 
     def image_of(self, label: pathlib.Path) -> str | None:
-        """Name of a label file's image; None where there is none.
+        """Name of a label file's image; None if there is none.
 
         Raises:
           BadItem: several images may be meant, or it is that of another label file.
@@ -78,12 +78,12 @@ class Layout:
             raise found
         others = [other for other in self._claims.get(found, []) if other != label]
         if label in self.ways and others:
-            text = f"{found}, which is called alike, may be that of {self.where(others[0])}"
+            text = f"{found}, which has a similar name, may be that of {self.where(others[0])}"
             raise BadItem("image_taken", f"it has no image of its name; {text}")
         return found
 
     def _find_all(self) -> None:
-        """Finds the images of all labels, so that no likeness takes one that is another's."""
+        """Finds the images of all labels, so that no similar name takes one that is another's."""
         for label in self.labels:
             try:
                 self._found[label] = self._exact(label) or self._near(label)
@@ -99,19 +99,19 @@ class Layout:
         that is `train/a.*` or `a.*`, and where it has other folders the only file called `a.*`.
 
         Raises:
-          BadItem: several images are called so.
+          BadItem: several images have the name.
         """
         parts = _image_parts(label)
         stems = ("/".join(parts[first:]) for first in range(len(parts)))
         found = next((self.images[stem] for stem in stems if stem in self.images), None)
         found = found or self._by_base.get(parts[-1], [])
         if len(found) > 1:
-            text = f"{len(found)} images are called so: {', '.join(found[:3])}"
+            text = f"{len(found)} images have this name: {', '.join(found[:3])}"
             raise BadItem("ambiguous_image", text)
         return found[0] if found else None
 
     def _near(self, label: pathlib.Path) -> str | None:
-        """The only image of a name that is like a label file's; notes by what it was found.
+        """The only image with a name similar to a label file's; notes how it was found.
 
         Raises:
           BadItem: several are.
@@ -126,7 +126,7 @@ class Layout:
         return name
 
     def say(self, report: Report) -> None:
-        """One note on the images that were found by a likeness."""
+        """One note on the images that were found by a similar name."""
         ways: dict[str, list[pathlib.Path]] = defaultdict(list)
         for label, way in self.ways.items():
             ways[way].append(label)
@@ -152,14 +152,14 @@ def layout_of(file: pathlib.Path, images: ImageFolder | None, passed: PassedOver
     """The files of the data set that a data.yaml, a folder or one text file stands for.
 
     Raises:
-      BadItem: there are no label files, or the data.yaml is none.
+      BadItem: there are no label files, or the data.yaml is not one.
     """
     is_yaml = file.suffix.lower() in YAML_ENDINGS
     folder = file if file.is_dir() else file.parent
     settings = read_settings(file) if is_yaml else settings_near(folder)
     labels = [file]
     if not (file.is_dir() or is_yaml or file.suffix.lower() == ".txt"):
-        text = f"{file.name} is no YOLO label file; expected a data.yaml, a folder or a .txt"
+        text = f"{file.name} is not a YOLO label file; expected a data.yaml, a folder or a .txt"
         raise BadItem("unknown_kind", text)
     if file.is_dir() or is_yaml:
         whole = is_yaml or any((folder / name).is_file() for name in YAML_NAMES)
@@ -179,7 +179,7 @@ def layout_of(file: pathlib.Path, images: ImageFolder | None, passed: PassedOver
 
 
 def _image_parts(label: pathlib.Path) -> list[str]:
-    """The path of a label file's image without its ending: `images` for the last `labels`."""
+    """The path of a label file's image without extension: `images` for the last `labels`."""
     parts = [*label.absolute().with_suffix("").parts]
     if "labels" in parts:
         parts[len(parts) - 1 - parts[::-1].index("labels")] = "images"
@@ -194,7 +194,7 @@ def label_files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _images_near(folder: pathlib.Path) -> pathlib.Path:
-    """The data set's folder, where no image folder is given: its own, or the one around labels."""
+    """The data set's folder if no image folder is given: its own, or the one around labels."""
     above = [parent for parent in folder.parents if parent.name == "labels"]
     start = above[0] if above else folder
     return start.parent if start.name == "labels" else folder

@@ -48,17 +48,17 @@ def yolo_results(
 ) -> list[dict[str, Any]]:
     """The lines of text files (`class x y width height confidence`) as results.
 
-    A file belongs to the image of its name without the ending. Classes are categories by name,
+    A file belongs to the image of its name without the extension. Classes are categories by name,
     where a data.yaml or classes.txt beside the files gives names; else class 0 is the category with
-    the least id, and so on.
+    the smallest id, and so on.
 
     Args:
       place: a text file or a folder of them, as `yolo predict save_txt=True save_conf=True` writes.
       document: its images give sizes and ids, its categories ids.
       folder: the image folder, for sizes that are not stated.
       report: takes the mistakes; what is wrong is left out.
-      box_form: how boxes are written, a key of `box_forms.FORMS`; "auto" is YOLO's own, and
-        refuses files whose boxes as a whole say otherwise.
+      box_form: how boxes are written, a key of `box_forms.FORMS`; "auto" is YOLO's own, and refuses
+        files whose boxes as a whole contradict it.
 
     Raises:
       BadItem: there are no text files, or the boxes are of another form.
@@ -135,7 +135,7 @@ def _category(
     """
     name = category_name(index, names)
     if names and ids and name not in ids:
-        raise BadItem("absent_category", f"class {shown(name)} is no category of the file")
+        raise BadItem("absent_category", f"class {shown(name)} is not a category of the file")
     if ids and not names and index >= len(positions):
         raise BadItem("absent_category", f"class {index}; the file has {len(positions)} categories")
     number = ids[name] if names and ids else positions[index] if ids else index + 1
@@ -152,7 +152,7 @@ def _image(images: dict[str, list[dict[str, Any]]], path: pathlib.Path) -> dict[
 
 
 def _by_stem(images: Any) -> dict[str, list[dict[str, Any]]]:
-    """The images of a document by their names without folder and ending."""
+    """The images of a document by their names without folder and extension."""
     found: dict[str, list[dict[str, Any]]] = {}
     for image in images if isinstance(images, list) else []:
         name = image.get("file_name") if isinstance(image, dict) else None
@@ -162,7 +162,7 @@ def _by_stem(images: Any) -> dict[str, list[dict[str, Any]]]:
 
 
 def _size(image: dict[str, Any], folder: ImageFolder | None) -> tuple[int, int]:
-    """Width and height that the document states, or of the file; shares do not tell its frame."""
+    """Width and height as the document states, or from the file; shares do not tell its frame."""
     if image.get("width") is None and folder is not None:
         image.update(measured(folder.find([image["file_name"]]), folder.exif))
     if FRAME_UNCLEAR in image:

@@ -1,4 +1,4 @@
-"""What a YOLO data set says of itself: its data.yaml, or the list of its classes."""
+"""What a YOLO data set says about itself: its data.yaml, or the list of its classes."""
 
 import contextlib
 import itertools
@@ -20,13 +20,13 @@ MAX_YAML_CHARACTERS, MAX_YAML_DEPTH = 500_000, 30
 
 
 def names_near(folder: pathlib.Path) -> dict[int, str]:
-    """The names of the classes by index: of the data set that a folder is or is in, else one above.
+    """Class names by index, from the data set that a folder is or is in, else from one above.
 
     Raises:
-      BadItem: its data.yaml is none, or its names are not.
+      BadItem: its data.yaml is not one, or its names are not names.
     """
     names = _names_in(_places(folder))
-    with contextlib.suppress(UserError):  # what lies above may be of something else
+    with contextlib.suppress(UserError):  # what lies above may be something else
         names = names or _names_in([folder.absolute().parent])
     return names
 
@@ -37,7 +37,7 @@ def settings_near(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _names_in(places: list[pathlib.Path]) -> dict[int, str]:
-    """Names from a data.yaml, else from a list of classes, one a line; empty where neither is."""
+    """Names from a data.yaml, else from a list of classes, one per line; empty without either."""
     names = names_by_index(_settings_in(places).get("names"))
     path = _first_file(places, CLASS_LISTS)
     if names or path is None:
@@ -79,12 +79,12 @@ def _places(folder: pathlib.Path) -> list[pathlib.Path]:
 def read_settings(path: pathlib.Path) -> dict[str, Any]:
     """What a data.yaml says, every value as text.
 
-    As text alone YAML has no merge keys, by which a few lines grow without end, no dates that do
-    not exist, and classes called `no` keep their name.
+    Read as text, YAML has no merge keys, by which a few lines grow without end, no impossible
+    dates, and classes called `no` keep their name.
     """
     text = read_text(path)
     if len(text) > MAX_YAML_CHARACTERS or _depth(text) > MAX_YAML_DEPTH:
-        raise BadItem("bad_yaml", f"{path.name} is no data.yaml: too long, or nested too deeply")
+        raise BadItem("bad_yaml", f"{path.name} is not a data.yaml: too long, or nested too deeply")
     try:
         found = yaml.load(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
@@ -109,7 +109,7 @@ def names_by_index(names: Any) -> dict[int, str]:
     """`names` as a list, or by index.
 
     Raises:
-      BadItem: two classes have one name, or they are no names.
+      BadItem: two classes have one name, or they are not names.
     """
     if names is None:
         return {}
@@ -124,6 +124,6 @@ def names_by_index(names: Any) -> dict[int, str]:
 
 
 def keypoint_numbers(shape: Any) -> int:
-    """`kpt_shape`, [how many, 2 or 3], as the count of numbers behind a box."""
+    """`kpt_shape`, [how many, 2 or 3], as the count of numbers after a box."""
     right = isinstance(shape, list) and len(shape) == 2 and all(str(n).isdecimal() for n in shape)
     return int(shape[0][:4]) * int(shape[1][:4]) if right else 0

@@ -1,4 +1,4 @@
-"""The mode `check`: what is wrong with annotation or label files, told in few lines."""
+"""The mode `check`: what is wrong with annotation or label files, in few lines."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from exits_jax.annotations.summary import SHORT, counted, problem_lines, sum_by_
 from exits_jax.app.workdir import RECORDS
 from exits_jax.system.errors import UserError
 
-SETTINGS = ("kind", "boxes", "boxes_by", "box_form", "crowds", "exif")  # of data, as labelling's
+SETTINGS = ("kind", "boxes", "boxes_by", "box_form", "crowds", "exif")  # of data, as for labelling
 
 
 def check(
@@ -21,12 +21,12 @@ def check(
 ) -> int:
     """Lints annotation or label files.
 
-    Findings and notes go to standard output, a line each, of many the first of each code and a
-    count; what was read and the sum go to standard error.
+    Findings and notes go to standard output, one line each; of many the first of each code and a
+    count. What was read and the sum go to standard error.
 
     Args:
       files: files, or folders of them.
-      images: the image folder, for the looks at images.
+      images: the image folder, for the checks of images.
       everything: print every line.
       settings: of `SETTINGS`, by name.
 
@@ -39,7 +39,7 @@ def check(
 
 
 def _check_any(file: str, images: str | None, everything: bool, settings: Mapping[str, str]) -> int:
-    """Lints one of several files; one that cannot be read does not keep the others from it."""
+    """Lints one of several files; one that cannot be read does not stop the others."""
     try:
         return check_one(file, images, everything, settings)
     except UserError as error:

@@ -21,40 +21,40 @@ HELP = """\
 exits_jax: extreme points in, instance masks out.
 
   python main.py --config=configs/X.py[:variant] --workdir=DIR [--mode=M] [--config.a.b=value ...]
-  python main.py --workdir=DIR [--mode=M] [--config.a.b=value ...]     with the config DIR has
+  python main.py --workdir=DIR [--mode=M] [--config.a.b=value ...]     with DIR's own config
   python main.py --mode=check FILE ... [--images=DIR] [--all] [--config.data.X=value ...]
 
 Installed, `exits` is `python main.py` in any folder. The mode may be the first word:
   exits label FILE DIR [--workdir=W] [--config.a.b=value ...]
-      your own data: the masks of the objects in FILE on the images in DIR; no training. With
-      configs/own.py if no --config is given, in runs/NAME for FILE NAME.json if no --workdir is
-  exits check FILE ... [--images=DIR]        exits evaluate --workdir=W        and so every mode
+      your own data: masks of the objects in FILE on the images in DIR; no training. Uses
+      configs/own.py unless --config is given, and runs/NAME for NAME.json unless --workdir is
+  exits check FILE ... [--images=DIR]        exits evaluate --workdir=W        (so for every mode)
 
 Modes
   run       every phase below that is not done yet, in order (default)
 {phases}
   check     lint annotation or label files, or a folder of them; exit status 0 clean, 1 findings;
-            of many findings the first of each kind, --all lists every one; no config needed.
-            What labelling is told of the file it takes, too: --config.data.X=... with X boxes,
+            of many findings the first of each kind, --all lists every one; needs no config.
+            It takes labelling's settings about the file: --config.data.X=..., where X is boxes,
             boxes_by, box_form, crowds, exif or kind
 
   --dry_run says what would be done (counts, time, disk) and does nothing.
 
-Configs: a file, or one of these by its name (--config=own), of configs/ in your folder, if it is
-there, else of this package
+Configs: a file, or one of these by name (--config=own), from configs/ in your folder if it is
+there, else from this package
   configs/demo.py             scikit-image's photographs, annotated in demo/ (make demo)
   configs/coco_mini.py        a small part of COCO on a CPU, the settings that measured best
   configs/coco_mini.py:paper  the same data with the paper's settings
-  configs/own.py              the same settings for your own data; labels by propagation, or with
-                              --config.label.source=generator trains on what it labels
+  configs/own.py              the same settings for your own data; labels by propagation; with
+                              --config.label.source=generator it trains on what it labels
   configs/coco.py, lvis.py, voc.py   the paper's experiments
   --help=settings lists every setting with its default, its source and what it means.
 
-Your own data, nothing to edit: `exits label FILE DIR`, which is
+Your own data, nothing to edit: `exits label FILE DIR`, short for
   python main.py --config=configs/own.py --workdir=runs/FILE --mode=label \\
       --config.data.annotations=FILE.json --config.data.images=DIR
   needs no training; FILE.json is COCO JSON with `extreme_points`, masks or boxes.
-  With a trained generator: the config it was trained with, and in place of label.source
+  With a trained generator: the config it was trained with, and
       --config.generator.params=RUN/params/generator.safetensors
       --config.extractor.params=RUN/params/similarity_extractor.safetensors (if warmed up)
 
@@ -86,15 +86,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; the same command continues where this run was", file=sys.stderr)
+        print("\nstopped; the same command continues where this run stopped", file=sys.stderr)
         return _leave(130) if own_process else 130
-    except BrokenPipeError:  # who read our output, `head` for instance, has gone
+    except BrokenPipeError:  # the reader of our output, `head` for instance, is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
 
 def _leave(status: int) -> NoReturn:
-    """Ends the process at once: interrupted in a compilation, XLA crashes in an orderly end."""
+    """Ends the process at once: interrupted in a compilation, XLA crashes in an orderly exit."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -22,16 +22,16 @@ from exits_jax.system.errors import UserError
 def describe(run: Run, phases: Sequence[Phase]) -> None:
     """Prints counts, and rough estimates of time and disk, for each of `phases`.
 
-    The time rests on one measured forward pass, with weights of zero, on this machine; it leaves
-    compilation out. Nothing is written. Data and weights that are not there are named, with where
-    to get them; of public data sets the published counts are taken then (`published`).
+    The time rests on one measured forward pass, with weights of zero, on this machine, without
+    compilation. Nothing is written. Missing data and weights are named, with where to get them; for
+    missing public data sets the published counts are used (`published`).
 
     Raises:
-      UserError: annotations cannot be read, or are not there and nothing is published of them.
+      UserError: annotations cannot be read, or are missing and their counts are not published.
     """
     counts = _counts(run, phases)
     for text in {text: None for text in _missing_weights(run)}:
-        print(f"not there: {text}")
+        print(f"missing: {text}")
     rate = crops_per_second(run)
     table = Table("phase", "work", "time, about", "disk, about")
     for phase in phases:
@@ -65,7 +65,7 @@ def _counts(run: Run, phases: Sequence[Phase]) -> Counts:
 
 def _where_to_get(file: str, data: DataSet, root: str) -> str:
     return (
-        f"not there: {file}: {data.name} is {data.gigabytes:.0f} GB, from "
+        f"missing: {file}: {data.name} is {data.gigabytes:.0f} GB, from "
         f"{' and '.join(data.where)} ({data.licence}); {root} is to hold {data.layout}. Counts are "
         f"the published ones: {data.images:,} images, {data.instances:,} instances, small ones "
         "among them"
@@ -73,7 +73,7 @@ def _where_to_get(file: str, data: DataSet, root: str) -> str:
 
 
 def _missing_weights(run: Run) -> Iterator[str]:
-    """Which files of weights are not there, and where to get them."""
+    """Which files of weights are missing, and where to get them."""
     for section in ("extractor", "generator"):
         settings = getattr(run.config, section)
         if settings.params and not pathlib.Path(settings.params).is_file():

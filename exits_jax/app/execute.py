@@ -1,4 +1,4 @@
-"""A mode of the command line, carried out: its phases, in order, with what comes around them."""
+"""Carries out a mode of the command line: its phases, in order, with what comes around them."""
 
 import shlex
 from collections.abc import Iterator
@@ -59,13 +59,13 @@ def one_phase(phase: Phase, run: Run) -> Phase:
 def pending(run: Run) -> Iterator[Phase]:
     """The phases of mode `run` whose result the workdir does not hold yet.
 
-    Looks when it is asked for the next one: new labels need a new report.
+    Looks again before each phase: new labels need a new report.
     """
     return (phase for phase in in_mode("run") if not phase.result(run))
 
 
 def planned(run: Run) -> list[Phase]:
-    """The phases that are pending now, and those that will show a new result of one of them."""
+    """The phases that are pending now, and those that depend on a new result of one of them."""
     now = [*pending(run)]
     names = {phase.name for phase in now}
     return [p for p in in_mode("run") if p in now or names & {*p.renewed_after}]

@@ -27,7 +27,7 @@ def warmup(run: Run) -> None:
 
 
 def needs_no_warmup(run: Run) -> bool:
-    """Whether the extractor is warmed up, or need not be."""
+    """Whether the extractor is warmed up, or does not need to be."""
     config = run.config
     if config.label.source == "generator" and config.generator.params:
         return True  # nothing is trained, and labelling never opens the training set
@@ -39,7 +39,7 @@ def train(run: Run) -> None:
     """Trains the mask generator."""
     config, warmed_up = run.config, run.workdir.extractor
     if config.warmup.epochs and not (config.extractor.params or warmed_up.exists()):
-        raise UserError(f"{warmed_up}: not there yet; run --mode=warmup first")
+        raise UserError(f"{warmed_up}: does not exist yet; run --mode=warmup first")
     extractor = networks.extractor_params(config, run.workdir)
     params = fitting.train(run, extractor)
     if run.hosts.first:

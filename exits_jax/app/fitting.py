@@ -37,7 +37,7 @@ from exits_jax.training.state import (
 from exits_jax.training.task import RowObjective, Task, count_rows, over_rows
 
 CALIBRATION_SAMPLE = 512  # instances the thresholds are calibrated on
-FEW_STEPS = 10  # Adam's first steps are as long as its rate, whatever the data say [?]
+FEW_STEPS = 10  # Adam's first steps are as large as its rate, whatever the data say [?]
 
 
 def warm_up(run: Run) -> Params:
@@ -68,7 +68,7 @@ def train(run: Run, extractor: Params) -> Params:
 
 
 def thresholds(run: Run, extractor: Params, data: DataSet) -> RetrievalSettings:
-    """The retrieval's settings, calibrated once per workdir where the config asks for that.
+    """The settings of retrieval, calibrated once per workdir where the config asks for that.
 
     No mask is read: the thresholds are scaled until the wanted share of crops retrieves nothing.
     """
@@ -102,7 +102,7 @@ def thresholds(run: Run, extractor: Params, data: DataSet) -> RetrievalSettings:
 
 
 def saved_thresholds(run: Run) -> RetrievalSettings:
-    """The retrieval's settings with this workdir's calibrated thresholds, if it has any."""
+    """The settings of retrieval with this workdir's calibrated thresholds, if it has any."""
     saved = _saved(run)
     pair = {name: saved[name] for name in ("tau_fg", "tau_bg") if name in saved}
     return dataclasses.replace(run.config.retrieval, **pair)
@@ -116,7 +116,7 @@ def _saved(run: Run) -> dict[str, Any]:
 def _supervision(
     run: Run, extractor: Params, data: DataSet
 ) -> tuple[Supervise, Callable[[Batch], Batch], Params]:
-    """How a batch gets its points: the function, what it adds to a batch, what it reads."""
+    """How a batch gets its points: the function, what it adds to a batch, and what it reads."""
     config = run.config
     settings = thresholds(run, extractor, data)
     if config.retrieval.when == "online":
@@ -201,17 +201,17 @@ def _fit(
 
 
 def _say_length(phase: str, section: PhaseSettings, instances: int, steps: int) -> None:
-    """One line where there is so little data that a phase is short, or made longer."""
+    """One line if there is so little data that a phase is short, or is made longer."""
     asked = max(round(steps_asked(section, instances)), 1)
     if steps > asked:
         print(
             f"{phase}: {section.epochs:g} epochs of {instances} instances are {_count(asked)} of "
-            f"{section.batch_size}; {steps} are made ({phase}.min_steps)"
+            f"{section.batch_size}; {steps} are taken ({phase}.min_steps)"
         )
     elif steps < FEW_STEPS:
         print(
-            f"{phase}: {_count(steps)} of {section.batch_size}: too few to learn anything; more "
-            f"with --config.{phase}.min_steps or --config.{phase}.epochs"
+            f"{phase}: {_count(steps)} of {section.batch_size}: too few to learn anything; ask "
+            f"for more with --config.{phase}.min_steps or --config.{phase}.epochs"
         )
 
 

@@ -1,4 +1,4 @@
-"""The propagation of single instances computed hop by hop, as arrays for the report."""
+"""The propagation of single instances, computed hop by hop, as arrays for the report."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from exits_jax.system.progress import track
 
 
 def hops_of(run: Run, what: Shown) -> Iterator[Hops]:
-    """The hops of each instance that is shown; those of unreadable images are left out."""
+    """The hops of each instance that is shown; instances of unreadable images are left out."""
     if not what.instances:
         return
     config, settings = run.config, saved_thresholds(run)
@@ -52,7 +52,7 @@ def _of_row(
     scores: Sequence[Any],
     settings: RetrievalSettings,
 ) -> Hops:
-    """The hops of one row of a batch; the last of `scores` is the one points come from."""
+    """The hops of one row of a batch; points are retrieved from the last of `scores`."""
     grid = round(scores[0].score.shape[-1] ** 0.5)
     final = jax.tree.map(lambda x: x[row : row + 1], scores[-1])
     points, weights, _ = retrieve_points(

@@ -1,4 +1,4 @@
-"""The files people take away, written so that all of them show the same labels."""
+"""The files for the user, written so that all of them show the same labels."""
 
 import functools
 import pathlib
@@ -8,7 +8,15 @@ from typing import Any
 from rich.console import Console
 
 from exits_jax.annotations import Annotations, Instance, problem_line
-from exits_jax.app.outputs import LABELS, REPORT, Outputs, file_digest, summary, version
+from exits_jax.app.outputs import (
+    LABELS,
+    NO_FORMATS,
+    REPORT,
+    Outputs,
+    file_digest,
+    summary,
+    version,
+)
 from exits_jax.app.review import reviewed
 from exits_jax.app.run import Run
 from exits_jax.app.settings import free_settings
@@ -33,18 +41,17 @@ def write_labels(run: Run, annotations: Annotations, labels: Mapping[int, Label]
     """`pseudo_labels.json`, then the review queue, the results form and the formats asked for.
 
     Labels below `label.min_score`, or rejected in a review, are left out of all but the queue.
-    Further formats (`label.formats`) go where `export.formats` says. What an earlier call wrote
-    and this one does not, or what shows other labels, is removed, which is said.
+    Further formats (`label.formats`) go where `export.formats` says. What an earlier call wrote and
+    this one does not, or what shows other labels, is removed, with a note.
 
     Raises:
-      UserError: a file cannot be written; what comes after it in the order above is tried all the
-        same where it is a format.
+      UserError: a file cannot be written; after a format that fails the others are still written.
     """
     outputs, workdir = Outputs(run.workdir.outputs), run.workdir
     decided = reviewed(run, labels)
     kept = _kept(run, annotations.instances, labels, decided)
     if moved := outputs.keep_edited(workdir.labels):
-        print(f"{workdir.labels} was edited after it was written; what was edited is kept: {moved}")
+        print(f"{workdir.labels} was edited after it was written; the edited file is kept: {moved}")
     outputs.begin(LABELS)
     rows = pseudo_label_rows(annotations.document, labels, kept)
     write_json_rows(workdir.labels, rows, annotations.document)
@@ -72,7 +79,7 @@ def refuse_unwritable(run: Run, annotations: Annotations) -> None:
     A crowd that cannot be read is left out by the formats where `data.on_error` is "skip".
 
     Raises:
-      UserError: naming the first of it, and how many there are.
+      UserError: names the first such annotation, and counts them.
     """
     found = export_problems(run.config.label.formats, annotations.document, annotations.images)
     if run.config.data.on_error == "skip":
@@ -80,30 +87,30 @@ def refuse_unwritable(run: Run, annotations: Annotations) -> None:
     if found:
         more = f"; {len(found) - 1:,} more" * (len(found) > 1)
         raise UserError(
-            f"{problem_line(annotations.file, found[0])}{more}; leave the format out of"
-            " label.formats, or mend the file"
+            f"{problem_line(annotations.file, found[0])}{more}; leave the format out of "
+            "label.formats, or correct the file"
         )
 
 
 def labels_are_written(run: Run) -> bool:
-    """Whether the label files are there as the config asks for them, all of the same labels."""
+    """Whether the label files exist as the config asks for them, all of the same labels."""
     outputs, workdir = Outputs(run.workdir.outputs), run.workdir
     formats, digest = {*run.config.label.formats}, outputs.labels_digest()
     return (
         workdir.labels.exists()
         and outputs.settings(LABELS) == _settings(run)
-        and outputs.names() - {LABELS, REPORT} == formats
+        and outputs.names() - NO_FORMATS == formats
         and all(outputs.is_made_from(name, digest) for name in formats)
     )
 
 
 def say_written(workdir: Workdir, files: Sequence[str]) -> None:
-    """The paths of what was written, a line each, as they can be opened from here."""
+    """Prints the paths of what was written, one per line, as they can be opened from here."""
     print(*(f"wrote {workdir.folder / name}" for name in summary(files)), sep="\n", flush=True)
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """What may change in a finished workdir, and then has the label files written anew."""
+    """The settings that may change in a finished workdir; the label files are then rewritten."""
     file = decisions_file(run.config.label.decisions, run.workdir.decisions)
     review = {"decisions_sha256": file_digest(file)} if file else {}
     return free_settings(run.config, "label") | review
@@ -125,19 +132,19 @@ def _kept(
 
 def _stale(run: Run, outputs: Outputs, digest: str) -> list[str]:
     """The outputs that show other labels, or are formats that are not asked for any more."""
-    dropped = outputs.names() - {LABELS, REPORT, *run.config.label.formats}
+    dropped = outputs.names() - {*NO_FORMATS, *run.config.label.formats}
     other = {REPORT} & outputs.names()
     return sorted(dropped | {name for name in other if not outputs.is_made_from(name, digest)})
 
 
 def _remove_stale(run: Run, outputs: Outputs, digest: str) -> None:
-    """Removes what shows other labels or is not asked for any more, and says what that was."""
+    """Removes what shows other labels or is not asked for any more, and prints what that was."""
     removed = outputs.remove(_stale(run, outputs, digest))
     if removed:
-        print(f"removed, of other labels or not asked for: {', '.join(summary(removed))}")
+        print(f"removed (of other labels, or not asked for): {', '.join(summary(removed))}")
     report = run.workdir.report
-    if REPORT not in outputs.names() and report.exists():  # of a version that kept no list
-        print(f"note: {report}: nothing says of which labels it is; --mode=evaluate writes it anew")
+    if REPORT not in outputs.names() and report.exists():  # from a version that kept no list
+        print(f"note: {report}: nothing says which labels it shows; --mode=evaluate rewrites it")
 
 
 def _write_formats(

@@ -12,7 +12,7 @@ from exits_jax.app.run import Run, data_to_label
 from exits_jax.app.trust import check_generator
 from exits_jax.system.errors import UserError
 
-LABEL_BYTES = 700  # of an annotation in the two label files, typical of COCO
+LABEL_BYTES = 700  # per annotation in the two label files, typical of COCO
 
 
 def label(run: Run) -> None:
@@ -26,28 +26,28 @@ def label(run: Run) -> None:
     if not run.hosts.first:
         make_parts(run, data, run.config.label.source)
         return print(
-            "every part of the labels is there; process 0 puts them together (start it again if it "
-            "has ended)"
+            "every part of the labels is done; process 0 puts them together (start it again if "
+            "it has ended)"
         )
     labels = make_labels(run, data, run.config.label.source)
     write_labels(run, data.annotations, labels)
 
 
 def _say_cold(run: Run) -> None:
-    """A warm-up that was asked for and not made is nothing that labelling waits for."""
+    """Says that labelling does not wait for a warm-up that was asked for and not made."""
     config, warmed_up = run.config, run.workdir.extractor
     reads = config.label.source == "propagation" or config.generator.prior
     if reads and config.warmup.epochs and not (config.extractor.params or warmed_up.exists()):
         run.note(
-            f"warmup.epochs is {config.warmup.epochs:g}, but {warmed_up} is not there: the "
-            "published backbone is used as it is; --mode=warmup makes a warm-up"
+            f"warmup.epochs is {config.warmup.epochs:g}, but {warmed_up} does not exist: the "
+            "published backbone is used as it is; --mode=warmup makes it"
         )
 
 
 def pack(annotations: Annotations) -> None:
-    """Makes the document small until its masks are there.
+    """Keeps the document small until its masks are made.
 
-    Refuses, before the work, one that JSON cannot say: with NaN, or nested too deeply.
+    Refuses, before the work, one that JSON cannot hold: with NaN, or nested too deeply.
     """
     document = annotations.document
     try:
@@ -55,7 +55,7 @@ def pack(annotations: Annotations) -> None:
         document["annotations"] = PackedRows(document["annotations"])
     except ValueError as error:
         raise UserError(
-            f"{annotations.file}: holds NaN or infinity, which JSON has not: {error}"
+            f"{annotations.file}: holds NaN or infinity, which JSON does not allow: {error}"
         ) from error
     except RecursionError as error:
         raise UserError(f"{annotations.file}: is nested too deeply to be written again") from error

@@ -12,11 +12,11 @@ from exits_jax.annotations.summary import by_image
 from exits_jax.app import networks
 from exits_jax.app.fitting import saved_thresholds
 from exits_jax.app.run import DataSet, Run, report_problems
-from exits_jax.export.parts import Share, StoredLabels, part_positions
+from exits_jax.export.in_parts import PartsToMake
+from exits_jax.export.parts import Share, StoredRows, part_positions
 from exits_jax.export.quality import Label
 from exits_jax.pseudo_labels import predicted_iou
-from exits_jax.pseudo_labels.in_parts import PartsToMake
-from exits_jax.pseudo_labels.label import Labeller
+from exits_jax.pseudo_labels.label import Labeller, part_maker
 from exits_jax.pseudo_labels.predict import (
     Predict,
     generator_predictor,
@@ -34,10 +34,10 @@ from exits_jax.system.types import Params
 def make_labels(run: Run, data: DataSet, source: str) -> Mapping[int, Label]:
     """Labels of every instance from `source`, resuming where an earlier run stopped.
 
-    What has `item_error` is listed, whichever process met it, in whichever run.
+    Instances with `item_error` are listed, whichever process met them, in whichever run.
     """
     folder, known = make_parts(run, data, source)
-    labels = StoredLabels(folder, len(part_positions(data.instances, run.config.label.part_size)))
+    labels = StoredRows(folder, len(_parts(run, data)), Label)
     if run.config.data.on_error == "skip":
         text = "its image could not be used by another process or an earlier run"
         faulty = [i for i in data.instances if "item_error" in labels[i.id].flags]
@@ -49,10 +49,10 @@ def make_labels(run: Run, data: DataSet, source: str) -> Mapping[int, Label]:
 
 
 def make_parts(run: Run, data: DataSet, source: str) -> tuple[pathlib.Path, set[int]]:
-    """Makes every part of the labels that is not there; their folder, and whose image is unusable.
+    """Makes every missing part of the labels; returns their folder, and unusable images.
 
-    Every local device takes parts, as does every process of the run. Parts lie in a folder that is
-    named after everything they were made with, so that labels of other parameters or of edited
+    Every local device takes parts, and so does every process of the run. Parts lie in a folder that
+    is named after everything they were made with, so that labels of other parameters or of edited
     annotations are never taken for these.
     """
     skipped: list[Problem] = []
@@ -66,16 +66,19 @@ def make_parts(run: Run, data: DataSet, source: str) -> tuple[pathlib.Path, set[
         labellers = _labellers(run, source, params, skip)
         with stop_between_steps() as stop:
             PartsToMake(
-                data.source,
-                data.instances,
+                _parts(run, data),
                 folder,
-                part_size=run.config.label.part_size,
                 share=Share(run.hosts.index, run.hosts.count),
                 progress=progress,
                 stop=lambda: stop.requested,
-            ).make(labellers)
+            ).make([part_maker(label, data.source, data.instances) for label in labellers])
     report_problems(run, "label", by_image(skipped))
     return folder, {problem.annotation_id for problem in skipped}
+
+
+def _parts(run: Run, data: DataSet) -> list[range]:
+    """The positions of the instances of each part: those of an image are never parted."""
+    return part_positions(data.instances, run.config.label.part_size)
 
 
 def _labellers(
@@ -103,7 +106,7 @@ def _labellers(
 
 
 def _on(device: jax.Device, labeller: Labeller) -> Callable[..., list[Label]]:
-    """The labeller, at work on one of this process's devices."""
+    """The labeller, running on one of this process's devices."""
 
     def label(*arguments: Any) -> list[Label]:
         with jax.default_device(device):
@@ -113,7 +116,7 @@ def _on(device: jax.Device, labeller: Labeller) -> Callable[..., list[Label]]:
 
 
 def _made_with(run: Run, params: Params, data: DataSet) -> str:
-    """Changes with all that labels rest on and the config does not say."""
+    """A digest of all that labels depend on besides the config."""
     facts = data.source.fingerprint(), predicted_iou.COEFFICIENTS, saved_thresholds(run)
     state = hashlib.sha256(str(facts).encode())
     for instance in data.instances:
@@ -122,7 +125,7 @@ def _made_with(run: Run, params: Params, data: DataSet) -> str:
 
 
 def label_params(run: Run, source: str) -> Params:
-    """What labels of a source rest on: {"extractor": ..., "generator": ...}, as far as needed."""
+    """The parameters that a source needs: {"extractor": ..., "generator": ...}, or one of them."""
     config = run.config
     params: Params = {}
     if source == "propagation" or config.generator.prior:

@@ -1,4 +1,4 @@
-"""Labels against ground truth: measured, drawn, reported, and said in tables."""
+"""Labels against ground truth: measured, drawn, reported, and printed as tables."""
 
 import dataclasses
 import json
@@ -39,7 +39,7 @@ MAX_PHOTO_ROWS = 20  # with more photographs the second table is by category
 
 
 def evaluate(run: Run) -> None:
-    """Measures the labels, which are there, against ground truth; draws, reports, prints tables."""
+    """Measures the finished labels against ground truth; draws, reports, prints tables."""
     everything = data_to_label(run)
     labels = labels_of(json.loads(run.workdir.labels.read_text()))
     source = run.config.label.source
@@ -75,8 +75,8 @@ def evaluate_detections(
 ) -> None:
     """Average precision of a detector's boxes with masks, end to end; draws and reports.
 
-    Beside it the boxes themselves: as boxes, and filled as masks. Without ground-truth masks, as in
-    a file that lists only images, every figure is None.
+    For comparison the boxes themselves: as boxes, and filled as masks. Without ground-truth masks,
+    as in a file that lists only images, every figure is None.
     """
     report(run, shown(data.instances, data.source, labels), None, "", facts)
     figures = detection_figures(run, data, detection_truth(run), data.annotations.images)
@@ -93,7 +93,7 @@ def _write_evaluation(run: Run, figures: Mapping[str, Any]) -> None:
 
 
 def detection_truth(run: Run) -> GroundTruth | None:
-    """What a detector's boxes are measured against; None, and said, where there are no masks."""
+    """What a detector's boxes are measured against; without masks None, which is printed."""
     try:
         annotations = read_files(run, "truth", report=False)
     except NoAnnotations:
@@ -133,7 +133,7 @@ def labelled(run: Run, data: DataSet, labels: Mapping[int, Label]) -> DataSet:
     if unknown:
         raise UserError(
             f"{run.workdir.labels}: has no label for annotation {unknown[0]} of "
-            f"{data.annotations.file}: made for other annotations? run --mode=label again"
+            f"{data.annotations.file}; if it was made for other annotations, run --mode=label again"
         )
     why = why_left_out(missing, decided_in(queue), len(data.instances))
     if len(missing) == len(data.instances):
@@ -160,7 +160,7 @@ def print_tables(
 ) -> None:
     """Filled box, propagation only and the labels (`name`): overall, then by photo or category.
 
-    A category named in `apart` is also shown against the rest.
+    A category named in `apart` is also compared with the rest.
     """
     console = Console()
     console.print(rich_table(comparison(record, name), "all instances"))

@@ -25,17 +25,17 @@ from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.system.errors import UserError
 from exits_jax.system.types import Params
 
-# How the extractor is named among the settings of a generator: says what to do if it differs.
+# The extractor's name among a generator's settings: says what to do if it differs.
 EXTRACTOR = "parameters of the extractor (--config.extractor.params)"
 
 
 def generator(config: Settings) -> Generator:
-    """The generator, with the blocks frozen that `train.train_blocks` says."""
+    """The generator; `train.train_blocks` says which blocks are frozen."""
     return Generator(build_backbone(config.generator, config.crop.size, config.train.train_blocks))
 
 
 def warmup_network(config: Settings) -> Generator:
-    """The similarity extractor with a mask decoder on it, as it is warmed up."""
+    """The similarity extractor with a mask decoder on top, as it is warmed up."""
     blocks = config.warmup.train_blocks
     return Generator(build_backbone(config.extractor, config.crop.size, blocks))
 
@@ -46,7 +46,7 @@ def grid(config: Settings, crop_size: int | None = None) -> int:
 
 
 def extractor_params(config: Settings, workdir: Workdir) -> Params:
-    """The similarity extractor: `extractor.params`, the workdir's warmed-up one, or as published.
+    """The extractor's parameters: `extractor.params`, the workdir's warmed-up ones, or published.
 
     The last is the "w/o warm-up" row of the supplement's table a3.
     """
@@ -61,19 +61,19 @@ def initial_generator(config: Settings, network: Generator) -> Params:
     """The generator before training: a pretrained encoder, a fresh decoder."""
     encoder = pretrained_params(config.generator, network.encoder, config.seed)
     decoder = fresh_params(network, config.seed + 1, "decoder")
-    if config.generator.prior:  # the first mask is the map's
+    if config.generator.prior:  # the first mask is the map's own
         decoder = silent_start(decoder)
     return {"encoder": encoder, "decoder": decoder}
 
 
 def extractor_with_decoder(config: Settings, network: Generator) -> Params:
-    """What the warm-up begins with: the published extractor and a fresh mask decoder on it."""
+    """What the warm-up begins with: the published extractor and a fresh mask decoder on top."""
     encoder = pretrained_params(config.extractor, network.encoder, config.seed)
     return {"encoder": encoder, "decoder": fresh_params(network, config.seed, "decoder")}
 
 
 def trained_generator(config: Settings, workdir: Workdir, extractor: Params | None) -> Params:
-    """The generator to label with: `generator.params`, or what was trained in the workdir.
+    """The generator's parameters to label with: `generator.params`, or the workdir's trained ones.
 
     Args:
       config: of the run.
@@ -81,7 +81,7 @@ def trained_generator(config: Settings, workdir: Workdir, extractor: Params | No
       extractor: its parameters, if the generator needs the propagation map (`generator.prior`).
 
     Raises:
-      UserError: there is none, or it was trained with settings it does not work without.
+      UserError: there are none, or they were trained with settings that differ from these.
     """
     network = generator(config)
     path = config.generator.params or workdir.generator
@@ -95,9 +95,9 @@ def trained_generator(config: Settings, workdir: Workdir, extractor: Params | No
 
 
 def made_with(config: Settings, extractor: Params | None) -> dict[str, Any]:
-    """What a generator's parameters work with and no other value of: kept beside them.
+    """The settings that a generator's parameters work with, and no others: kept beside them.
 
-    With the propagation map as prior that includes how the map is made, and the extractor.
+    With the propagation map as prior these include how the map is made, and the extractor.
     """
     facts = generator_facts(config)
     if config.generator.prior and extractor is not None:
@@ -106,7 +106,7 @@ def made_with(config: Settings, extractor: Params | None) -> dict[str, Any]:
 
 
 def digest(*trees: Params) -> str:
-    """Changes with any of the parameters; names what was made with them."""
+    """A digest of the parameters; names what was made with them."""
     state = hashlib.sha256()
     for leaf in jax.tree.leaves(trees):
         state.update(np.ascontiguousarray(leaf).tobytes())

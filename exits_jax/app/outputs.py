@@ -1,9 +1,10 @@
 """What a run wrote, and from which labels: `outputs.json`, so that no file outlives its labels.
 
-An entry an output ("labels", each further format, "report"): when and by which version it was made,
-with which settings, the SHA-256 of the pseudo_labels.json that it shows, and its files, by which it
-is removed: a file that is not listed is somebody's own. An output is `unfinished` while its files
-are being replaced; a kill there is made good by the next command that writes them.
+One entry per output ("labels", each further format, "predictions", "report"): when and by which
+version it was made, with which settings, the SHA-256 of the pseudo_labels.json that it shows, and
+its files. Only listed files are ever removed: any other file is the user's own. An output is
+`unfinished` while its files are being replaced; after a kill the next command that writes them
+repairs it.
 """
 
 import contextlib
@@ -20,14 +21,15 @@ from typing import Any, TypeVar
 from exits_jax.system.errors import UserError
 from exits_jax.system.files import write_json
 
-LABELS, REPORT = "labels", "report"
-MAKING = ".making"  # ending of the folder that an output is written into before it takes its place
+LABELS, PREDICTIONS, REPORT = "labels", "predictions", "report"
+NO_FORMATS = {LABELS, PREDICTIONS, REPORT}
+MAKING = ".making"  # suffix of the folder that an output is written into before it takes its place
 
 Made = TypeVar("Made")
 
 
 def version() -> str:
-    """Of this package."""
+    """The version of this package."""
     try:
         return importlib.metadata.version("exits-jax")
     except importlib.metadata.PackageNotFoundError:
@@ -35,7 +37,7 @@ def version() -> str:
 
 
 def file_digest(path: pathlib.Path) -> str:
-    """SHA-256 of a file; "" where there is none."""
+    """SHA-256 of a file; "" if there is none."""
     if not path.is_file():
         return ""
     with path.open("rb") as file:
@@ -52,13 +54,13 @@ class Outputs:
         """Reads the list; raises UserError where it is damaged.
 
         Args:
-          path: of `outputs.json`, which need not be there.
+          path: of `outputs.json`, which may be missing.
         """
         self._path, self._folder = path, path.parent
         self._entries = _read(path)
 
     def names(self) -> set[str]:
-        """The outputs that are there, or begun."""
+        """The names of the outputs that exist or were begun."""
         return set(self._entries)
 
     def files(self, name: str) -> list[str]:
@@ -66,7 +68,7 @@ class Outputs:
         return list(self._entries[name]["files"]) if name in self._entries else []
 
     def is_made_from(self, name: str, labels_sha256: str) -> bool:
-        """Whether an output is there, whole, and shows the labels of this digest."""
+        """Whether an output exists, is complete, and shows the labels with this digest."""
         entry = self._entries.get(name, {})
         return not entry.get("unfinished", True) and entry.get("labels_sha256") == labels_sha256
 
@@ -75,16 +77,16 @@ class Outputs:
         return self._entries.get(name, {}).get("unfinished", False)
 
     def settings(self, name: str) -> dict[str, Any] | None:
-        """What an output was made with; None where it is absent or unfinished."""
+        """The settings an output was made with; None if it is missing or unfinished."""
         entry = self._entries.get(name, {})
         return None if entry.get("unfinished", True) else entry.get("settings")
 
     def labels_digest(self) -> str:
-        """SHA-256 of pseudo_labels.json as it was written; "" where that is not known."""
+        """SHA-256 of pseudo_labels.json as it was written; "" if that is not known."""
         return self._entries.get(LABELS, {}).get("labels_sha256", "")
 
     def begin(self, name: str, files: Iterable[str] = ()) -> None:
-        """An output's files are going to be replaced, by these among others."""
+        """Records that an output's files are about to be replaced, by these among others."""
         known = self._entries.get(name, {})
         listed = sorted({*self.files(name), *files})
         self._entries[name] = {**known, "unfinished": True, "files": listed}
@@ -93,7 +95,7 @@ class Outputs:
     def finish(
         self, name: str, files: Iterable[str], labels_sha256: str, settings: dict[str, Any]
     ) -> None:
-        """An output is whole: it has these files and no others. Older ones of it are removed."""
+        """Records that an output is complete, with these files only; older ones are removed."""
         files = sorted(files)
         self._delete([file for file in self.files(name) if file not in {*files}])
         self._entries[name] = {
@@ -113,22 +115,22 @@ class Outputs:
         labels_sha256: str,
         settings: dict[str, Any],
     ) -> Made:
-        """Writes an output in place of what there was of it.
+        """Writes an output in place of its older version.
 
-        It is written beside its place first: where that fails, or would cover a file that is not
-        the run's, the old files, which show other labels, are removed all the same.
+        It is written beside its place first. If that fails, or would overwrite a file that is not
+        the run's, the old files, which show other labels, are removed anyway.
 
         Args:
           name: of the output.
           write: given a folder that stands for the workdir, writes the output into it.
           labels_sha256: of the labels it is made from.
-          settings: it is made with.
+          settings: those it is made with.
 
         Returns:
           What `write` returns.
 
         Raises:
-          UserError: it cannot be written, or a file of somebody's own is in its place.
+          UserError: it cannot be written, or a file of the user's own is in its place.
         """
         staged = self._folder / f".{name}{MAKING}"
         shutil.rmtree(staged, ignore_errors=True)
@@ -154,7 +156,7 @@ class Outputs:
         return result
 
     def remove(self, names: Collection[str]) -> list[str]:
-        """Deletes the files of outputs; which there were."""
+        """Deletes the files of outputs; returns those that existed."""
         removed = []
         for name in names:
             removed += self._delete(self.files(name))
@@ -163,7 +165,7 @@ class Outputs:
         return removed
 
     def keep_edited(self, path: pathlib.Path) -> pathlib.Path | None:
-        """Moves the label file aside if somebody changed it since it was written; where to."""
+        """Moves the label file aside if it was changed since it was written; returns where to."""
         entry = self._entries.get(LABELS, {"unfinished": True})
         if entry["unfinished"] or not path.exists():
             return None
@@ -183,7 +185,7 @@ class Outputs:
                 )
 
     def _delete(self, files: Iterable[str]) -> list[str]:
-        """Deletes files and the folders that they leave empty; those that were there."""
+        """Deletes files and the folders that they leave empty; returns those that existed."""
         deleted = []
         for file in files:
             with contextlib.suppress(OSError):
@@ -199,7 +201,7 @@ class Outputs:
 
 
 def summary(files: Sequence[str]) -> list[str]:
-    """Files in few words: those in a folder as the folder and how many they are."""
+    """Files in few words: those in a folder as the folder and their number."""
     folders: dict[str, int] = {}
     for file in files:
         top, _, below = file.partition("/")
@@ -211,7 +213,7 @@ def summary(files: Sequence[str]) -> list[str]:
 
 
 def _files_in(folder: pathlib.Path) -> list[str]:
-    """Everything in a folder that is no folder, by its path in it."""
+    """Every file in a folder, by its path in it."""
     found = []
     for place, _, names in os.walk(folder):
         found += [os.path.relpath(os.path.join(place, name), folder) for name in names]

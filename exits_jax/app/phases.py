@@ -1,7 +1,7 @@
 """The table of phases: a new phase is one row here and one function.
 
-The command line reads names and helps before JAX is loaded: nothing of a phase is imported until
-its row's function is called.
+The command line reads names and help before JAX is loaded: nothing of a phase is imported until its
+row's function is called.
 """
 
 import enum
@@ -26,12 +26,12 @@ class Together(enum.Enum):
 
 
 class Counts(NamedTuple):
-    """Instances of a run; of the training set none where no phase reads it.
+    """Instances of a run; none of the training set if no phase reads it.
 
     Attributes:
       label: that are labelled.
       train: of the training set.
-      large: of those, the ones whose box is large enough to learn from.
+      large: those of the training set whose box is large enough to learn from.
     """
 
     label: int
@@ -55,16 +55,16 @@ class Phase:
       name: --mode=NAME.
       help: one line, with what it writes.
       work: does it.
-      result: whether mode `run` may pass it over: its result is there, or the config wants none.
-        None: it is not a part of mode `run`.
+      result: whether mode `run` may skip it: its result exists, or the config wants none. None: it
+        does not belong to mode `run`.
       together: how several processes share it.
       reads_training_set: whether it opens the training set.
       estimate: what `--dry_run` says of it.
-      renewed_after: phases whose new result makes this one's old.
+      renewed_after: phases whose new result makes this one's out of date.
       next: what to do after it, a format of `workdir` (the flag) and `report` (a path).
       unused: settings that contradict each other in it.
       before: refuses a mistake of the user's before any work.
-      after: what the first process does alone after a phase that was asked for by its name.
+      after: what the first process does alone after a phase that was asked for by name.
     """
 
     name: str
@@ -145,6 +145,17 @@ PHASES = (
         unused=unused_settings.SEGMENT,
     ),
     Phase(
+        name="predict",
+        help="find objects with the trained model, without any box -> predictions.json",
+        work=Later("predict_phase:predict"),
+        result=Later("predict_phase:needs_no_predictions"),
+        together=Together.PARTS,
+        reads_training_set=False,
+        estimate=Later("predict_phase:estimate"),
+        next="figures and pictures: --mode=evaluate {workdir}",
+        unused=unused_settings.PREDICT,
+    ),
+    Phase(
         name="evaluate",
         help="compare with ground truth, draw, report -> evaluation.json, report.html, figures/",
         work=Later("report_files:evaluate"),
@@ -152,7 +163,7 @@ PHASES = (
         together=Together.ONE,
         reads_training_set=False,
         estimate=Later("report_files:estimate"),
-        renewed_after=("label",),
+        renewed_after=("label", "predict"),
         next="open {report}",
     ),
     Phase(

@@ -34,7 +34,7 @@ def estimate(run: Run, counts: Counts) -> Estimate:
 
 
 def _image_megabytes(run: Run) -> float:
-    """Of the image files that would be packed."""
+    """Megabytes of the image files that would be packed."""
     published = PUBLISHED.get(run.config.name)
     if published and not pathlib.Path(run.config.data.annotations).exists():
         return 1000 * published.gigabytes

@@ -1,9 +1,9 @@
-"""Public data sets that configs are for: how much they are, and where they come from.
+"""The public data sets that configs are for: how large they are, and where to get them.
 
-So that `--dry_run` can say what an experiment takes before anything is downloaded. Counts are those
-that the publishers state: COCO 2017 (cocodataset.org; 849,949 of train2017's 860,001 annotations
-are no crowds), LVIS v1 (lvisdataset.org), PASCAL VOC 2012 (its statistics page: images and objects
-of train and val with boxes).
+With them `--dry_run` can say what an experiment takes before anything is downloaded. Counts are as
+published: COCO 2017 (cocodataset.org; 849,949 of train2017's 860,001 annotations are not crowds),
+LVIS v1 (lvisdataset.org), PASCAL VOC 2012 (its statistics page: images and objects of train and val
+with boxes).
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class DataSet(NamedTuple):
       instances: objects to label.
       gigabytes: of images and annotations on the disk.
       where: web addresses.
-      layout: where `data.root` is to hold what.
+      layout: what `data.root` must contain.
       licence: of it.
     """
 

@@ -1,4 +1,4 @@
-"""The report's files, written so that they show the labels that are there."""
+"""The report's files, written so that they show the current labels."""
 
 import pathlib
 
@@ -16,18 +16,18 @@ from exits_jax.system.files import recording
 def evaluate(run: Run) -> None:
     """Measures the labels where there is ground truth, draws and reports them.
 
-    What an earlier report had and this one has not, a figure or the measures, is removed.
+    What an earlier report had and this one does not, a figure or the measures, is removed.
 
     Raises:
-      UserError: there are no labels, or not all files of them.
+      UserError: there are no labels, or not all of their files.
     """
     workdir = run.workdir
     if not workdir.labels.exists():
-        raise UserError(f"{workdir.labels}: not there yet; run --mode=label first")
+        raise UserError(f"{workdir.labels}: does not exist yet; run --mode=label first")
     outputs, digest = Outputs(workdir.outputs), file_digest(workdir.labels)
     if outputs.is_unfinished(LABELS):
         raise UserError(
-            f"{workdir.folder}: labelling was cut off before all its files were written; run "
+            f"{workdir.folder}: labelling was stopped before all its files were written; run "
             "--mode=label again"
         )
     if outputs.labels_digest() not in ("", digest):
@@ -42,7 +42,7 @@ def evaluate(run: Run) -> None:
 
 
 def report_is_written(run: Run) -> bool:
-    """Whether there is a report of the labels as they are, with the settings as they are."""
+    """Whether there is a report of the current labels, with the current settings."""
     outputs, workdir = Outputs(run.workdir.outputs), run.workdir
     return (
         workdir.report.exists()

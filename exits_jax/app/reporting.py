@@ -1,4 +1,4 @@
-"""The page of a run: what it is made of is gathered here, and drawn by `report`."""
+"""The report of a run: its contents are gathered here, and drawn by `report`."""
 
 import shlex
 import sys
@@ -30,7 +30,7 @@ def report(
       what: every label.
       record: the content of evaluation.json; None without ground truth.
       name: see above.
-      facts: for the head of the page, before when, by what and from which labels it was made.
+      facts: for the head of the page; when, how and from which labels it was made comes after them.
     """
     settings, workdir = run.config.report, run.workdir
     few = chosen(what, settings.max_items)
@@ -48,7 +48,7 @@ def report(
 
 
 def _made(review: Mapping[str, Any]) -> dict[str, str]:
-    """When, by what and from which labels the page was made, and what was decided about them."""
+    """When, how and from which labels the page was made, and the decisions about them."""
     verdicts = review["decisions"].values()
     python = "python " if sys.argv[0].endswith(".py") else ""
     return {

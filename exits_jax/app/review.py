@@ -19,10 +19,10 @@ from exits_jax.export.quality import Label
 
 
 def reviewed(run: Run, labels: Mapping[int, Label] | None = None) -> dict[int, Decision]:
-    """What was decided in report.html about these masks, by annotation id; prints what it found.
+    """The decisions made in report.html about these masks, by annotation id; prints a summary.
 
     Args:
-      run: its `label.decisions`, or else review_decisions.json in its workdir.
+      run: gives the file: `label.decisions`, or else review_decisions.json in its workdir.
       labels: of every instance; None: the file is only read, so that a bad one is refused before
         the work.
 
@@ -41,8 +41,8 @@ def reviewed(run: Run, labels: Mapping[int, Label] | None = None) -> dict[int, D
 def review_for_page(run: Run) -> dict[str, Any]:
     """What the report starts from: the decisions that the labels were written with.
 
-    `run` tells this run from others, so that a browser finds what was decided on an earlier page of
-    it; the rest is as in the file that the page saves.
+    `run` tells this run from others, so that a browser finds the decisions made on an earlier page
+    of it; the rest is as in the file that the page saves.
     """
     workdir = run.workdir
     queue = json.loads(workdir.review.read_text()) if workdir.review.exists() else []

@@ -2,15 +2,24 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Int
 
-from exits_jax.annotations import Annotations, Instance, Problem, problem_line, read_annotations
+from exits_jax.annotations import (
+    Annotations,
+    ImageRecord,
+    Instance,
+    Problem,
+    problem_line,
+    read_annotations,
+    read_images,
+)
 from exits_jax.app.settings import Settings
 from exits_jax.app.workdir import Workdir
-from exits_jax.data.source import Source, file_source, image_order, usable_instances
+from exits_jax.data.images import RGBImage, decode_record
+from exits_jax.data.source import Source, file_source, image_order, read_file, usable_instances
 from exits_jax.system.errors import UserError
 from exits_jax.system.files import write_bytes
 from exits_jax.system.hosts import ALONE, Hosts
@@ -19,7 +28,7 @@ from exits_jax.system.progress import track
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run: its config, its folder, which of its processes this is, what it has said."""
+    """One run: its config, its folder, which of its processes this is, and what it has said."""
 
     config: Settings
     workdir: Workdir
@@ -27,12 +36,12 @@ class Run:
     said: set[str] = dataclasses.field(default_factory=set)
 
     def note(self, line: str) -> None:
-        """Prints a note, once in a run however many of its phases come upon it."""
+        """Prints a note, only once per run however many of its phases meet it."""
         if self.hosts.first and self.is_new(line):
             print(f"note: {line}")
 
     def is_new(self, line: str) -> bool:
-        """Whether nobody asked about this line before."""
+        """Whether this line is asked about for the first time."""
         new = line not in self.said
         self.said.add(line)
         return new
@@ -52,6 +61,47 @@ class DataSet:
         return DataSet(self.annotations, chosen, self.source.take(positions))
 
 
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """Whole images, and where they are read from: `decoded(i)` is the picture of `records[i]`."""
+
+    annotations: Annotations
+    records: Sequence[ImageRecord]
+    read: Callable[[int, ImageRecord], bytes]
+
+    def decoded(self, index: int) -> RGBImage:
+        """The picture at position `index`; UserError naming its file where it cannot be used."""
+        return decode_record(self.read(index, self.records[index]), self.records[index])
+
+
+def images_to_predict(run: Run, *, report: bool = True) -> ImageSet:
+    """What is predicted: every image of data.annotations, or of the folder data.images alone.
+
+    Raises:
+      UserError: no image, or one that cannot be told.
+    """
+    data = run.config.data
+    if data.source == "tfds":
+        annotations, source = _prepared(run, "label")
+        if missing := len(annotations.images) - len(source.images):
+            run.note(f"{missing} images without objects are not in prepared data: not predicted")
+        return ImageSet(annotations, source.images, source.read)
+    file = data.annotations or data.images
+    if not file:
+        raise UserError("no images: give --config.data.images=DIR, or data.annotations besides")
+    found = read_images(
+        file,
+        data.images,
+        kind=data.kind if data.annotations else "images",
+        on_error=data.on_error,
+        exif=data.exif,
+    )
+    if report:
+        _say_notes(run, file, found)
+        report_problems(run, "label", found.problems)
+    return ImageSet(found, [*found.images.values()], read_file)
+
+
 def data_to_label(run: Run) -> DataSet:
     """What is labelled and evaluated: every instance, those of an image together."""
     data = _read(run, "label")
@@ -61,7 +111,7 @@ def data_to_label(run: Run) -> DataSet:
 def data_to_train(run: Run) -> DataSet:
     """What is trained on: instances whose box is large enough to learn from [I].
 
-    With `data.on_error = "skip"` those with unreadable images are left out, and listed.
+    With `data.on_error = "skip"` those with unreadable images are left out and listed.
     """
     data, smallest = _read(run, "train"), run.config.data.min_train_area
     large = [n for n, i in enumerate(data.instances) if i.box_area >= smallest]
@@ -96,7 +146,7 @@ def files_of(run: Run, role: str) -> tuple[str, str]:
 
 
 def prepared_folder(run: Run, role: str) -> pathlib.Path:
-    """Where `--mode=prepare` packs the data of a role; one folder where both are the same."""
+    """Where `--mode=prepare` packs the data of a role; one folder if both are the same."""
     same = files_of(run, role) == files_of(run, "label")
     base = pathlib.Path(run.config.data.prepared or run.workdir.folder / "prepared")
     return base / ("label" if same else role)
@@ -106,7 +156,7 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
     """The annotation file of a role, as the config says; what it skips is listed."""
     data = run.config.data
     file, images = files_of(run, role)
-    bare = not file and images and data.boxes  # boxes need no more than a folder of images
+    bare = not file and images and data.boxes  # a detector's boxes only need a folder of images
     if not file and not bare:
         raise UserError(
             "no annotations: give --config.data.annotations=FILE --config.data.images=DIR"
@@ -120,7 +170,7 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
         seed=run.config.seed,
         boxes=data.boxes if role == "label" else None,
         boxes_by=data.boxes_by,
-        # That of the boxes where these are a detector's: the other files are COCO's.
+        # The kind of a detector's boxes, if there are any: the other files are COCO's.
         box_form=data.box_form if role == "label" or not data.boxes else "auto",
         crowds=data.crowds,
         exif=data.exif,
@@ -137,7 +187,7 @@ def _say_notes(run: Run, file: str, annotations: Annotations) -> None:
 
 
 def report_problems(run: Run, role: str, problems: Sequence[Problem]) -> None:
-    """Prints what was skipped, one line each and once, and keeps it in `skipped.txt`."""
+    """Prints what was skipped, one line each and only once, and keeps it in `skipped.txt`."""
     if not problems:
         return
     file, images = files_of(run, role)
@@ -151,13 +201,19 @@ def report_problems(run: Run, role: str, problems: Sequence[Problem]) -> None:
     write_bytes(path, "".join(f"{line}\n" for line in [*known, *new]).encode())
 
 
+def _prepared(run: Run, role: str) -> tuple[Annotations, Source]:
+    """The prepared data of a role."""
+    from exits_jax.data.tfds_builder import read_prepared  # heavy, and not always installed
+
+    file, images = files_of(run, role)
+    annotations, source = read_prepared(prepared_folder(run, role), images)
+    _say_notes(run, file, annotations)
+    return annotations, source
+
+
 def _read(run: Run, role: str) -> DataSet:
     if run.config.data.source == "tfds":
-        from exits_jax.data.tfds_builder import read_prepared  # heavy, and not always installed
-
-        file, images = files_of(run, role)
-        annotations, source = read_prepared(prepared_folder(run, role), images)
-        _say_notes(run, file, annotations)
+        annotations, source = _prepared(run, role)
         return DataSet(annotations, annotations.instances, source)
     annotations = read_files(run, role)
     return DataSet(annotations, annotations.instances, file_source(annotations.instances))

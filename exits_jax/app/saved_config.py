@@ -1,4 +1,4 @@
-"""A workdir's `config.json` as a config again, also where another version wrote it."""
+"""A workdir's `config.json` as a config again, even if another version wrote it."""
 
 import functools
 import json
@@ -14,8 +14,8 @@ from exits_jax.system.errors import UserError
 def saved_config(path: pathlib.Path, *, say: bool = True) -> ConfigDict:
     """The config in a `config.json`, of the settings' types.
 
-    Settings that are new since it was written have their defaults, which are those of before;
-    settings that are no more are left out, and named if `say`.
+    Settings that are newer than it have their defaults, which leave results as they were; settings
+    that no longer exist are left out, and named if `say`.
 
     Raises:
       UserError: it is not what a run writes.
@@ -56,4 +56,4 @@ def _set(config: ConfigDict, key: str, value: Any, path: pathlib.Path) -> None:
     try:
         functools.reduce(getattr, sections, config)[name] = value
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: {key} is {value!r}, which it cannot be: {error}") from error
+        raise UserError(f"{path}: {key} is {value!r}, which is not possible: {error}") from error

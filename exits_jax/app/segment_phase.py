@@ -1,7 +1,6 @@
 """The phase that trains stage 2's model on masks."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
@@ -9,15 +8,15 @@ from exits_jax.annotations import read_annotations
 from exits_jax.app.networks import digest
 from exits_jax.app.phases import Counts, Estimate
 from exits_jax.app.run import Run, report_problems
-from exits_jax.app.settings import network_facts
 from exits_jax.models.params_io import save_params
 from exits_jax.segmentation import schedule
 from exits_jax.segmentation.build import Segmenter, build_segmenter, initial_params
 from exits_jax.segmentation.classes import Classes, classes_of
 from exits_jax.segmentation.examples import ImageSource, image_source, surplus, usable_images
 from exits_jax.segmentation.objective import FOCAL_OFFSET, solov2_counts, solov2_objective
-from exits_jax.segmentation.plan import image_plan, steps_per_epoch
+from exits_jax.segmentation.plan import image_plan
 from exits_jax.segmentation.tokens import kept_tokens, with_tokens
+from exits_jax.segmentation.trained import made_with
 from exits_jax.system.errors import UserError
 from exits_jax.system.hosts import wait_for_all
 from exits_jax.system.progress import track
@@ -29,11 +28,21 @@ from exits_jax.training.task import Task
 
 
 def segment(run: Run) -> None:
-    """Trains the model of `segmentation.model`."""
+    """Trains the model of `segmentation.model`.
+
+    Raises:
+      UserError: the settings ask for no training; nothing to train on.
+    """
+    if not run.config.segmentation.epochs:
+        raise UserError(
+            "segmentation.epochs is 0, so there is nothing to train; use a config with a stage 2 "
+            "(configs/solov2_*.py), or set --config.segmentation.epochs"
+        )
     source, classes = masks_to_train(run)
     params = train_segmenter(run, source, classes)
     if run.hosts.first:
-        save_params(run.workdir.segmentation, params, made_with(run, classes))
+        facts = made_with(run.config.segmentation, classes)
+        save_params(run.workdir.segmentation, params, facts)
     wait_for_all("segment")
 
 
@@ -57,6 +66,7 @@ def masks_to_train(run: Run) -> tuple[ImageSource, Classes]:
         on_error=data.on_error,
         crowds=data.crowds,
         exif=data.exif,
+        masks=True,
     )
     report_problems(run, "train", annotations.problems)
     classes = classes_of(annotations, settings.classes)
@@ -67,18 +77,10 @@ def masks_to_train(run: Run) -> tuple[ImageSource, Classes]:
         with track("check images", len(source)) as progress:
             source, problems = usable_images(source, progress.advance)
         report_problems(run, "train", problems)
-    for note in (
-        *(problem.text for problem in source.notes),
-        surplus(source, settings.max_instances),
-    ):
-        if note:
-            run.note(note)
+    notes = [problem.text for problem in source.notes]
+    for note in filter(None, [*notes, surplus(source, settings.max_instances)]):
+        run.note(note)
     return source, classes
-
-
-def made_with(run: Run, classes: Classes) -> dict[str, Any]:
-    """What the parameters of a model work with and no other value of: kept beside them."""
-    return {**network_facts(run.config, "segmentation"), "classes": classes.record()}
 
 
 def train_segmenter(run: Run, source: ImageSource, classes: Classes) -> Params:
@@ -95,7 +97,7 @@ def train_segmenter(run: Run, source: ImageSource, classes: Classes) -> Params:
         seed=config.seed,
         shard=(jax.process_index(), processes),
     )
-    batches = steps_per_epoch(source, settings, settings.batch_size)
+    batches = plan.batches_per_epoch
     steps, rate = schedule.total_steps(settings, batches), schedule.rates(settings, batches)
     if run.hosts.first:
         together = settings.learning_rate * settings.batch_size

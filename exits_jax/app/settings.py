@@ -34,12 +34,12 @@ from exits_jax.training.settings import TrainSettings, WarmupSettings
 
 @dataclasses.dataclass(frozen=True)
 class Settings(Section):
-    """Everything a run is told; a section of it is what a room of the package takes."""
+    """All settings of a run; each section holds what one room of the package takes."""
 
-    name: str = setting("base", "of the config", mark="?", affects=Affects.LABELS)
+    name: str = setting("base", "name of the config", mark="?", affects=Affects.LABELS)
     seed: int = setting(
         0,
-        "of initialisation, order and augmentation",
+        "seed of initialisation, order and augmentation",
         mark="?",
         affects=Affects.PARAMETERS,
         check=at_least(0),
@@ -72,7 +72,7 @@ SECTIONS: dict[str, type[Section]] = {
 
 
 def _together(settings: Settings) -> Iterator[tuple[bool, str]]:
-    """What must hold between settings, and what to say where it does not."""
+    """What must hold between settings, and the message where it does not."""
     data, retrieval = settings.data, settings.retrieval
     yield (
         not (data.boxes and data.source == "tfds"),
@@ -111,10 +111,10 @@ def default_config() -> ConfigDict:
 
 
 def read_settings(config: ConfigDict) -> Settings:
-    """A config as settings, with what published weights fix of a backbone filled in.
+    """A config as settings, with what published weights fix filled in.
 
     Raises:
-      UserError: a value cannot work, or there is a setting that is none.
+      UserError: a value cannot work, or there is no such setting.
     """
     tree = config.to_dict()
     sections = {}
@@ -159,18 +159,10 @@ def free_settings(settings: Settings, section: str) -> dict[str, Any]:
     }
 
 
-def network_facts(settings: Settings, section: str) -> dict[str, Any]:
-    """The settings of a section that trained parameters only work with, by key."""
-    values = as_json(settings)[section]
-    return {
-        f"{section}.{name}": values[name] for name in affected(SECTIONS[section], Affects.NETWORK)
-    }
-
-
 def generator_facts(settings: Settings) -> dict[str, Any]:
-    """What trained parameters of the generator only work with, by key; shapes tell of the rest.
+    """The settings that trained parameters depend on, by key; shapes show the rest.
 
-    On top of the propagation map that is all that the map is made with.
+    On top of the propagation map they include all settings that the map is made with.
     """
     rows = [(settings.crop, Affects.NETWORK), (settings.generator, Affects.NETWORK)]
     if settings.generator.prior:
@@ -209,4 +201,4 @@ def help_lines() -> Iterator[str]:
 
 
 def _shown(value: Any) -> str:
-    return "(as the weights are)" if value is None else repr(value) if value == "" else str(value)
+    return "(as the weights say)" if value is None else repr(value) if value == "" else str(value)

@@ -1,4 +1,4 @@
-"""What the command line says: flags, and a config from a file or from a workdir."""
+"""What the command line gives: flags, and a config from a file or from a workdir."""
 
 import importlib.util
 import os
@@ -20,7 +20,7 @@ CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 
 
 class Given(NamedTuple):
-    """Flags, the config (None without one), what is neither, and what of the config they change."""
+    """Flags, the config (None without one), what is neither, and the settings they change."""
 
     flags: flags.FlagValues
     config: ConfigDict | None
@@ -32,8 +32,9 @@ def parse(argv: Sequence[str], modes: Sequence[str]) -> Given:
     """Reads a command line; `~` is the home folder in every path of it.
 
     Without --config the config is the one that the workdir was made with, if there is one, and
-    `--config.section.field=value` changes that. The first word may be the mode; behind it the
-    annotation file and the image folder may stand, labelled with configs/own.py without --config.
+    `--config.section.field=value` changes that. The first word may be the mode; the annotation file
+    and the image folder may follow it, and are labelled with configs/own.py if there is no
+    --config.
 
     Args:
       argv: begins with the program's name.
@@ -43,17 +44,17 @@ def parse(argv: Sequence[str], modes: Sequence[str]) -> Given:
       UserError: for every mistake in it.
     """
     argv = [argv[0], *map(_at_home, argv[1:])]
-    files_of_check = _value_of("mode", argv) == "check"  # also one that is called "label"
+    files_of_check = _value_of("mode", argv) == "check"  # even a file called "label"
     if argv[1:2] in [[mode] for mode in modes] and not files_of_check:
         argv = [argv[0], f"--mode={argv[1]}", *argv[2:]]
-        # A process of several repeats its command with a --mode behind it (`hosts.in_child`).
+        # One of several processes repeats its command with a --mode after it (`hosts.in_child`).
         mode = _value_of("mode", argv)
         return _parsed(argv, modes) if mode == "check" else _of_files(argv, modes)
     return _parsed(argv, modes)
 
 
 def _of_files(argv: list[str], modes: Sequence[str]) -> Given:
-    """What a command line says whose first word was a mode: `label FILE DIR`, or without the files.
+    """Parses a command line whose first word was a mode: `label FILE DIR`, or without the files.
 
     Raises:
       UserError: as for `parse`.
@@ -75,7 +76,7 @@ def _of_files(argv: list[str], modes: Sequence[str]) -> Given:
 
 
 def _parsed(argv: list[str], modes: Sequence[str]) -> Given:
-    """What a command line of flags says."""
+    """Parses a command line of flags."""
     try:
         _find_configs()
         argv = _named_config(argv)
@@ -85,7 +86,7 @@ def _parsed(argv: list[str], modes: Sequence[str]) -> Given:
         config = values.config if has_config else None
         changed = {name for name in values if name.startswith("config.")}
         if config is not None:
-            config.to_dict()  # a config that could not be loaded says so only when it is used
+            config.to_dict()  # a config that could not be loaded raises only when it is used
             _expand_paths(config)
         return Given(values, config, rest, changed)
     except UserError:
@@ -108,7 +109,7 @@ def _parsed(argv: list[str], modes: Sequence[str]) -> Given:
 def _find_configs() -> None:
     """Lets configs import each other as `configs.base`, whatever folder they are used in.
 
-    This package's own come first: a folder `configs` of the caller's adds to them.
+    This package's own come first: a folder `configs` of the caller adds to them.
     """
     here = os.getcwd()
     if here not in sys.path:
@@ -124,7 +125,7 @@ def _find_configs() -> None:
 
 
 def _named_config(argv: Sequence[str]) -> list[str]:
-    """The arguments with the file in place of a config's name."""
+    """The arguments, with the file in place of a config's name."""
     argv = [*argv]
     for place, argument in enumerate(argv):
         if argument in ("--config", "-config") and place + 1 < len(argv):
@@ -137,7 +138,7 @@ def _named_config(argv: Sequence[str]) -> list[str]:
 def config_file(name: str) -> str:
     """The file that --config means: `own`, `own.py` or `configs/own.py`, each with `:variant`.
 
-    A file in the caller's folder is taken before the one of this package.
+    A file in the caller's folder goes before the one of this package.
     """
     path, colon, variant = name.partition(":")
     match = re.fullmatch(r"(?:configs/)?(\w+)(?:\.py)?", path)
@@ -149,7 +150,7 @@ def config_file(name: str) -> str:
 
 
 def _defined(modes: Sequence[str]) -> flags.FlagValues:
-    """The flags, but for the config's."""
+    """The flags, except the config's."""
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
     flags.DEFINE_enum("mode", "run", modes, "what to do", flag_values=values)
@@ -163,10 +164,10 @@ def _defined(modes: Sequence[str]) -> flags.FlagValues:
 
 
 def _define_config(values: flags.FlagValues, argv: list[str]) -> bool:
-    """Defines --config and the settings of it that the command line changes; whether there is one.
+    """Defines --config and the settings of it that the command line changes; False without any.
 
     Raises:
-      UserError: settings are to be changed, and there is no config that has them.
+      UserError: settings are given, and there is no config that has them.
     """
     options = {"flag_values": values, "sys_argv": argv}
     if _has_config(argv):
@@ -216,7 +217,7 @@ def _at_home(argument: str) -> str:
 
 
 def _expand_paths(config: ConfigDict) -> None:
-    """The home folder for `~` in every path of a config, the root's first: others hang on it."""
+    """The home folder for `~` in every path of a config, in the root first: others depend on it."""
     for key in paths():
         section, name = key.split(".")
         value: Any = config[section].get(name)

@@ -13,7 +13,7 @@ from exits_jax.pseudo_labels.agreement import Comparison, compare
 from exits_jax.system.errors import UserError
 from exits_jax.system.files import write_json
 
-SAMPLE = 128  # instances that are compared at most: about a minute on two cores
+SAMPLE = 128  # instances to compare at most: about a minute on two cores
 MEASURES = {
     "points": "extreme points near the mask",
     "sides": "sides of the box reached",
@@ -38,7 +38,7 @@ def check_generator(run: Run, data: DataSet) -> None:
 
 
 def say_after_training(run: Run) -> None:
-    """Prints the comparison for a generator just trained; what stands in its way is a note."""
+    """Prints the comparison for a generator just trained, or a note why there is none."""
     try:
         found = compared(run, data_to_label(run))
     except UserError as error:
@@ -50,12 +50,12 @@ def say_after_training(run: Run) -> None:
 def compared(run: Run, data: DataSet) -> Comparison | None:
     """Compares masks of at most `SAMPLE` instances, prints a table, keeps `training_check.json`.
 
-    The masks are parts of labels (`labels.make_labels`): where they are of all instances, labelling
-    and evaluation find them made.
+    The masks are kept as parts of the labels (`labels.make_labels`): if they are those of all
+    instances, labelling and evaluation reuse them.
 
     Returns:
-      None, which is said, where propagation is not to be had: a generator without the propagation
-      map (`generator.prior`) labels without the extractor, whose weights then may be absent.
+      None, with a note, if propagation is not possible: a generator without the propagation map
+      (`generator.prior`) labels without the extractor, whose weights may then be missing.
     """
     if not run.config.generator.prior:
         try:
@@ -88,7 +88,7 @@ def table(found: Comparison) -> Rows:
 
 
 def facts(run: Run) -> dict[str, str]:
-    """What the report's head says of the comparison, if there was one."""
+    """What the report's head says about the comparison, if there was one."""
     path = run.workdir.training_check
     if run.config.label.source != "generator" or not path.exists():
         return {}
@@ -101,6 +101,6 @@ def _verdict(run: Run, found: Comparison) -> str:
     return (
         f"the generator's masks fit worse than propagation's: {found.generator.fit:.3f} against "
         f"{found.propagation.fit:.3f} (the table above; {run.workdir.training_check}). Label with "
-        "propagation: --config.label.source=propagation and a new --workdir; or all the same with "
-        "this generator: --config.label.accept_worse=True"
+        "propagation: --config.label.source=propagation and a new --workdir; or use this "
+        "generator anyway: --config.label.accept_worse=True"
     )

@@ -1,4 +1,4 @@
-"""Settings that contradict each other: what a config says and a phase will not do.
+"""Settings that contradict each other: what a config asks for and a phase will not do.
 
 A phase's row (`phases`) says which of these it looks at.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 from exits_jax.app.settings import Settings
 
-# When a setting is not used, and what to say then.
+# When a setting is not used, and the note for it.
 Unused = tuple[Callable[[Settings], Any], str]
 
 
@@ -18,8 +18,8 @@ def _draws_polygons(config: Settings) -> bool:
 
 _TRAIN_IMAGES: Unused = (
     lambda c: c.data.train_images and not c.data.train_annotations,
-    "data.train_images is not used without data.train_annotations: data.annotations and "
-    "data.images are trained on",
+    "data.train_images is not used without data.train_annotations: training uses "
+    "data.annotations and data.images",
 )
 _PREPARED: Unused = (
     lambda c: c.data.prepared and c.data.source == "files",
@@ -29,11 +29,11 @@ _PREPARED: Unused = (
 WARMUP: tuple[Unused, ...] = (
     (
         lambda c: c.extractor.params,
-        "extractor.params is set, and so what is warmed up here will not be used",
+        "extractor.params is set, so what is warmed up here will not be used",
     ),
     (
         lambda c: not c.warmup.epochs,
-        "warmup.epochs is 0: with it --mode=run makes no warm-up, --mode=warmup one step",
+        "warmup.epochs is 0: --mode=run then makes no warm-up, and --mode=warmup takes one step",
     ),
     _TRAIN_IMAGES,
     _PREPARED,
@@ -47,7 +47,7 @@ SEGMENT: tuple[Unused, ...] = (
 TRAIN: tuple[Unused, ...] = (
     (
         lambda c: c.generator.params,
-        "generator.params is set, and so labels will not come from the generator trained here",
+        "generator.params is set, so labels will not come from the generator trained here",
     ),
     (
         lambda c: c.retrieval.when == "once" and c.retrieval.form == "absorbing",
@@ -56,7 +56,7 @@ TRAIN: tuple[Unused, ...] = (
     ),
     (
         lambda c: c.retrieval.when == "online" and c.retrieval.canonical_size,
-        "retrieval.canonical_size is not used: it is of retrieval.when=once",
+        "retrieval.canonical_size is not used: it belongs to retrieval.when=once",
     ),
     _TRAIN_IMAGES,
     _PREPARED,
@@ -68,24 +68,31 @@ LABEL: tuple[Unused, ...] = (
     ),
     (
         lambda c: c.label.compete and c.data.boxes,
-        "label.compete is not used: of a detector's boxes (data.boxes) doubles would take each "
-        "other's pixels",
+        "label.compete is not used: duplicates among a detector's boxes (data.boxes) would take "
+        "each other's pixels",
     ),
     (
         lambda c: c.label.simplify and not _draws_polygons(c),
-        "label.simplify is not used: label.formats has no format of polygons",
+        "label.simplify is not used: no format in label.formats has polygons",
     ),
     _PREPARED,
     (
         lambda c: c.label.score == "predicted_iou" and c.retrieval.decision != "log_ratio",
-        "label.score=predicted_iou was fitted to maps of retrieval.decision=log_ratio: of others "
-        "its numbers say little",
+        "label.score=predicted_iou was fitted to maps of retrieval.decision=log_ratio: for "
+        "others its numbers say little",
     ),
+)
+PREDICT: tuple[Unused, ...] = (
+    (
+        lambda c: c.data.boxes,
+        "data.boxes is not used: predictions need no boxes",
+    ),
+    _PREPARED,
 )
 
 
 def unused_settings(config: Settings, looked_at: Sequence[Unused]) -> list[str]:
-    """What a phase will not do although the config says so, a line each.
+    """What a phase will not do although the config asks for it, one line each.
 
     Args:
       config: of the run.

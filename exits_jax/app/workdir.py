@@ -1,4 +1,4 @@
-"""A run's folder: its names, its config, its lock."""
+"""A run's folder: the names in it, its config, its lock."""
 
 import contextlib
 import fcntl
@@ -15,7 +15,7 @@ from exits_jax.system.errors import UserError
 from exits_jax.system.files import write_bytes, write_json
 from exits_jax.system.settings import Affects
 
-# Files of a workdir that are JSON and no labels.
+# JSON files of a workdir that are not labels.
 RECORDS = (
     *("config.json", "outputs.json", "review.json", "review_decisions.json"),
     *("evaluation.json", "training_check.json"),
@@ -24,7 +24,7 @@ OLD_SECONDS = 3600  # no file takes that long to be written
 
 
 class Workdir:
-    """Where a run keeps what it makes; every path in it has one name, here."""
+    """Where a run keeps what it makes; every path in it is named here, once."""
 
     def __init__(self, folder: str | pathlib.Path) -> None:
         self.folder = pathlib.Path(folder)
@@ -41,6 +41,8 @@ class Workdir:
         self.label_parts = self.folder / "label_parts"
         self.labels = self.folder / "pseudo_labels.json"
         self.results = self.folder / "pseudo_labels.results.json"
+        self.prediction_parts = self.folder / "prediction_parts"
+        self.predictions = self.folder / "predictions.json"
         self.review = self.folder / "review.json"
         self.decisions = self.folder / "review_decisions.json"
         self.evaluation = self.folder / "evaluation.json"
@@ -52,15 +54,15 @@ class Workdir:
         """Writes the config of a new workdir; refuses a workdir that was made with another.
 
         A workdir without results may change its config, and settings that affect nothing may always
-        change: they have no influence on parameters or masks. Work inside the context that fails
-        before there is any result leaves the config that was there before.
+        change: they have no influence on parameters or masks. If work inside the context fails
+        before there is any result, the earlier config is restored.
 
         Args:
           settings: of this run.
-          alone: the run has one process; what others may rely on is not taken back.
+          alone: the run has one process: what other processes may rely on is not restored.
 
         Raises:
-          UserError: naming the keys that differ and their values.
+          UserError: the config differs; the message names the keys and their values.
         """
         config = as_json(settings)
         before = self.config.read_bytes() if self.config.exists() else None
@@ -82,8 +84,9 @@ class Workdir:
 
     def _has_results(self) -> bool:
         made = (self.folder / "checkpoints", self.folder / "params", self.retrieval)
-        return self.labels.exists() or any(
-            path.is_file() for folder in (*made, self.label_parts) for path in folder.rglob("*")
+        parts = (self.label_parts, self.prediction_parts)
+        return any(file.exists() for file in (self.labels, self.predictions)) or any(
+            path.is_file() for folder in (*made, *parts) for path in folder.rglob("*")
         )
 
     def _check_same(self, config: dict[str, Any]) -> None:
@@ -94,12 +97,12 @@ class Workdir:
             rows = [f"{k} = {before[k]!r}, now {now[k]!r}" for k in differ]
             more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
             raise UserError(
-                f"{self.folder}: made with another config: {'; '.join(rows[:5])}{more}. "
+                f"{self.folder}: was made with another config: {'; '.join(rows[:5])}{more}. "
                 "Use the same config, or a new --workdir"
             )
 
     def sweep(self, alone: bool) -> None:
-        """Removes what killed runs were writing; while others may be at work, only what is old.
+        """Removes what killed runs were writing; only old files if other processes may be running.
 
         Args:
           alone: the run has one process, which holds the lock.
@@ -115,10 +118,10 @@ class Workdir:
 
     @contextlib.contextmanager
     def locked(self, process: int = 0) -> Iterator[None]:
-        """Keeps the folder for this process of the run; another run in it gets a UserError.
+        """Locks the folder for this process of the run; another run in it gets a UserError.
 
         Args:
-          process: which of the run's processes this is: each has a lock of its own.
+          process: which of the run's processes this is; each has its own lock.
         """
         new = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
         path = self.folder / (f".lock.{process}" if process else ".lock")
@@ -134,8 +137,8 @@ class Workdir:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UserError(
-                    f"{self.folder}: another run works in this folder; wait for it to end, or use "
-                    "another --workdir"
+                    f"{self.folder}: another run is working in this folder; wait for it to end, "
+                    "or use another --workdir"
                 ) from error
             except OSError as error:
                 raise UserError(f"{lock.name}: cannot be locked: {error.strerror}") from error
@@ -146,7 +149,7 @@ class Workdir:
 
 
 def _unmake(new: list[pathlib.Path], lock: pathlib.Path) -> None:
-    """Removes the lock where a run left nothing else, and the folders that were made for it."""
+    """Removes the lock if a run left nothing else, and the folders that were made for it."""
     with contextlib.suppress(OSError):
         if list(lock.parent.iterdir()) == [lock]:
             lock.unlink()

@@ -18,7 +18,8 @@ from PIL import Image
 PAD_RGB = (124, 116, 104)
 
 # A box narrower than this many image pixels is widened to it, about its centre, before margins are
-# added: a one-pixel (or zero-width) box would be a window without content. Not given in the paper.
+# added: a one-pixel (or zero-width) box would give a window without content. Not given in the
+# paper.
 MIN_BOX_SIDE = 4.0
 
 
@@ -71,7 +72,7 @@ def to_image(
 def swap_sides(points_xy: Float[np.ndarray, "4 2"]) -> Float[np.ndarray, "4 2"]:
     """Extreme points (top, left, bottom, right) in the order they have once mirrored.
 
-    What was the leftmost point is the rightmost one in a flipped crop.
+    The leftmost point becomes the rightmost one in a flipped crop.
     """
     return points_xy[[0, 3, 2, 1]]
 
@@ -87,7 +88,7 @@ def box_to_crop(
 def valid_in_crop(
     width: int, height: int, window_xyxy: Float[np.ndarray, "4"], flip: bool
 ) -> Float[np.ndarray, "4"]:
-    """The image's area in crop coordinates, clipped to [0,1]; no area when the window misses it.
+    """The image's area in crop coordinates, clipped to [0,1]; no area if the window misses it.
 
     Outside it the crop shows PAD_RGB, which is evidence of nothing.
     """
@@ -105,8 +106,8 @@ def crop_image(
 
     Pillow's bilinear filter, antialiased when shrinking, at sub-pixel window positions. A crop
     pixel whose centre is outside the image is PAD_RGB; the others never mix with that colour (the
-    image's edge pixels are repeated under the filter). The window may be larger than the image,
-    partly or wholly outside.
+    image's edge pixels are repeated under the filter). The window may be larger than the image, or
+    partly or wholly outside it.
     """
     rows = _span(float(window_xyxy[1]), float(window_xyxy[3]), size, image.shape[0])
     columns = _span(float(window_xyxy[0]), float(window_xyxy[2]), size, image.shape[1])
@@ -136,8 +137,8 @@ class _Span(NamedTuple):
 def _span(start: float, stop: float, size: int, extent: int) -> _Span | None:
     """The `_Span` of a window's axis; None when no crop pixel shows the image.
 
-    A crop pixel larger than the whole image shows nothing either: that bounds the memory a wrong
-    annotation can ask for.
+    A crop pixel larger than the whole image shows nothing either, which bounds the memory that a
+    wrong annotation can ask for.
     """
     scale = (stop - start) / size
     centres = start + (np.arange(size) + 0.5) * scale

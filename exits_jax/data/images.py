@@ -22,7 +22,7 @@ from exits_jax.annotations.image_files import refuse_misread
 from exits_jax.annotations.pixel_values import Values, black_and_white, full_value, load
 from exits_jax.system.errors import UserError, one_line
 
-# What transparent pixels are shown on: the white page on which most tools display them.
+# What is behind transparent pixels: the white page on which most tools display them.
 BACKGROUND_RGB = (255, 255, 255)
 
 RGBImage = UInt8[np.ndarray, "h w 3"]
@@ -35,9 +35,9 @@ def decode_image(
 
     The EXIF orientation is applied (unless `exif` is False). Grey, 1-bit and palette images become
     RGB; CMYK by Pillow's plain conversion; transparency is composited on BACKGROUND_RGB. Values
-    wider than 8 bits are scaled by what the fewest usual bits that hold them can say, and stretched
-    where they use next to nothing of it (see `black_and_white`). Of several frames or pages the
-    first is read.
+    wider than 8 bits are scaled by the range of the smallest usual number of bits that holds them,
+    and stretched where they use next to nothing of it (see `black_and_white`). Of several frames or
+    pages the first is read.
 
     Args:
       source: path of the file, or the encoded bytes.
@@ -58,12 +58,12 @@ def decode_image(
 def rgb_of(image: np.ndarray | Image.Image) -> RGBImage:
     """An image in memory as RGB.
 
-    An image of Pillow's is turned as its EXIF orientation says. Values wider than 8 bits, and
+    A Pillow image is turned as its EXIF orientation says. Values wider than 8 bits, and
     floats (0 to 1 or 0 to 255), are scaled as those of a file.
 
     Args:
-      image: [h,w], or [h,w,c] with 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA) channels; or
-        an image of Pillow's.
+      image: [h,w], or [h,w,c] with 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA) channels; or a
+        Pillow image.
 
     Raises:
       UserError: it is none of these.
@@ -82,7 +82,7 @@ def rgb_of(image: np.ndarray | Image.Image) -> RGBImage:
     if values.dtype == np.uint8:
         return _to_rgb(Image.fromarray(np.ascontiguousarray(values)))
     if channels == 2:
-        raise UserError(f"image is {found}: grey and alpha are taken as uint8 alone")
+        raise UserError(f"image is {found}: grey with alpha is only taken as uint8")
     return _to_rgb(_narrow(values))
 
 
@@ -106,7 +106,7 @@ def _decode(content: bytes, name: str, frame_of: Callable[[Sizes], str]) -> RGBI
         ) from error
     except Image.UnidentifiedImageError as error:
         raise UserError(f"{name}: not an image that Pillow can read; convert it") from error
-    except Exception as error:  # Pillow's decoders raise whatever a damaged file provokes
+    except Exception as error:  # Pillow's decoders may raise anything on a damaged file
         raise UserError(
             f"{name}: the image cannot be decoded ({one_line(error)}): truncated, damaged or of a "
             "kind that Pillow does not convert; copy it again or convert it"
@@ -119,7 +119,7 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         return pathlib.Path(path).read_bytes()
     except FileNotFoundError as error:
         raise UserError(
-            f"{os.fspath(path)}: no such image; check the images folder against the annotations"
+            f"{os.fspath(path)}: no such image; check the image folder against the annotations"
         ) from error
     except OSError as error:
         raise UserError(f"{os.fspath(path)}: cannot be read: {error.strerror or error}") from error
@@ -129,7 +129,7 @@ def read_record(record: ImageRecord) -> bytes:
     """The encoded bytes of the image file of `record`; UserError when there is none."""
     if record.path is None:
         raise UserError(
-            f"image {record.id} ({record.file_name}): its file is not known; give the images folder"
+            f"image {record.id} ({record.file_name}): its file is not known; give the image folder"
         )
     return read_bytes(record.path)
 
@@ -158,7 +158,7 @@ def _to_rgb(image: Image.Image) -> RGBImage:
 
 
 def _narrow(values: Values) -> Image.Image:
-    """Values wider than 8 bits as an image of 8; a fourth channel, alpha, by its own range."""
+    """Values wider than 8 bits as an 8-bit image; a fourth channel, alpha, by its own range."""
     if values.ndim == 3 and values.shape[2] == 4:
         alpha = _wide_to_bytes(values[..., 3:], 0.0, full_value(values[..., 3:]))
         colour = values[..., :3]
@@ -167,6 +167,6 @@ def _narrow(values: Values) -> Image.Image:
 
 
 def _wide_to_bytes(values: Values, black: float, white: float) -> UInt8[np.ndarray, "h w *c"]:
-    """Values -> 0..255; what is below black and NaN become 0."""
+    """Values -> 0..255; NaN and what is below black become 0."""
     values = np.nan_to_num(values.astype(np.float64), nan=black, posinf=black, neginf=black)
     return np.rint(np.clip((values - black) / (white - black or 1.0), 0, 1) * 255).astype(np.uint8)

@@ -18,11 +18,11 @@ class Plan(Protocol):
         """The rows of a batch; pure, so that threads and worker processes may call it."""
 
     def fingerprint(self) -> dict[str, int | str]:
-        """What has to be the same for a saved position to mean the same batches."""
+        """What must be equal for a saved position to mean the same batches."""
 
 
 def batches_per_epoch(items: int, batch_size: int, hosts: int = 1) -> int:
-    """Batches each host takes in one pass; the last global batch is padded."""
+    """Batches that each host gets in one pass; the last global batch is padded."""
     return -(-items // (batch_size * hosts))
 
 
@@ -37,7 +37,7 @@ class PlannedBatches(grain.DatasetIterator):
         """Nothing is made before the first batch is asked for, or `start_prefetch` is called.
 
         Args:
-          plan: from a batch's number to the batch; says its `fingerprint`.
+          plan: from a batch's number to the batch; gives its `fingerprint`.
           total: batches in all.
           workers: processes that make batches; 0 for threads of this process.
           threads: batches made at a time in this process when there are no workers; 0 makes each
@@ -61,13 +61,13 @@ class PlannedBatches(grain.DatasetIterator):
         try:
             batch = next(self._inner)
         except Exception:
-            self._stop()  # what was made ahead is lost: asked again, begin at this batch again
+            self._stop()  # batches made ahead are lost: the next call begins at this batch again
             raise
         self._delivered += 1
         return batch
 
     def get_state(self) -> dict[str, Any]:
-        """The position, and what it is a position in: JSON."""
+        """The position and the plan it belongs to, as JSON."""
         return {"delivered": self._delivered, **self._plan.fingerprint()}
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -81,7 +81,7 @@ class PlannedBatches(grain.DatasetIterator):
         if differ:
             raise UserError(
                 f"the saved position in the data does not fit: {'; '.join(differ)}; resume with "
-                "the same data and settings, or start anew"
+                "the same data and settings, or start again"
             )
         self._stop()
         self._delivered = int(state["delivered"])
@@ -116,6 +116,6 @@ class PlannedBatches(grain.DatasetIterator):
 
 
 def _ignore_interrupts(worker: int, workers: int) -> None:
-    """Ctrl-C reaches all processes of a terminal; only the main one is to act on it."""
+    """Ctrl-C reaches all processes of a terminal; only the main one shall act on it."""
     del worker, workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""What lies beside the records of a prepared data set: the index that makes them instances.
+"""The index beside the records of a prepared data set, which makes them instances.
 
 prepared.json has the images, categories, problems and notes, and a digest of what was packed;
 instances.npz has the instances by column. No TensorFlow Datasets here.
@@ -35,7 +35,7 @@ def make_index(annotations: Annotations, source: Source, document: bytes) -> dic
         digest.update(getattr(source, name).tobytes())
     sizes = [r.path.stat().st_size if r.path and r.path.exists() else -1 for r in source.images]
     digest.update(json.dumps(sizes).encode())
-    # Notes do not count: what they say otherwise is the same data set.
+    # Notes do not count: the data set is the same if they differ.
     notes = [dataclasses.asdict(note) for note in annotations.notes]
     return index | {"notes": notes, "digest": digest.hexdigest()}
 
@@ -79,7 +79,7 @@ def _image_row(record: ImageRecord) -> list[Any]:
 
 
 def image_record(row: list[Any], paths: Mapping[int, pathlib.Path | None]) -> ImageRecord:
-    """An image of prepared.json, with its file of those by image id."""
+    """An image of prepared.json, with its file from those by image id."""
     key = int(row[0])
     return ImageRecord(key, row[1], int(row[2]), int(row[3]), paths.get(key), *row[4:])
 

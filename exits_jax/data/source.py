@@ -2,7 +2,7 @@
 
 A `Source` is a table of arrays (so that a million instances cost little to hand to a worker
 process) and a function that reads an image's encoded bytes, from a file or from an ArrayRecord.
-What follows does not know which, so both give the same examples.
+The code that uses it does not know which, so both give the same examples.
 """
 
 import hashlib
@@ -80,7 +80,7 @@ class Source:
         }
 
     def fingerprint(self) -> str:
-        """Changes with what is known of the instances: ids, boxes, points; not with the images."""
+        """A digest of ids, boxes and points of the instances, but not of the images."""
         state = hashlib.sha256()
         for column in (self.annotation_id, self.box_xyxy, self.points_xy, self.has_points):
             state.update(np.ascontiguousarray(column))
@@ -151,7 +151,8 @@ def usable_instances(
 ) -> tuple[list[Instance], list[Problem]]:
     """Decodes every image once and leaves out the instances whose image cannot be used.
 
-    Done before training, so that which example comes when never depends on a failure on the way.
+    This is done before training, so that the order of examples never depends on a failure on the
+    way.
 
     Args:
       instances: to be checked; images are read from their files.
@@ -187,7 +188,7 @@ def image_faults(
 
 
 def _faults(records: Sequence[ImageRecord]) -> Iterator[str | None]:
-    """In order, what is wrong with each image; decoded by as many threads as there are cores."""
+    """What is wrong with each image, in order; one decoding thread per core."""
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         for first in range(0, len(records), 64):  # bounded: a decoded image is dropped at once

@@ -90,7 +90,7 @@ class ExitsInstances(tfds.core.GeneratorBasedBuilder):
         """Silent: nothing is downloaded, and TFDS would print that it is."""
 
     def _log_download_done(self) -> None:
-        """Silent, likewise."""
+        """Silent, for the same reason."""
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
         del dl_manager
@@ -132,7 +132,7 @@ def prepare(
     """Packs the instances of `annotations` and their images into `out_dir`.
 
     A folder that holds the same data set already is left as it is; one that an interrupted call
-    left behind is begun anew.
+    left behind is written again from the beginning.
 
     Args:
       annotations: what to pack; images are read from their files.
@@ -154,7 +154,7 @@ def prepare(
         return folder
     if state is not None or (folder.is_dir() and _foreign(folder)):
         raise UserError(
-            f"{folder}: holds something else than this data set; give an empty folder or delete it"
+            f"{folder}: holds something other than this data set; give an empty folder or delete it"
         )
     _write_records(folder, source, annotations.instances, progress)
     files.write_bytes(folder / "document.json", document)
@@ -171,7 +171,7 @@ def read_prepared(
     Args:
       folder: from `prepare`.
       images: folder of the image files, only to fill in `ImageRecord.path`, for what shows or
-        places photographs; it need not be there.
+        places photographs; it may be missing.
 
     Returns:
       The annotations (`file` is the copy in `folder`), and a source whose instance i is
@@ -210,7 +210,7 @@ def read_prepared(
 def _image_paths(
     document: dict[str, Any], images: str | os.PathLike | None
 ) -> dict[int, pathlib.Path | None]:
-    """The image files by image id, looked up as in reading an annotation file."""
+    """The image files by image id, found as when an annotation file is read."""
     if images is None or not pathlib.Path(images).is_dir():
         return {}
     found = image_records(document, ImageFolder(images), lambda _: None)
@@ -218,7 +218,7 @@ def _image_paths(
 
 
 def _foreign(folder: pathlib.Path) -> bool:
-    """Whether a folder without prepared.json holds what an interrupted `prepare` does not leave."""
+    """Whether a folder without prepared.json holds what no interrupted `prepare` leaves."""
     ours = {ExitsInstances.name, "document.json", "instances.npz"}
     return any(x.name not in ours and not x.name.endswith(".tmp") for x in folder.iterdir())
 
@@ -257,5 +257,5 @@ def _open_records(folder: str) -> Any:
     try:
         builder = tfds.builder_from_directory(path)
         return builder.as_data_source(SPLIT, decoders={"image": tfds.decode.SkipDecoding()})
-    except Exception as error:  # TFDS raises whatever a missing or damaged file provokes
+    except Exception as error:  # TFDS may raise anything on a missing or damaged file
         raise UserError(f"{path}: cannot be read ({error}); prepare it again") from error

@@ -1,4 +1,4 @@
-"""How good masks are: IoU by size and kind, COCO AP given the boxes, tables, intervals."""
+"""How good masks are: IoU by size and kind, box-conditioned COCO AP, tables, intervals."""
 
 from exits_jax.annotations.regions import Region, box_pixels, encode_in_image, filled_box
 from exits_jax.evaluation.coco_ap import AveragePrecision, box_conditioned_ap

@@ -15,7 +15,7 @@ from exits_jax.annotations.records import Annotations, Instance
 from exits_jax.annotations.regions import filled_box
 from exits_jax.system.errors import UserError
 
-SEPARATED_SHARE = 0.02  # of the mask: a smaller part does not make an object a separated one
+SEPARATED_SHARE = 0.02  # of the mask: a smaller component does not make an object a separated one
 NEIGHBOUR_SHARE = 0.10  # of the neighbour's own area
 
 
@@ -28,7 +28,7 @@ class ScoredMask(Protocol):
 
 
 class Prediction(NamedTuple):
-    """The least `ScoredMask`."""
+    """The smallest `ScoredMask`."""
 
     rle: dict[str, Any]
     score: float
@@ -41,7 +41,7 @@ class GroundTruth:
     Attributes:
       instances: in document order.
       rles: compressed run lengths of their masks, one each, never empty.
-      separated: bool[n], more than one 8-connected part, each at least 2 % of the mask.
+      separated: bool[n], more than one 8-connected component, each at least 2 % of the mask.
       same_class: bool[n], another instance of the category in the image covers at least 10 % of
         its own area inside this one's box.
       crowds: (image id, category id, run lengths) of crowd regions, which AP does not count.
@@ -79,7 +79,7 @@ def read_ground_truth(annotations: Annotations) -> GroundTruth:
         raise UserError(
             f"{annotations.file}: none of its {len(without_mask)} annotations has a ground-truth"
             " mask (points or boxes only): nothing to compare labels with; evaluate on a file with"
-            " `segmentation`, or leave the evaluation out"
+            " `segmentation`, or leave evaluation out"
         )
     separated = [is_separated(rle) for rle in rles]
     same_class = same_class_neighbours(instances, rles)
@@ -90,7 +90,7 @@ def read_ground_truth(annotations: Annotations) -> GroundTruth:
 def label_ious(truth: GroundTruth, labels: Mapping[int, ScoredMask]) -> Float[np.ndarray, "n"]:
     """Mask IoU of each ground-truth instance with the label of its annotation id.
 
-    An instance without a label counts 0; labels of other annotations are not looked at.
+    An instance without a label counts as 0; labels of other annotations are ignored.
 
     Raises:
       UserError: a label's run lengths are malformed or of another image size.
@@ -114,7 +114,7 @@ def checked_rle(label: ScoredMask, instance: Instance) -> dict[str, Any]:
     except UserError as error:
         raise UserError(
             f"label of annotation {instance.id} ({instance.image.file_name}): {error};"
-            " label this annotation file anew"
+            " label this annotation file again"
         ) from error
 
 
@@ -122,7 +122,7 @@ def filled_box_labels(instances: list[Instance]) -> dict[int, Prediction]:
     """The whole box as every instance's label, score 1: the baseline that costs nothing.
 
     The box is the one the extreme points span, by the whole pixels they lie in: that is the mask's
-    tight box where the points are exact. Instances without points have their annotated box.
+    tight box where the points are exact. For instances without points it is the annotated box.
     """
     labels = {}
     for instance in instances:
@@ -136,7 +136,7 @@ def filled_box_labels(instances: list[Instance]) -> dict[int, Prediction]:
 
 
 def is_separated(rle: dict[str, Any]) -> bool:
-    """Whether a mask has more than one 8-connected part of at least 2 % of the mask."""
+    """Whether a mask has more than one 8-connected component of at least 2 % of the mask."""
     x, y, width, height = (int(side) for side in pycocotools.mask.toBbox(rle))
     mask = decode_segmentation(rle, *rle["size"])[y : y + height, x : x + width]
     areas, _ = parts_and_holes(mask)
@@ -148,7 +148,7 @@ def same_class_neighbours(
 ) -> Bool[np.ndarray, "n"]:
     """Which instances share their box with another of their category in the same image.
 
-    The other one has to cover at least 10 % of its own pixels inside the box.
+    The other one must have at least 10 % of its own pixels inside the box.
     """
     groups: dict[tuple[int, int], list[int]] = {}
     for position, instance in enumerate(instances):

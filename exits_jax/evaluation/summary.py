@@ -33,8 +33,8 @@ def evaluate(truth: GroundTruth, labels: Mapping[int, ScoredMask]) -> dict[str, 
 
     Fractions 0..1, rounded to six decimals; the mean of an empty group is None, never NaN. An
     instance without a label counts as IoU 0. Area is what the annotation says: small below 32^2,
-    medium below 96^2, large from there on, `area_1024` from 32^2 on. `share_iou_75`: instances of
-    IoU above .75.
+    medium below 96^2, large from there on, `area_1024` from 32^2 on. `share_iou_75`: share of
+    instances with an IoU above .75.
 
     Raises:
       UserError: a label's run lengths are malformed or of another image size.
@@ -52,7 +52,7 @@ def evaluation_record(
     Args:
       truth: the ground truth.
       labels: the generator's, by annotation id.
-      propagation_only: labels made without training; None where there are none: every figure null.
+      propagation_only: labels made without training; None if there are none: every figure is null.
 
     Returns:
       the keys of `METRICS`; `n_without_mask` (annotations that cannot be evaluated) and `n_missing`
@@ -167,5 +167,5 @@ def paired_bootstrap(
 
 
 def _mean(values: Float[np.ndarray, "k"] | Bool[np.ndarray, "k"]) -> float | None:
-    """The rounded mean, None of nothing."""
+    """The rounded mean; None for no values."""
     return round(float(values.mean()), DECIMALS) if values.size else None

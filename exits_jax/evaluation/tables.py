@@ -40,7 +40,7 @@ def comparison(evaluation: Mapping[str, Any], label: str = "generator") -> Rows:
 def breakdown(
     names: Sequence[str], methods: Mapping[str, Float[np.ndarray, "n"]], title: str = "photo"
 ) -> Rows:
-    """Mean IoU by photograph, category or group, one row each and one of all, a column a method.
+    """Mean IoU by photograph, category or group, one row each and one for all, a column per method.
 
     Args:
       names: of each instance, as `summary.image_names` or `summary.category_names` give them.
@@ -65,7 +65,7 @@ def differences(
     groups: Sequence[Any] | None = None,
     seed: int = 0,
 ) -> Rows:
-    """Every method's mean IoU and its difference to one of them, with the 95 % interval.
+    """Every method's mean IoU and its difference from one of them, with the 95 % interval.
 
     Args:
       methods: method -> IoU of each instance.
@@ -82,7 +82,7 @@ def differences(
 
 
 def rich_table(rows: Rows, title: str | None = None) -> rich.table.Table:
-    """Rows as a table for the terminal, figures to the right."""
+    """Rows as a table for the terminal, figures right-aligned."""
     table = rich.table.Table(title=title)
     for position, name in enumerate(rows[0]):
         table.add_column(name, justify="right" if position else "left")
@@ -92,7 +92,7 @@ def rich_table(rows: Rows, title: str | None = None) -> rich.table.Table:
 
 
 def markdown(rows: Rows) -> str:
-    """Rows as a Markdown table, figures to the right, a pipe in a name escaped."""
+    """Rows as a Markdown table, figures right-aligned, pipes in names escaped."""
     cells = [[cell.replace("|", r"\|") for cell in row] for row in rows]
     rule = ["---", *["---:"] * (len(rows[0]) - 1)]
     lines = ["| " + " | ".join(row) + " |" for row in [cells[0], rule, *cells[1:]]]

@@ -1,13 +1,13 @@
-"""What a person decided about masks in report.html, and which of it labelling honours.
+"""A person's decisions about masks in report.html, and which of them labelling honours.
 
 The report saves `review_decisions.json`:
 
     {"labels_sha256": "...", "decisions": {"12": "accept", "13": "reject"}, "masks": {"12": "..."}}
 
-`decisions` goes by annotation id; `masks` holds a digest of the mask each was made about, so that
-one about a mask that has changed since is noticed, and no other is. (A digest of the label file
-alone would not do: it changes with `label.min_score`, and with every decision.) By hand or from a
-script the object of decisions alone is enough: {"12": "accept"}; those are taken for any mask.
+`decisions` is keyed by annotation id; `masks` holds a digest of the mask that each was made about,
+so that exactly the decisions about masks that have changed since are noticed. (A digest of the
+label file would not do: it changes with `label.min_score`, and with every decision.) A file written
+by hand or by a script may hold the decisions alone: {"12": "accept"}; they apply to any mask.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ EXPECTED = 'expected {"decisions": {"12": "accept", "13": "reject"}}, as report.
 
 
 class Decision(NamedTuple):
-    """A verdict, "accept" or "reject", and the digest of the mask it is about (None: of any)."""
+    """A verdict, "accept" or "reject", and the digest of the mask it is about (None: any mask)."""
 
     verdict: str
     mask: str | None = None
@@ -39,7 +39,7 @@ def mask_digest(rle: Mapping[str, Any]) -> str:
 
 
 def decisions_file(setting: str, usual: pathlib.Path) -> pathlib.Path | None:
-    """Where decisions are: the setting `label.decisions`, else `usual` if it is there."""
+    """The file of decisions: the setting `label.decisions`, else `usual` if it exists."""
     if setting:
         return pathlib.Path(setting).expanduser()
     return usual if usual.exists() else None
@@ -49,7 +49,7 @@ def read_decisions(file: pathlib.Path | None) -> dict[int, Decision]:
     """The decisions in a file by annotation id; none without a file.
 
     Raises:
-      UserError: the file is missing, or is no file of decisions; one line that says which entry.
+      UserError: the file is missing, or is not a file of decisions; the line names the entry.
     """
     if file is None:
         return {}
@@ -64,7 +64,7 @@ def read_decisions(file: pathlib.Path | None) -> dict[int, Decision]:
 def standing(
     decisions: Mapping[int, Decision], labels: Mapping[int, Label]
 ) -> tuple[dict[int, Decision], list[str]]:
-    """The decisions that are about these masks, and what to say about all of them.
+    """The decisions that apply to these masks, and lines to print about all of them.
 
     Args:
       decisions: by annotation id.
@@ -78,12 +78,14 @@ def standing(
     said = [verdict_counts([decision.verdict for decision in fresh.values()])]
     if stale:
         said.append(
-            f"not counted, the mask has changed since: {len(stale)}, annotation {stale[0]} first; "
-            "look again in report.html"
+            f"ignored, because the mask has changed since: {len(stale)}, annotation {stale[0]} "
+            "first; look again in report.html"
         )
     unknown = [i for i in decisions if i not in masks]
     if unknown:
-        said.append(f"not counted, no such annotation: {len(unknown)}, {unknown[0]} first")
+        said.append(
+            f"ignored, because there is no such annotation: {len(unknown)}, {unknown[0]} first"
+        )
     return fresh, said
 
 
@@ -103,7 +105,7 @@ def is_kept(label: Label, decision: Decision | None, min_score: float) -> bool:
 def with_decisions(
     rows: Iterable[dict[str, Any]], decisions: Mapping[int, Decision]
 ) -> Iterator[dict[str, Any]]:
-    """Rows of the review queue, `decision` and `mask` added where a person decided."""
+    """Rows of the review queue, with `decision` and `mask` where a person decided."""
     for row in rows:
         decision = decisions.get(row["annotation_id"])
         yield (
@@ -118,7 +120,7 @@ def with_decisions(
 
 
 def decided_in(queue: Iterable[Mapping[str, Any]]) -> dict[int, Decision]:
-    """The decisions that a written review queue says were honoured."""
+    """The decisions that were honoured, according to a written review queue."""
     return {
         row["annotation_id"]: Decision(row["decision"], row["mask"])
         for row in queue
@@ -127,7 +129,7 @@ def decided_in(queue: Iterable[Mapping[str, Any]]) -> dict[int, Decision]:
 
 
 def decisions_record(decisions: Mapping[int, Decision], labels_sha256: str) -> dict[str, Any]:
-    """The decisions as a file of them holds them."""
+    """The decisions in the form of a file."""
     return {
         "labels_sha256": labels_sha256,
         "decisions": {str(i): decision.verdict for i, decision in decisions.items()},
@@ -136,7 +138,7 @@ def decisions_record(decisions: Mapping[int, Decision], labels_sha256: str) -> d
 
 
 def why_left_out(missing: Sequence[int], decisions: Mapping[int, Decision], total: int) -> str:
-    """Which of the annotations without a label a person rejected, and which scored too low."""
+    """How many annotations without a label were rejected, and how many scored too low."""
     rejected = sum(i in decisions and decisions[i].verdict == "reject" for i in missing)
     reasons = [f"{rejected} of {total} rejected in the review"] if rejected else []
     if low := len(missing) - rejected:
@@ -145,7 +147,7 @@ def why_left_out(missing: Sequence[int], decisions: Mapping[int, Decision], tota
 
 
 def _parts(content: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The object of decisions and the object of digests in what a file holds."""
+    """The object of decisions and the object of digests in a file's content."""
     if not isinstance(content, dict):
         raise BadItem("bad_decisions", f"holds {shown(content)}; {EXPECTED}")
     decisions = content.get("decisions", content)
@@ -158,7 +160,7 @@ def _parts(content: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
 
 def _annotation_id(key: str) -> int:
     if not re.fullmatch(r"0|-?[1-9][0-9]{0,9}", key):
-        raise BadItem("bad_decisions", f"{shown(key)} is no annotation id; {EXPECTED}")
+        raise BadItem("bad_decisions", f"{shown(key)} is not an annotation id; {EXPECTED}")
     return int(key)
 
 
@@ -167,7 +169,8 @@ def _decision(key: str, decisions: Mapping[str, Any], masks: Mapping[str, Any]) 
     if verdict not in VERDICTS:
         raise BadItem(
             "bad_decisions",
-            f"annotation {key} is decided as {shown(verdict)}; expected 'accept' or 'reject'",
+            f"the decision about annotation {key} is {shown(verdict)}; expected 'accept' or "
+            "'reject'",
         )
     if mask is not None and not isinstance(mask, str):
         raise BadItem("bad_decisions", f"the mask of annotation {key} is {shown(mask)}")

@@ -1,7 +1,7 @@
 """Labels into files: the annotation file with masks, the results list, and the review queue.
 
-Labels may come from a `Mapping` that reads them from disk: whatever is as long as the data is made
-row by row.
+Labels may come from a `Mapping` that reads them from disk: everything that grows with the data is
+made row by row.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from exits_jax.system.errors import UserError
 def pseudo_labels(
     document: Mapping[str, Any], labels: Mapping[int, Label], instances: Sequence[Instance]
 ) -> dict[str, Any]:
-    """The input document with a mask in place of every annotation's `segmentation`, whole.
+    """The input document with a mask in place of every annotation's `segmentation`, as a whole.
 
     Rows: `pseudo_label_rows`.
     """
@@ -31,13 +31,13 @@ def pseudo_label_rows(
 ) -> Iterator[dict[str, Any]]:
     """The annotations of the input document with a mask in place of each `segmentation`.
 
-    Everything else stays: images, categories, info, licences, keys nobody here knows, the order,
-    ids and boxes. Per annotation `segmentation` is compressed run lengths, `area` the pixels of the
-    mask, `iscrowd` 0 (run lengths with 1 are ignored by trainers; LVIS readers do not look at it),
-    `bbox` the input's or, where it had none, the tight box in whole pixels; what is ours goes into
-    one dict `exits`: extreme_points (top, left, bottom, right; null for a box),
-    extreme_points_source, score and flags. Crowd annotations pass through. Annotations that reading
-    left out (on_error="skip") are left out here too: no mask of theirs is a label.
+    Everything else stays: images, categories, info, licences, unknown keys, the order, ids and
+    boxes. Per annotation `segmentation` is compressed run lengths, `area` the pixels of the mask,
+    `iscrowd` 0 (run lengths with 1 are ignored by trainers; LVIS readers do not look at it), `bbox`
+    the input's or, where it had none, the tight box in whole pixels; what we add is in one dict
+    `exits`: extreme_points (top, left, bottom, right; null for a box), extreme_points_source, score
+    and flags. Crowd annotations pass through. Annotations that reading left out (on_error="skip")
+    are left out here too: their masks are not labels.
 
     Args:
       document: as read, with `annotations`; it is not changed.
@@ -64,8 +64,8 @@ def results(
 ) -> Iterator[dict[str, Any]]:
     """The labels in COCO's results form, which `COCO.loadRes` and lvis-api read.
 
-    There is no `bbox` in it on purpose: with one, both take the box's area for the mask's and put
-    objects into the wrong size group. `id` is the annotation's (both readers count anew).
+    It deliberately has no `bbox`: with one, both take the box's area for the mask's and put objects
+    into the wrong size group. `id` is the annotation's (both readers renumber).
 
     Args:
       labels: by annotation id, one for every instance.
@@ -102,9 +102,9 @@ def review_queue(
     Args:
       labels: by annotation id, one for every instance.
       instances: in document order.
-      lower: where scores are predicted IoUs, how much lower the IoU is at most, as a rule
-        (`predicted_iou.LOWER_90`); then `expected_gain` is what redrawing should bring, and
-        `at_least` what its IoU is at least in 90 % of cases.
+      lower: where scores are predicted IoUs, how much lower the IoU is at most, in 90 % of cases
+        (`predicted_iou.LOWER_90`); then `expected_gain` is the IoU that redrawing should gain, and
+        `at_least` the lowest IoU in 90 % of cases.
     """
     scores = np.array([labels[instance.id].score for instance in instances])
     for position in np.argsort(scores, kind="stable"):
@@ -140,7 +140,7 @@ def labels_of(document: Mapping[str, Any]) -> dict[int, Label]:
 
 
 def _labelled(annotation: Mapping[str, Any], label: Label, instance: Instance) -> dict[str, Any]:
-    """One annotation with its label; keys keep their places, new ones go to the end."""
+    """One annotation with its label; keys keep their order, new ones go to the end."""
     points = instance.points_xy
     changed = {
         **annotation,
@@ -150,8 +150,8 @@ def _labelled(annotation: Mapping[str, Any], label: Label, instance: Instance) -
         "iscrowd": 0,
     }
     if not changed.get("bbox"):
-        # Whole pixels, not the points' coordinates: those are centres of pixels as a rule, and a
-        # reader that cuts masks to their boxes (FiftyOne) would lose the outermost rows.
+        # Whole pixels, not the points' coordinates: those are usually pixel centres, and a reader
+        # that crops masks to their boxes (FiftyOne) would lose the outermost rows.
         height, width = instance.image.height, instance.image.width
         x0, y0, x1, y1 = box_pixels(instance.box_xyxy, height, width)
         changed["bbox"] = [x0, y0, x1 - x0, y1 - y0]
@@ -168,6 +168,6 @@ def _check_complete(labels: Mapping[int, ScoredMask], instances: Sequence[Instan
     missing = [instance.id for instance in instances if instance.id not in labels]
     if missing:
         raise UserError(
-            f"{len(missing)} of {len(instances)} annotations have no label, annotation {missing[0]}"
-            " first: the labelling is not finished; run --mode=label again"
+            f"{len(missing)} of {len(instances)} annotations have no label, annotation "
+            f"{missing[0]} first: labelling is not finished; run --mode=label again"
         )

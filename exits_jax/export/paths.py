@@ -1,4 +1,4 @@
-"""The further formats of labels, and where each goes in a run's folder."""
+"""The further label formats, and where each goes in a run's folder."""
 
 PATHS = {
     "polygons": "pseudo_labels.polygons.json",

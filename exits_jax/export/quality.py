@@ -1,4 +1,4 @@
-"""A finished label, and the flags that say what can be told about it without a ground truth."""
+"""A finished label, and the flags that say what is known about it without ground truth."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,17 +23,16 @@ class Label:
       annotation_id: whose mask it is.
       rle: {"size": [h, w], "counts": str}, compressed, of the whole image, never empty.
       area: pixels of the mask.
-      score: 0..1, four decimals: the mean probability inside the mask, or the IoU predicted of it
+      score: 0..1, four decimals: the mean probability inside the mask, or its predicted IoU
         (`predicted_iou`).
       flags: any of, in this order: what the caller knew (`item_error`: the mask could not be made
         and is the box); `box_only`: no extreme points; `tiny_box`: less than a pixel wide or high,
         score 0; `empty_mask`: nothing was found and the mask is the box, score 0;
-        `repaired_outside_box`: what reached over the box by more than a pixel was cut away;
-        `outside_box`: it could not be, nothing lies inside; `misses_<side>`: it stays away
-        from that side of the box, `misses_point_<side>`: from that extreme point, by more than 2
-        pixels and 5 % of the
-        box's width or height; `parts:N`: N > 1 8-connected parts of at least 2 % of the mask;
-        `holes:N`: N > 0 4-connected holes.
+        `repaired_outside_box`: pixels beyond the box by more than one were cut away; `outside_box`:
+        they could not be, because nothing lies inside; `misses_<side>`: the mask stays away from
+        that side of the box, `misses_point_<side>`: from that extreme point, by more than 2 pixels
+        and 5 % of the box's width or height; `parts:N`: N > 1 8-connected components of at least 2
+        % of the mask; `holes:N`: N > 0 4-connected holes.
     """
 
     annotation_id: int
@@ -53,7 +52,7 @@ def make_label(
     known: Sequence[str] = (),
     score: float | None = None,
 ) -> Label:
-    """Judges a mask, mends what can be mended, and writes it as run lengths.
+    """Checks a mask, repairs what can be repaired, and returns it as run lengths.
 
     Args:
       instance: the annotation.
@@ -77,7 +76,7 @@ def make_label(
     if empty:
         flags.append("empty_mask")
     if empty or "tiny_box" in flags:
-        score = 0.0  # whatever the map says: the mask shows nothing of an object
+        score = 0.0  # whatever the map says: the mask is not that of an object
     if not mask.any():
         raise ValueError(f"the mask of annotation {instance.id} has no pixel")
     place = instance.box_xyxy, instance.points_xy, (height, width)
@@ -113,7 +112,7 @@ def box_label(instance: Instance, known: Sequence[str] = ("item_error",)) -> Lab
 
 
 def flag_counts(labels: Iterable[Label]) -> dict[str, int]:
-    """How many masks there are, how many are without a flag, and how many have each kind of one."""
+    """How many masks there are, how many have no flag, and how many have each kind of flag."""
     counts = {"masks": 0, "without a flag": 0}
     for label in labels:
         counts["masks"] += 1
@@ -135,7 +134,7 @@ def _mean_inside(probability: Float[np.ndarray, "h w"], mask: Bool[np.ndarray, "
 def _cut_to_box(
     mask: Bool[np.ndarray, "h w"], region: Region, instance: Instance
 ) -> Bool[np.ndarray, "h w"]:
-    """The mask without what lies over its box; all of it where nothing lies inside."""
+    """The mask without what lies outside its box; all of it if nothing lies inside."""
     x0, y0, x1, y1 = box_pixels(instance.box_xyxy, instance.image.height, instance.image.width)
     inside = np.zeros_like(mask)
     rows = slice(max(y0 - region[1], 0), max(y1 - region[1], 0))
@@ -145,7 +144,7 @@ def _cut_to_box(
 
 
 def _same_pixels(rle: dict[str, Any], mask: Bool[np.ndarray, "h w"], region: Region) -> bool:
-    """Whether run lengths, decoded, are the mask and nothing else."""
+    """Whether run lengths decode to exactly the mask."""
     x0, y0, x1, y1 = region
     decoded = decode_segmentation(rle, *rle["size"])
     same = np.array_equal(decoded[y0:y1, x0:x1], mask)

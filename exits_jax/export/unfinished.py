@@ -1,10 +1,10 @@
 """The batches of a part that is not finished yet, so that a kill costs seconds and not the part.
 
-Each process keeps the logits of its part's batches in a file beside the parts, `part-00003.0.begun`
-of process 0: records, one after the other, a batch each, which are whole or do not count. Whoever
-makes the part after a kill, that process or another, begins behind the last of them. Batches are
-the same as without a kill, and what a network gave is kept to the bit, so labels are the same
-bytes. How often a file is written to goes by the clock; nothing else does.
+Each process keeps the network's output for its part's batches in a file beside the parts,
+`part-00003.0.begun` for process 0: records, one after the other, one per batch; incomplete ones do
+not count. Whoever makes the part after a kill, that process or another, begins after the last of
+them. Batches are the same as without a kill, and a network's output is kept to the bit, so rows are
+the same bytes. How often a file is written to depends on the clock; nothing else does.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import pathlib
 import re
 import time
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -27,9 +27,9 @@ DIGEST_BYTES, LENGTH_BYTES = 32, 8
 
 
 class Predicted(NamedTuple):
-    """What a network said of the crops of a batch: position in the part, map, place in the image.
+    """A network's output for the crops of a batch: position in the part, map, window in the image.
 
-    Positions ascend, in a batch and from one to the next.
+    Positions ascend, in a batch and from batch to batch.
     """
 
     index: Int[np.ndarray, " k"]
@@ -38,39 +38,47 @@ class Predicted(NamedTuple):
 
 
 class Unfinished:
-    """The batches of one part as far as they are made.
+    """The batches of one part that are made so far: named tuples of arrays.
+
+    The first array, `index`, holds the positions of a batch's items in the part.
 
     Attributes:
       batches: those that are on disk, from the part's beginning.
     """
 
-    def __init__(self, path: pathlib.Path, found: Sequence[pathlib.Path] = ()) -> None:
+    def __init__(
+        self,
+        path: pathlib.Path,
+        found: Sequence[pathlib.Path] = (),
+        kind: type = Predicted,
+    ) -> None:
         """Reads what earlier runs kept.
 
         Args:
           path: this process's file of the part.
-          found: every file of the part, of whichever process; the longest is taken up.
+          found: every file of the part, of whichever process; the longest is continued.
+          kind: of the batches, a named tuple of arrays.
         """
         self._path, self._found = path, found
         contents = [_whole(file.read_bytes()) for file in found if file.exists()]
         self._begun = max(contents, key=len, default=b"")
-        self.batches = [*_records(self._begun)]
-        self._waiting: list[Predicted] = []  # packed when they are written: most parts are quick
+        self.batches = [*_records(self._begun, kind)]
+        self._waiting: list[Any] = []  # packed when they are written: most parts are quick
         self._written = time.monotonic()
         self._appends = False  # to a file that holds what this object knows
         self._works = True
 
-    def keep(self, batch: Predicted) -> None:
+    def keep(self, batch: Any) -> None:
         """Adds a batch; it is on disk some seconds later, or after `flush`."""
         self._waiting.append(batch)
         if time.monotonic() - self._written >= SECONDS_BETWEEN_WRITES:
             self.flush()
 
     def flush(self) -> None:
-        """Puts what waits on the disk.
+        """Writes what is waiting to disk.
 
-        Where that fails (no space) nothing more is kept: labels do not need it, and whoever writes
-        them says what is wrong.
+        If that fails (no space), nothing more is kept: a part does not need it, and writing it will
+        report what is wrong.
         """
         if self._works and self._waiting:
             try:
@@ -110,7 +118,7 @@ def unfinished_files(folder: pathlib.Path) -> dict[int, list[pathlib.Path]]:
     return files
 
 
-def _record(batch: Predicted) -> bytes:
+def _record(batch: Any) -> bytes:
     """A batch as length, digest and content."""
     content = io.BytesIO()
     np.savez(content, **batch._asdict())
@@ -119,7 +127,7 @@ def _record(batch: Predicted) -> bytes:
 
 
 def _pieces(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """The whole records from the beginning: where each ends, and what it holds."""
+    """The complete records from the beginning: where each ends, and what it holds."""
     start, head = 0, LENGTH_BYTES + DIGEST_BYTES
     while len(content) - start > head:
         end = start + head + int.from_bytes(content[start : start + LENGTH_BYTES])
@@ -131,11 +139,11 @@ def _pieces(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _whole(content: bytes) -> bytes:
-    """The content without a record that a kill cut short."""
+    """The content without a record that a kill truncated."""
     return content[: max((end for end, _ in _pieces(content)), default=0)]
 
 
-def _records(content: bytes) -> Iterator[Predicted]:
+def _records(content: bytes, kind: type) -> Iterator[Any]:
     for _, packed in _pieces(content):
         with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
-            yield Predicted(*(arrays[name] for name in Predicted._fields))
+            yield kind(*(arrays[name] for name in kind._fields))

@@ -1,4 +1,4 @@
-"""A conditional random field on the mask: neighbours of like colour belong together."""
+"""A conditional random field on the mask: neighbours of similar colour belong together."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Shaped
 from exits_jax.losses.mil import dice_loss
 
 # None of these is given in the paper.
-LOWEST, HIGHEST = 0.1, 0.9  # probabilities are kept from certainty before and after every sweep
+LOWEST, HIGHEST = 0.1, 0.9  # bounds on probabilities before and after every sweep
 NORMALISE_EPS = 1e-6  # added to the sum over the two classes
 OFFSETS = [(dy, dx) for dy in (0, 1, 2) for dx in (0, 1, 2)]  # 3 x 3, the centre is (1, 1)
 
@@ -25,19 +25,19 @@ def mean_field(
     """The mask refined by mean-field inference, as a target for `crf_loss`.
 
     A sweep gives both classes y_c(i) = exp(sum_j K_ij log x_c(j)) over the 3 x 3 neighbourhood with
-    the centre, where K_ij = exp(-|I_i - I_j|^2 / (2 sigma^2)) compares colours; foreground is kept
-    to the box, the two classes are normalised and clamped. It stops when a sweep changes no float
-    of any crop: further sweeps could change nothing either, so the result is that of all `sweeps`.
-    (Photographs seldom get there within 100; padding and plain crops do.)
-    Form and constants are not given in the paper. No gradient flows through it.
+    the centre, where K_ij = exp(-|I_i - I_j|^2 / (2 sigma^2)) compares colours; foreground is
+    confined to the box, the two classes are scaled to sum to 1 and clamped. It stops when a sweep
+    changes no number of any crop: further sweeps would change nothing either, so the result is that
+    of all `sweeps`. (Photographs seldom get there within 100; padding and plain crops do.) Form and
+    constants are not given in the paper. No gradient flows through it.
 
     Args:
-      probability: of the object; the mean of teacher's and student's, as a rule.
+      probability: of the object; usually the mean of the teacher's and the student's.
       image: the normalised image at mask resolution.
       box_mask: 1 inside the tight box.
       sweeps: at most this many.
       sigma: of the colour kernel, in units of the normalised image.
-      valid: 1 inside the image; padding is nobody's neighbour and never foreground.
+      valid: 1 inside the image; padding is never a neighbour and never foreground.
 
     Returns:
       float32 [b, h, w], 0 or 1.

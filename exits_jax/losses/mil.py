@@ -16,13 +16,13 @@ def mil_loss(
     """Every row and column of a tight box meets the object; no other row or column does.
 
     Soft dice between the row maxima of the mask and those of the box, plus the same over columns.
-    The paper applies it only to crops whose retrieval is empty (supplement, B); the exact form is
-    not given there.
+    The paper applies it only to crops for which nothing was retrieved (supplement, B); the exact
+    form is not given there.
 
     Args:
       probability: of the object.
       box_mask: 1 inside the tight box.
-      valid: 1 inside the image; padding takes no part.
+      valid: 1 inside the image; padding is ignored.
 
     Returns:
       float32 [b] in [0, 2]; a crop whose box has no cell is a constant 2, without gradient.

@@ -13,16 +13,17 @@ def point_loss(
     *,
     balanced: bool = False,
 ) -> Float[Array, "b"]:
-    """Binary cross-entropy at the supervised points, its mean over each crop.
+    """Binary cross-entropy at the supervised points, averaged over each crop.
 
     How the paper averages is not given; some 400 background points swamp four foreground ones, so
     the mean of the two classes' means is an option.
 
     Args:
-      logits: of the mask at the points; from logits, so that certain points keep exact gradients.
+      logits: of the mask at the points; not probabilities, so that saturated points keep exact
+        gradients.
       labels: 1 foreground, 0 background, or a probability in between.
       weights: 0 where there is no label; other weights count in proportion.
-      balanced: give foreground and background equal say; a class without points has none.
+      balanced: weigh foreground and background equally; a class without points does not count.
 
     Returns:
       float32 [b]; 0 for a crop without supervised points.

@@ -1,10 +1,10 @@
 """Multi-head attention that never holds all attention maps at once.
 
 What is kept for the backward pass is linear in the number of tokens: queries, keys, values, the
-result and the logarithm of each softmax's denominator; the maps are computed again from them. On a
-CPU one image is taken after the other and two of its heads at a time, whose maps stay in the cache
-(ViT-S, 577 tokens, batch 8, two cores: forward 53 against 152 ms for all at once, forward and
-backward 167 against 337 ms). Accelerators take the whole batch at once.
+result and the logarithm of each softmax's denominator; the maps are computed again from them. A CPU
+takes one image after the other, two of its heads at a time, whose maps stay in the cache (ViT-S,
+577 tokens, batch 8, two cores: forward 53 against 152 ms for all at once, forward and backward 167
+against 337 ms). Accelerators take the whole batch at once.
 """
 
 import functools
@@ -32,10 +32,10 @@ def mixed_values(
       query, key, value: the heads side by side, of one type.
       heads: their number.
       kernel: "own", the one described above; "xla" or "cudnn", that implementation of
-        `jax.nn.dot_product_attention` (cuDNN wants an NVIDIA GPU and 16-bit activations).
+        `jax.nn.dot_product_attention` (cuDNN needs an NVIDIA GPU and 16-bit activations).
 
     Returns:
-      The heads side by side, of the type of the values; logits and softmax are float32.
+      The heads side by side, in the type of the values; logits and softmax are float32.
     """
     if kernel != "own":
         cut = (*query.shape[:2], heads, query.shape[-1] // heads)
@@ -123,9 +123,9 @@ _product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
 
 
 def _by_platform(function: Callable[[Any], Any], parts: Any) -> Any:
-    """One part after the other on a CPU, all at once elsewhere; decided where code is made.
+    """One slice after the other on a CPU, all at once elsewhere; decided when code is lowered.
 
-    A loop cannot be cut along a sharded batch: several devices of a CPU want pmap, not jit.
+    A loop cannot be divided along a sharded batch: several devices of a CPU need pmap, not jit.
     """
     return jax.lax.platform_dependent(
         parts, cpu=lambda xs: jax.lax.map(function, xs), default=jax.vmap(function)

@@ -1,7 +1,7 @@
 """The files of published ViTs (`published`): found, fetched, loaded.
 
-`python -m exits_jax.models.backbones` puts the default one into the cache folder; run again it does
-nothing. The others are downloaded by hand: with their name it says from where and to which path.
+`python -m exits_jax.models.backbones` puts the default one into the cache folder; run again, it
+does nothing. The others are downloaded by hand: given a name, it says from where and to which path.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def backbone_path(name_or_path: str | os.PathLike) -> pathlib.Path:
     """The file of a known backbone in the cache folder, or the path itself.
 
     Raises:
-      UserError: no such file; says how to get it and under which licence it is.
+      UserError: no such file; the message says how to get it and what its licence is.
     """
     item = BACKBONES.get(str(name_or_path))
     path = _cached(item) if item else pathlib.Path(name_or_path)
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"names and licences:\n{known}\n\ncache folder: {cache_folder()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    help_ = f"which; without one {DEFAULT}, the only one that is fetched by itself"
+    help_ = f"which one; by default {DEFAULT}, the only one that is fetched automatically"
     parser.add_argument("name", nargs="?", default=DEFAULT, help=help_)
     return parser
 

@@ -22,12 +22,12 @@ def build_backbone(
     """The ViT of a backbone's settings.
 
     Args:
-      settings: with nothing left open (`published.resolved`).
-      crop_size: side of the crops, pixels, if they are to be of one size.
-      train_blocks: the last so many blocks learn; -1: all, and the embedding.
+      settings: none of them None (`published.resolved`).
+      crop_size: side of the crops, pixels, if all have one size.
+      train_blocks: how many of the last blocks learn; -1: all, and the embedding.
 
     Raises:
-      UserError: the patches do not fit into the crops.
+      UserError: the side of a crop is not a multiple of the patch's.
     """
     if crop_size is not None and crop_size % settings.patch:
         raise UserError(

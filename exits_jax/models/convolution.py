@@ -1,4 +1,4 @@
-"""A convolution whose gradient is fast on a CPU, inside of loops, too."""
+"""A convolution whose gradient is fast on a CPU, even inside loops."""
 
 import functools
 from typing import Any
@@ -14,18 +14,18 @@ FORM = ("NHWC", "HWIO", "NHWC")
 class Conv(nn.Module):
     """`nn.Conv` with size // 2 zeros on every side, PyTorch's way: same parameters and numbers.
 
-    XLA's gradient of the kernel is a convolution that a CPU does in 98 ms (24 x 24 cells, 384 to
-    128 channels, batch 8) and in a loop some twenty times slower (1x1 and strided ones up to
-    seventy times); as a product of matrices for each place of the kernel it is the same in and out
-    of loops.
+    XLA's gradient of the kernel is a convolution that takes a CPU 98 ms (24 x 24 cells, 384 to 128
+    channels, batch 8), and in a loop some twenty times as long (1x1 and strided ones up to seventy
+    times); as one matrix product for each place of the kernel it takes the same time in and out of
+    loops.
 
     Fields:
-      width: channels that come out.
+      width: output channels.
       dtype: of the activations.
       size: side of the kernel, odd.
       stride: 2 halves the map; an odd side is rounded up.
       use_bias: whether a bias is added.
-      kernel_init, bias_init: starts; the kernel's usual one keeps the variance through a ReLU.
+      kernel_init, bias_init: initialisers; the kernel's default keeps the variance through a ReLU.
     """
 
     width: int
@@ -106,7 +106,7 @@ def _to_kernel(x: Array, gradient: Array, size: int, stride: int) -> Array:
 
 
 def _to_kernel_by_products(x: Array, gradient: Array, size: int, stride: int) -> Array:
-    """The same, float32 [k,k,c,d]: a product of matrices for each of the k k places."""
+    """The same, float32 [k,k,c,d]: one matrix product for each of the k k places."""
     height, width = gradient.shape[1:3]
     around = (size // 2, size // 2)
     padded = jnp.pad(x, ((0, 0), around, around, (0, 0)))

@@ -56,10 +56,11 @@ class PixelHead(nn.Module):
 class PrototypeHead(nn.Module):
     """Average pool and two dense layers: F -> F_proto.
 
-    Features leave a LayerNorm with variance about 1 and He initialisation keeps the pixel head
-    there, so an inner product over D/3 channels with a prototype of variance 1 would start with
-    logits of deviation sqrt(D/3) = 16: saturated. The last kernel is therefore started 1/sqrt(D/3)
-    times smaller, which makes first logits of order 1 or less (not given in the paper).
+    Features leave a LayerNorm with variance about 1 and He initialisation keeps it in the pixel
+    head, so an inner product over D/3 channels with a prototype of variance 1 would start with
+    logits of deviation sqrt(D/3) = 16: saturated. The last kernel is therefore initialised
+    1/sqrt(D/3) times smaller, so that the first logits are of order 1 or less (not given in the
+    paper).
     """
 
     width: int
@@ -78,11 +79,11 @@ class PrototypeHead(nn.Module):
 def silent_start(params: Params) -> Params:
     """A decoder's parameters with the prototype head's last layer at zero: every logit is 0.
 
-    For a decoder whose logits are added to a map. A product has to be zeroed in one factor only:
+    For a decoder whose logits are added to a map. Only one factor of the product may be zero:
     the pixel head stays as it is, so that the first step's gradient of the prototype, a sum of
     pixel features, is not zero. It moves `fc2`; from the second step on everything learns. With
     both last layers at zero neither would ever get a gradient. Without a map there is nothing to
-    start from, and a first logit of order 1 (see `PrototypeHead`) learns sooner.
+    start from, and first logits of order 1 (see `PrototypeHead`) learn sooner.
     """
     head = params["prototype"]
     return params | {"prototype": head | {"fc2": jax.tree.map(jnp.zeros_like, head["fc2"])}}

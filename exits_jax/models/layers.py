@@ -1,4 +1,4 @@
-"""One layer of a ViT: attention that can show what it did, an MLP, and their norms."""
+"""One layer of a ViT: attention that can return its maps, an MLP, and their norms."""
 
 from typing import Any
 
@@ -93,7 +93,7 @@ class SelfAttention(nn.Module):
 
 
 class DenseWeights(nn.Module):
-    """The parameters of an `nn.Dense` of `width`, by the same names and initialised alike."""
+    """The parameters of an `nn.Dense` of `width`, with the same names and initialisation."""
 
     width: int
 
@@ -120,7 +120,7 @@ class Mlp(nn.Module):
 def gelu(x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
     """x times the normal distribution's integral, float32 inside; no tanh.
 
-    By the error function: `jax.nn.gelu` takes its complement, which keeps more digits of results
+    Uses the error function: `jax.nn.gelu` uses its complement, which keeps more digits of results
     that are nearly 0 and takes twice the time.
     """
     wide = x.astype(jnp.float32)
@@ -131,8 +131,9 @@ def gelu(x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
 def anchored(x: Float[Array, "b n D"]) -> Float[Array, "b n D"]:
     """The same tokens, whose gradient is written to memory on its way back on a CPU.
 
-    XLA:CPU else computes the sum of all later layers' gradients again in every earlier layer (in
-    the backward pass of 12 layers, a third of the time). It looks through barriers, not into loops.
+    Otherwise XLA:CPU computes the sum of all later layers' gradients again in every earlier layer
+    (a third of the time of the backward pass of 12 layers). It looks through barriers, but not into
+    loops.
     """
     return x
 

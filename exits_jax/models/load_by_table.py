@@ -103,7 +103,7 @@ def _row(ours: str, scheme: Family) -> tuple[str, Change]:
 
 
 def _changed(array: np.ndarray, change: Change) -> np.ndarray | None:
-    """The array after its change, or None where it does not have the shape for it."""
+    """The array after its change, or None if it does not have the shape for it."""
     try:
         return change(array)
     except (ValueError, IndexError, TypeError):
@@ -111,7 +111,7 @@ def _changed(array: np.ndarray, change: Change) -> np.ndarray | None:
 
 
 def _ignored(name: str, scheme: Family) -> bool:
-    """Whether the family's table says that `name` is no part of the encoder."""
+    """Whether the family's table says that `name` is not part of the network."""
     return any(re.fullmatch(pattern, name) for pattern in scheme.ignored)
 
 
@@ -135,9 +135,9 @@ def _family(
 
 
 def _without_prefix(tensors: Tensors, scheme: Family) -> Tensors:
-    """Takes off the prefix ("backbone.", "vit.", "params/") that the family's first mark carries.
+    """Removes the prefix ("backbone.", "vit.", "params/") that the family's first mark has.
 
-    What stands beside the encoder (a decoder, a head) does not have that prefix and keeps its name.
+    Arrays beside the encoder's (of a decoder, a head) do not have that prefix and keep their names.
     """
     mark = scheme.marks[0]
     prefix = next((name.removesuffix(mark) for name in tensors if name.endswith(mark)), "")

@@ -2,7 +2,7 @@
 
 The file is read as data, with the `onnx` package; nothing is run. PyTorch's exporter folds
 constants: a dense layer's weight is stored transposed under a made-up name ("onnx::MatMul_1966")
-and a list of positions is cut in two. Both are told from the graph, not from those names:
+and a list of positions is split in two. Both are recognised from the graph, not from those names:
 
 * the weight of a MatMul whose result is added to an initializer called "X.bias" is "X.weight";
 * of the unnamed initializers that are lists of vectors [1, r, D], the one a Concat reads (r = 1) is
@@ -42,15 +42,15 @@ def read_onnx(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _array(path: pathlib.Path, tensor: onnx.TensorProto) -> np.ndarray:
-    """The array of an initializer whose data are in the file and as many as its dims say.
+    """The array of an initializer whose data are in the file and agree with its dims.
 
     Raises:
       UserError: they are not.
     """
     name = one_line(tensor.name)
-    if not isinstance(tensor.name, str):  # what protobuf makes of a text that is not UTF-8
+    if not isinstance(tensor.name, str):  # protobuf returns bytes for text that is not UTF-8
         raise UserError(f"{path}: the name {name} is not UTF-8")
-    if external_data_helper.uses_external_data(tensor):  # the path may lead anywhere
+    if external_data_helper.uses_external_data(tensor):  # its path may lead anywhere
         raise UserError(f"{path}: {name!r} is in another file; save the model as one file")
     dims = list(tensor.dims)
     # An item takes two bits or more. A dimension of 0 must not hide the size of another.
@@ -83,7 +83,7 @@ def _dense_weights(graph: onnx.GraphProto, arrays: dict[str, np.ndarray]) -> dic
 
 
 def _positions(graph: onnx.GraphProto, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Takes the two halves of the list of positions out of `arrays` and joins them."""
+    """Takes the two halves of the list of positions from `arrays` and joins them."""
     token = next((name for name in arrays if name.endswith("cls_token")), None)
     lists = {
         name for name, array in arrays.items() if name.startswith(_MADE_UP) and array.ndim == 3

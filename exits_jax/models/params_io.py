@@ -15,10 +15,10 @@ from exits_jax.system import files
 from exits_jax.system.errors import UserError, one_line
 from exits_jax.system.types import Params
 
-# A nested dict of arrays: what stands under "params" in what `Module.init` returns.
+# A nested dict of arrays: "params" in what `Module.init` returns.
 
 _MADE_WITH = "made_with"  # key of the file's metadata
-_LISTED = 8  # how many names of a kind a report spells out
+_LISTED = 8  # how many names of a kind a report lists
 
 
 def save_params(
@@ -54,7 +54,7 @@ def load_params(
       path: a safetensors file.
       expected: a nested dict whose leaves have `shape` (parameters, or `jax.eval_shape` of an
         initialisation): what the network at hand wants. None: no check.
-      made_with: the settings at hand, to be the same as those the file was saved with. None: no
+      made_with: the settings at hand, which must equal those the file was saved with. None: no
         check.
 
     Returns:
@@ -92,28 +92,39 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     return _read(path)[0]
 
 
+def read_made_with(path: str | os.PathLike) -> dict[str, Any]:
+    """The settings that a file of parameters was saved with; {} where it names none.
+
+    Raises:
+      UserError: missing file, or not a safetensors file.
+    """
+    return _read(path)[1]
+
+
 def _read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays of a file and the settings it was saved with ({}: it names none)."""
+    """The arrays of a file and the settings it was saved with ({}: it holds none)."""
     try:
         with safetensors.safe_open(path, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             settings = json.loads((file.metadata() or {}).get(_MADE_WITH, "{}"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except Exception as error:  # types that NumPy lacks raise attribute errors, settings recursion
+    except Exception as error:  # types that NumPy lacks, settings nested too deeply, ...
         raise UserError(f"{path}: cannot be read as safetensors: {one_line(error)}") from error
     if not isinstance(settings, dict):
-        raise UserError(f"{path}: the settings it was saved with are {one_line(settings)}, no dict")
+        raise UserError(
+            f"{path}: the settings it was saved with are {one_line(settings)}, not a dict"
+        )
     return arrays, settings
 
 
 def _check_nesting(path: str | os.PathLike, names: Iterable[str]) -> None:
-    """Raises a UserError where a name is an array's and a group's ('a' and 'a/b')."""
+    """Raises a UserError where a name is both an array's and a group's ('a' and 'a/b')."""
     names = set(names)
     for name in sorted(names):
         for group in itertools.accumulate(name.split("/")[:-1], "{}/{}".format):
             if group in names:
-                raise UserError(f"{path}: {one_line(group)!r} is an array and holds another")
+                raise UserError(f"{path}: {one_line(group)!r} is an array and holds another one")
 
 
 def _compare_settings(
@@ -121,7 +132,7 @@ def _compare_settings(
 ) -> None:
     """Raises one UserError that lists every setting that differs."""
     if not saved:
-        raise UserError(f"{path}: does not say which settings it was trained with; train it anew")
+        raise UserError(f"{path}: does not say which settings it was trained with; train it again")
     rows = [
         f"{one_line(name)} = {one_line(repr(saved.get(name, 'absent')))},"
         f" now {now.get(name, 'absent')!r}"

@@ -14,8 +14,8 @@ from jaxtyping import Array, Float
 
 Matrix = Float[np.ndarray, "{size_out} {size_in}"]
 
-# The cubic kernel's free parameter. PyTorch takes the second one whenever it antialiases, also when
-# it enlarges, where nothing is left of the antialiasing but this and the edges.
+# The cubic kernel's free parameter. PyTorch uses the second one whenever it antialiases, even when
+# it enlarges, where this and the edges are all that the antialiasing changes.
 CUBIC_PYTORCH, CUBIC_ANTIALIAS = -0.75, -0.5
 
 

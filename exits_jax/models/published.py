@@ -1,4 +1,4 @@
-"""Published ViTs this project knows: what they are, where they are, under which licence.
+"""The published ViTs this project knows: what they are, where to get them, under which licence.
 
 Loads no JAX: a config takes a backbone's facts from here.
 """
@@ -127,7 +127,7 @@ Made = TypeVar("Made", bound=BackboneSettings)
 
 
 def resolved(settings: Made) -> Made:
-    """A backbone's settings with what its published weights, or else `PLAIN`, say of it."""
+    """A backbone's settings, completed by the record of its weights, or else by `PLAIN`."""
     record = BACKBONES.get(settings.weights)
     known = {name: getattr(record, name, plain) for name, plain in PLAIN.items()}
     absent = [name for name in known if getattr(settings, name) is None]

@@ -13,7 +13,7 @@ from exits_jax.models.params_io import read_safetensors
 from exits_jax.system.errors import UserError, one_line
 
 _REAL = (jnp.floating, jnp.integer, jnp.bool_)
-# An .npz may unpack to so many times its size, and to so many bytes whatever its size.
+# An .npz may unpack to this many times its size, and to this many bytes whatever its size.
 _LARGEST_RATIO, _ALWAYS_FINE = 100, 2**26
 # Where a checkpoint of PyTorch's has its weights: MAE, DeiT and detectron2; mmdetection.
 _STATE = ("model", "state_dict")
@@ -31,8 +31,8 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     compared with what the file holds before memory is asked for.
 
     Raises:
-      UserError: missing or unreadable file, another ending, arrays that are no real numbers, or
-        PyTorch not installed (.pth, .pt).
+      UserError: missing or unreadable file, another extension, arrays that are not of real numbers,
+        or PyTorch not installed (.pth, .pt).
     """
     path = pathlib.Path(path)
     readers = {
@@ -43,7 +43,9 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         ".onnx": _read_onnx,
     }
     if path.suffix not in readers:
-        raise UserError(f"{path}: weights end in {', '.join(readers)}; found {path.suffix!r}")
+        raise UserError(
+            f"{path}: expected a file that ends in {', '.join(readers)}; found {path.suffix!r}"
+        )
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     tensors = readers[path.suffix](path)
@@ -72,10 +74,10 @@ def _read_npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[str, n
     """Name and array of a member of an .npz, whose shape is compared with the member's size.
 
     Raises:
-      ValueError: it holds no array, or not as many numbers as it says.
+      ValueError: it holds no array, or not as many numbers as its header says.
     """
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        # NumPy writes no others, whose decompressors take memory by what the file claims.
+        # NumPy uses no other methods; their decompressors allocate what the file claims.
         raise ValueError(f"{member.filename} is compressed by another method than NumPy's")
     with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
@@ -84,14 +86,16 @@ def _read_npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[str, n
             raise ValueError(f"{member.filename} is of version {version}")
         shape, _, dtype = header(file)
         if dtype.hasobject or math.prod(shape) * dtype.itemsize != member.file_size - file.tell():
-            raise ValueError(f"{member.filename} claims {list(shape)} of {dtype}: objects or cut")
+            raise ValueError(
+                f"{member.filename} claims {list(shape)} of {dtype}: Python objects, or truncated"
+            )
         file.seek(0)
         array = np.lib.format.read_array(file, allow_pickle=False)
     return member.filename.removesuffix(".npy"), array
 
 
 def _read_onnx(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """ONNX; the package is imported only here, it takes a while."""
+    """ONNX; the package is imported only here, because that takes a while."""
     from exits_jax.models.onnx_tensors import read_onnx
 
     return read_onnx(path)
@@ -107,7 +111,7 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises pickle, zip, key and runtime errors alike
         raise UserError(
-            f"{path}: PyTorch cannot read this: damaged, or not weights alone"
+            f"{path}: PyTorch cannot read this: damaged, or more than weights"
         ) from error
     content = content if isinstance(content, dict) else {}
     content = next((content[key] for key in _STATE if key in content), content)
@@ -122,7 +126,8 @@ def _torch_array(path: pathlib.Path, name: str, tensor: Any) -> np.ndarray:
     """A tensor as float32. One that repeats its storage (stride 0) could be of any size.
 
     Raises:
-      UserError: it is larger than its storage, or of no kind of NumPy's (sparse, quantized).
+      UserError: it is larger than its storage, or of a kind that NumPy does not have (sparse,
+        quantized).
     """
     try:
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():

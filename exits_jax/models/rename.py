@@ -1,4 +1,4 @@
-"""How each family of published weights calls the parameters of `vit.ViT`: tables, no code paths.
+"""What each family of published weights calls the parameters of `vit.ViT`: tables, no code paths.
 
 A table maps our name ('/'-joined, "block/" standing for every layer) to the family's name
 ("{layer}" is the layer counted from 0) and to what has to be done with the array. Several of our
@@ -32,11 +32,11 @@ class Family:
 
     Fields:
       name: what `load_vit(family=...)` calls it.
-      marks: names whose presence tells the family; the first is also where a common prefix
-        ("backbone.", "vit.", "params/") is read off.
+      marks: names whose presence tells the family; the first also shows a common prefix
+        ("backbone.", "vit.", "params/").
       table: our name -> (the family's name, change of the array).
-      ignored: regular expressions of names that are no part of the encoder; any other
-        name that is not used is reported.
+      ignored: regular expressions of names that are not part of the encoder; any other unused name
+        is reported.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The settings of a backbone, and what a published one fixes of them. Loads no JAX."""
+"""The settings of a backbone, and those that a published one fixes. Loads no JAX."""
 
 import dataclasses
 from typing import ClassVar
@@ -26,9 +26,9 @@ NETWORK, PARAMETERS = Affects.NETWORK, Affects.PARAMETERS
 
 @dataclasses.dataclass(frozen=True)
 class BackboneSettings(Section):
-    """Architecture and weights of a ViT; None takes what the weights' record says.
+    """Architecture and weights of a ViT; None means what the record of the weights says.
 
-    Of weights without a record (a file, "random") None is ViT-B/16's value (`PLAIN`).
+    For weights without a record (a file, "random") None means ViT-B/16's value (`PLAIN`).
     """
 
     weights: str = setting(
@@ -41,12 +41,12 @@ class BackboneSettings(Section):
     )
     family: str | None = setting(
         None,
-        "naming of the file's keys (`models.rename.FAMILIES`); auto tells from the keys",
+        "naming of the file's keys (`models.rename.FAMILIES`); auto recognises it from the keys",
         mark="?",
         affects=Affects.NOTHING,
     )
     size: str | None = setting(
-        None, "of the ViT", mark="S", affects=PARAMETERS, check=one_of(*SIZES)
+        None, "size of the ViT", mark="S", affects=PARAMETERS, check=one_of(*SIZES)
     )
     patch: int | None = setting(
         None, "side of a patch, pixels", mark="S", affects=PARAMETERS, check=at_least(1)
@@ -55,29 +55,36 @@ class BackboneSettings(Section):
         None, "whether there is a class token", mark="I", affects=PARAMETERS
     )
     layer_scale: bool | None = setting(
-        None, "scale per channel behind each branch; DINOv2 has it", mark="?", affects=NETWORK
+        None,
+        "a learned scale per channel after each branch; DINOv2 has it",
+        mark="?",
+        affects=NETWORK,
     )
     stem: str = setting(
         "patch",
-        'embedding of patches: "patch" or "conv", four convolutions',
+        'embedding of patches: "patch", or "conv" for four convolutions',
         mark="I",
         affects=PARAMETERS,
         check=one_of("patch", "conv"),
     )
     position_grid: int | None = setting(
-        None, "side of the stored position table", mark="?", affects=PARAMETERS, check=at_least(1)
+        None,
+        "side of the stored position embedding, patches",
+        mark="?",
+        affects=PARAMETERS,
+        check=at_least(1),
     )
     normalise: str | None = setting(
         None,
-        "pixels as the weights expect them: imagenet, or half: (x / 255 - 0.5) / 0.5",
+        "how pixels are normalised for the weights: imagenet, or half: (x / 255 - 0.5) / 0.5",
         mark="?",
         affects=NETWORK,
         check=one_of(*PIXEL_STATISTICS),
     )
     position_resize: str | None = setting(
         None,
-        "kernel that resizes the position table: pytorch (MAE, DeiT, DINO, DINOv2), antialias "
-        "(DINOv2 with registers), zoom (AugReg in Flax)",
+        "kernel that resizes the position embedding: pytorch (MAE, DeiT, DINO, DINOv2), "
+        "antialias (DINOv2 with registers), zoom (AugReg in Flax)",
         mark="?",
         affects=NETWORK,
         check=one_of(*KERNELS),
@@ -88,7 +95,7 @@ class BackboneSettings(Section):
     )
     attention: str = setting(
         "own",
-        "how values are mixed: own (keeps no maps), or xla or cudnn of "
+        "how attention is computed: own (keeps no maps), or xla or cudnn of "
         "jax.nn.dot_product_attention; cuDNN needs bf16 and an NVIDIA GPU, where it is untested",
         mark="?",
         affects=PARAMETERS,
@@ -96,7 +103,8 @@ class BackboneSettings(Section):
     )
 
 
-# What a record of published weights says (`backbones.Backbone`), for weights without one: ViT-B/16.
+# In place of a record of published weights (`published.Backbone`), for weights without one:
+# ViT-B/16.
 PLAIN = {
     "family": "auto",
     "size": "B",
@@ -121,7 +129,7 @@ class ExtractorSettings(BackboneSettings):
     )
     params: str = setting(
         "",
-        "a warmed-up extractor to work with, instead of the workdir's own",
+        "file of a warmed-up extractor to use instead of the workdir's own",
         mark="?",
         affects=PARAMETERS,
         path=True,
@@ -137,7 +145,7 @@ class GeneratorSettings(BackboneSettings):
     class_token: bool | None = again(BackboneSettings, "class_token", False)
     params: str = setting(
         "",
-        "a trained generator to label with, instead of the workdir's own",
+        "file of a trained generator to label with instead of the workdir's own",
         mark="?",
         affects=PARAMETERS,
         path=True,
@@ -145,7 +153,7 @@ class GeneratorSettings(BackboneSettings):
     prior: float = setting(
         0.0,
         "strength of the propagation map that the generator's logits are added to; 0: none, as in "
-        "the paper. With it labelling needs the extractor too",
+        "the paper. With it, labelling needs the extractor, too",
         mark="?",
         affects=NETWORK,
         check=at_least(0),

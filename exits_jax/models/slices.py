@@ -1,4 +1,4 @@
-"""A network over a batch a few crops at a time, where that is faster."""
+"""A network run over a batch a few crops at a time, where that is faster."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ CPU_SLICE = 2
 
 
 def slice_size(count: int) -> int:
-    """How many crops of a batch a network should take at a time: all, but on a CPU."""
+    """How many crops of a batch a network should take at a time: all, except on a CPU."""
     return math.gcd(count, CPU_SLICE) if jax.default_backend() == "cpu" else count
 
 

@@ -56,8 +56,8 @@ class ViT(nn.Module):
       layer_scale: whether both branches of a layer are scaled per channel (DINOv2).
       stem: "patch" (one projection of each patch) or "conv" (four 3x3 convolutions of stride 2;
         patch 16 only). The paper's 93 M generator is the second (inferred; see `ConvStem`).
-      position_grid: side of the stored position table; resized to the grid in use.
-      position_resize: the kernel of that, of `position.KERNELS`.
+      position_grid: side of the stored position embedding; it is resized to the grid in use.
+      position_resize: the kernel for that, one of `position.KERNELS`.
       frozen_blocks: k > 0 stops gradients into the embedding and the first k layers, and through
         the maps those layers hand out. 0 or -1: everything learns. With k = depth only the last
         LayerNorm learns.
@@ -99,10 +99,10 @@ class ViT(nn.Module):
           attention_layers: layers, counted from 1, whose attention is wanted.
           key_layers: layers, counted from 1, whose keys are wanted.
           token_layers: layers, counted from 1, whose tokens are wanted.
-          begin: a layer and its tokens, computed before: the network goes on behind it.
+          begin: a layer and its tokens, computed before: the network continues after it.
           features: whether the final features are wanted. Without them nothing past the last layer
             asked for is computed, and of that layer only queries and keys. (Initialisation always
-            walks through everything, so the parameters do not depend on what is asked for.)
+            runs everything, so the parameters do not depend on what is asked for.)
 
         Returns:
           features [b,N,N,D] after the last LayerNorm, class token dropped, float32; None when
@@ -137,7 +137,7 @@ class ViT(nn.Module):
 
     @property
     def smallest_image(self) -> int:
-        """The least side of an image; parameters do not depend on the size."""
+        """The smallest side of an image; parameters do not depend on the size."""
         return 2 * self.patch
 
     def learns(self, path: tuple[str, ...]) -> bool:
@@ -148,7 +148,7 @@ class ViT(nn.Module):
         return self.frozen_blocks <= 0 or layer == "norm"
 
     def _embed(self, image: Float[Array, "b s s 3"]) -> Float[Array, "b n D"]:
-        """Pixels -> tokens, out of gradients' reach when blocks are frozen."""
+        """Pixels -> tokens, without gradients when blocks are frozen."""
         x = Embedding(
             patch=self.patch,
             width=self.width,
@@ -162,7 +162,7 @@ class ViT(nn.Module):
         return jax.lax.stop_gradient(x) if self.frozen_blocks > 0 else x
 
     def _last_layer(self, asked: tuple[int, ...], features: bool) -> int:
-        """The last layer that has to run, after checking the ones asked for."""
+        """The last layer that has to run; checks the ones asked for."""
         wrong = [layer for layer in asked if not 1 <= layer <= self.depth]
         if wrong:
             raise ValueError(f"layers {wrong}: this ViT has layers 1 to {self.depth}")

@@ -1,8 +1,8 @@
-"""How well masks fit what is known of their objects without a mask, and which of two sets is worse.
+"""How well masks fit what is known of their objects without ground truth, and which set is worse.
 
-Not given in the paper. Extreme points, box sides and flags are known of every label
+Not given in the paper. Extreme points, box sides and flags are known for every label
 (`annotations.certificate`); here they become shares that can be averaged and compared. A filled box
-would have them all, so it counts for itself whether a mask is more than its box.
+would satisfy them all, so being more than the box counts, too.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from exits_jax.annotations.records import Instance
 from exits_jax.annotations.regions import box_pixels
 from exits_jax.export.quality import Label
 
-SHARES = ("points", "sides", "clean", "shaped")  # what is known of a mask; points not of every one
+SHARES = ("points", "sides", "clean", "shaped")  # what is known of a mask; not every one has points
 NOT_THE_MASK = {"box_only", "item_error"}  # flags that say nothing of the mask
 # Share of its box's pixels from which on a mask is no more than the box; 2.5 % of COCO val2017's
 # own masks fill as much.
@@ -36,7 +36,7 @@ class Agreement:
       clean: share of the masks without a flag.
       shaped: share of the masks that fill less than `FULL` of their box.
       fit: mean over instances of the mean of the four.
-      score: mean of the labels' scores; no part of `fit`: it is what the masks say of themselves.
+      score: mean of the labels' scores; not part of `fit`, because it is the masks' own opinion.
     """
 
     points: float | None
@@ -86,7 +86,7 @@ def agreement(instances: Sequence[Instance], labels: Sequence[Label]) -> Agreeme
 
 
 def _known(instance: Instance, label: Label) -> dict[str, float]:
-    """The shares of one mask; a box for want of a mask (`empty_mask`) fits nothing."""
+    """The shares of one mask; a box in place of a mask (`empty_mask`) fits nothing."""
     names = SHARES if instance.points_xy is not None else SHARES[1:]
     if "empty_mask" in label.flags:
         return dict.fromkeys(names, 0.0)

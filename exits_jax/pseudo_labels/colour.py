@@ -18,8 +18,8 @@ def change_colour(
 ) -> UInt8[np.ndarray, "s s 3"]:
     """Brightness, contrast and saturation jitter, sometimes grey, sometimes blurred.
 
-    All random numbers are drawn whatever happens, so that one crop's draws never depend on which
-    of the changes it gets.
+    All random numbers are always drawn, so that a crop's draws never depend on which of the changes
+    it gets.
     """
     jitter, grey, blur, sigma = rng.random(4)
     factors = 1 + rng.uniform(-1, 1, size=3) * [BRIGHTNESS, CONTRAST, SATURATION]

@@ -17,7 +17,7 @@ from exits_jax.annotations.geometry import same_object
 from exits_jax.retrieval.resample import resample_score
 
 # Chosen on train2017; margins from 0 to 0.5 come to within 0.001 mean IoU.
-MARGIN = 0.25  # logits by which the neighbour's claim has to be the stronger
+MARGIN = 0.25  # logits by which the neighbour's claim has to be stronger
 LOST = -9.0  # logits of a pixel that went to a neighbour
 
 
@@ -30,7 +30,7 @@ class Crop(NamedTuple):
 
 
 def compete(crops: Sequence[Crop]) -> list[Float[np.ndarray, "m m"]]:
-    """The logits of an image's instances after pixels went to class-mates that claim them more.
+    """The logits of an image's instances after others of their category took pixels.
 
     All claims are compared as they were at the start, so the order of the instances does not
     matter.
@@ -44,7 +44,7 @@ def compete(crops: Sequence[Crop]) -> list[Float[np.ndarray, "m m"]]:
 def rivals(crop: Crop, crops: Sequence[Crop]) -> list[Crop]:
     """Those that may take pixels from `crop`: its category, an overlapping and smaller box.
 
-    Not the same object annotated twice: each copy keeps all of it.
+    Not a duplicate annotation of the same object: each copy keeps all of it.
     """
     mine = crop.instance
     return [

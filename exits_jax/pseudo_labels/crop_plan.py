@@ -61,7 +61,7 @@ class CropPlan:
         return train_row(self.source[index], self.settings, rng)
 
     def fingerprint(self) -> dict[str, int | str]:
-        """What has to be the same for a saved position to mean the same batches."""
+        """What must be equal for a saved position to mean the same batches."""
         return {
             "seed": self.seed,
             "global_batch_size": self.batch_size * self.shard[1],
@@ -105,7 +105,7 @@ def crop_plan(
     Args:
       examples: a source, or instances whose images are files. Leave out unusable images first
         (`usable_instances`): here the first one stops the run.
-      settings: how crops are cut and coloured.
+      settings: how crops are made and coloured.
       batch_size: rows of a batch on this host.
       seed: of order and augmentation, not negative.
       shard: (index, count) of this host.

@@ -1,4 +1,4 @@
-"""Instances in, labels out: predict, paste, cut, judge."""
+"""Instances in, labels out: predict, paste, cut, check."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +9,7 @@ from jaxtyping import Float
 from exits_jax.annotations import Instance
 from exits_jax.annotations.regions import box_pixels
 from exits_jax.data.source import Source
+from exits_jax.export.in_parts import Maker
 from exits_jax.export.quality import Label, box_label, make_label
 from exits_jax.export.unfinished import Predicted
 from exits_jax.pseudo_labels.compete import Crop, compete
@@ -20,6 +21,19 @@ from exits_jax.pseudo_labels.settings import Edges
 from exits_jax.system.errors import UserError
 
 STRAIGHT = Edges()
+
+
+def part_maker(
+    label: Callable[..., list[Label]], source: Source, instances: Sequence[Instance]
+) -> Maker:
+    """A `Labeller` as the maker of parts of `instances`, which are those of `source`."""
+
+    def make(
+        positions: range, made: Sequence[Predicted], keep: Callable[[Predicted], None]
+    ) -> list[Label]:
+        return label(source.take(positions), [instances[i] for i in positions], made, keep)
+
+    return make
 
 
 class Labeller:
@@ -67,9 +81,9 @@ class Labeller:
         Args:
           source: where the images come from.
           instances: those of `source`.
-          made: the first batches, as an earlier call gave them to `keep`. Positions between theirs
-            are of images that it could not use.
-          keep: takes every other batch when the network has done it.
+          made: the first batches, as an earlier call gave them to `keep`. Positions missing between
+            them belong to images that it could not use.
+          keep: takes every other batch once the network has done it.
         """
         labels: dict[int, Label] = {}
         crops: dict[int, Crop] = {}
@@ -90,7 +104,7 @@ class Labeller:
         made: Sequence[Predicted],
         keep: Callable[[Predicted], None],
     ) -> Iterator[Predicted]:
-        """The batches after those that are made."""
+        """The batches after those that are already made."""
         first = int(made[-1].index[-1]) + 1 if made else 0
 
         def unusable(indices: list[int], error: UserError) -> None:
@@ -109,7 +123,7 @@ class Labeller:
             yield done
 
     def _joined(self, crops: Sequence[Crop]) -> Iterator[Crop]:
-        """The crops as they are, or after those of an image competed."""
+        """The crops as they are, or after those of one image have competed."""
         if not self._joint:
             yield from crops
             return

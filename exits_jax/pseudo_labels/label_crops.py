@@ -1,19 +1,18 @@
 """Crops for labelling: every instance once, in order, at a fixed margin."""
 
-import collections
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from exits_jax.annotations import Instance
 from exits_jax.data import crop
+from exits_jax.data.ahead import in_order
 from exits_jax.data.images import RGBImage
 from exits_jax.data.source import Source, as_source
 from exits_jax.pseudo_labels.crops import Row, cut, stack
 from exits_jax.system.errors import UserError
 from exits_jax.system.types import Batch
 
-# Told of an image that cannot be used: the positions of its instances, and why.
+# Called for an image that cannot be used: the positions of its instances, and why.
 OnError = Callable[[list[int], UserError], None]
 
 
@@ -56,7 +55,7 @@ def label_batches(
 
     waiting: list[Row] = []
     groups = _runs(source)
-    for indices, rows in zip(groups, _in_order(rows_of_run, groups, threads), strict=True):
+    for indices, rows in zip(groups, in_order(rows_of_run, groups, threads), strict=True):
         if isinstance(rows, UserError):
             if on_error is None:
                 raise rows
@@ -79,23 +78,3 @@ def _runs(source: Source) -> list[list[int]]:
     """Positions of the instances, neighbours on the same image together."""
     positions = range(len(source))
     return [list(run) for _, run in itertools.groupby(positions, source.image_index.__getitem__)]
-
-
-def _in_order(
-    work: Callable[[list[int]], list[Row] | UserError], groups: list[list[int]], threads: int
-) -> Iterator[list[Row] | UserError]:
-    """`map(work, groups)` with `threads` groups worked on ahead of the consumer."""
-    if not threads:
-        yield from map(work, groups)
-        return
-    pool = ThreadPoolExecutor(threads)
-    ahead: collections.deque = collections.deque()
-    try:
-        for group in groups:
-            ahead.append(pool.submit(work, group))
-            if len(ahead) > threads:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:  # also when the consumer stops early
-        pool.shutdown(cancel_futures=True)

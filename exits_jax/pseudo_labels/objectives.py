@@ -29,7 +29,7 @@ def generator_objective(
 ) -> RowObjective:
     """point * L_point + crf * L_crf + [nothing retrieved] * mil * L_mil, per crop.
 
-    And soft * the cross-entropy against the propagation map, where that is asked for.
+    Plus soft * the cross-entropy against the propagation map, if that is asked for.
 
     Args:
       generator: the student; the teacher is the same network with other parameters.
@@ -163,6 +163,6 @@ def crf_part(
 
 
 def _weighted(parts: dict[str, Any], weights: LossSettings) -> Float[Array, " b"]:
-    """The sum of the weighted parts that there are."""
+    """The sum of those weighted terms that exist."""
     names = [name for name in ("point", "mil", "crf", "soft") if name in parts]
     return sum(getattr(weights, name) * parts[name] for name in names)

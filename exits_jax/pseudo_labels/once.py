@@ -23,7 +23,7 @@ from exits_jax.system.files import write_npy
 from exits_jax.system.progress import track
 from exits_jax.system.types import Batch
 
-PART = 64  # instances a file holds, and a kill costs at most
+PART = 64  # instances in a file, which is what a kill costs at most
 
 
 def canonical_scores(

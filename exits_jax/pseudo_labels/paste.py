@@ -19,10 +19,10 @@ def paste_probability(
 ) -> tuple[Float[np.ndarray, "h w"], Region]:
     """Resamples a map of a crop at the image's own pixels, over the window's part of the image.
 
-    Pixel centres are matched exactly: cell j of the map covers an m-th of the window, its value
-    stands at the cell's middle. Enlarging is bilinear; shrinking widens the triangle with the
-    factor, as Pillow's BILINEAR does, so that every cell counts. With `cubic` the triangle is
-    Catmull and Rom's cubic, which goes through the same values in curves and may go beyond them.
+    Pixel centres are matched exactly: cell j of the map covers an m-th of the window, its value is
+    that of the cell's centre. Enlarging is bilinear; shrinking widens the triangle with the factor,
+    as Pillow's BILINEAR does, so that every cell counts. With `cubic` the triangle is the
+    Catmull-Rom cubic, which passes through the same values in curves and may overshoot them.
     Weights add up to one: constants stay, and values of any range may be given (scores, logits).
     Computed tap by tap instead of by a matrix product, so that the bytes do not depend on the
     number of threads. Section 7 of the method; the filter is not given in the paper.
@@ -32,7 +32,7 @@ def paste_probability(
       window_xyxy: where the crop lies, image coordinates; may reach over the image's border.
       height, width: of the image.
       flip: the crop shows its window mirrored left to right.
-      cubic: curved between the cells' middles instead of straight.
+      cubic: curved between the cells' centres instead of straight.
 
     Returns:
       The values as float32 on every pixel the window touches, and the region (x0, y0, x1, y1) of
@@ -112,8 +112,8 @@ def _taps(
 ) -> tuple[Int[np.ndarray, "o k"], Float[np.ndarray, "o k"]]:
     """For each of the pixels first..last-1 on a line: which cells of [low, high] count how much.
 
-    Places are in cells from here on. A pixel that the window's edge cuts may have its centre
-    outside; it gets what stands at the edge.
+    Positions are in cells from here on. A pixel that the window's edge crosses may have its centre
+    outside; it gets the value at the edge.
     """
     kernel, support = (_catmull_rom, 2) if cubic else (_triangle, 1)
     scale = cells / (high - low)  # cells per pixel
@@ -134,7 +134,7 @@ def _triangle(distance: Float[np.ndarray, "o k"]) -> Float[np.ndarray, "o k"]:
 
 
 def _catmull_rom(distance: Float[np.ndarray, "o k"]) -> Float[np.ndarray, "o k"]:
-    """Cubics through neighbours, as steep in each as the line between those beside it."""
+    """Cubics through neighbours, with the slope in each of the line between those beside it."""
     near = (1.5 * distance - 2.5) * distance**2 + 1.0
     far = ((2.5 - 0.5 * distance) * distance - 4.0) * distance + 2.0
     return np.where(distance < 1, near, np.where(distance < 2, far, 0.0))

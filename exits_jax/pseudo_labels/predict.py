@@ -79,7 +79,7 @@ def with_prior(generator: Predict, propagation: Predict, strength: float) -> Pre
 
 
 def with_shape(predict: Predict, strength: float) -> Predict:
-    """Moves each crop's logits by what its extreme points and its tightness say of its fullness.
+    """Moves each crop's logits by what its extreme points and its tightness say about its fullness.
 
     Args:
       predict: the logits.

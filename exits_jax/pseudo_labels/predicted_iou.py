@@ -1,4 +1,4 @@
-"""How good a mask is, told without a ground truth: a predicted IoU per mask.
+"""How good a mask is, judged without ground truth: a predicted IoU per mask.
 
 Not given in the paper. Four numbers are read off the final map of an instance and put through a
 logistic model; the coefficients were fitted on COCO train2017 by experiments/masks.py and are the
@@ -14,7 +14,7 @@ from exits_jax.pseudo_labels.compete import Crop, cells_in_box
 from exits_jax.retrieval.shape import TIGHTNESS_LIMITS
 
 FEATURES = ("soft_iou", "fill", "tightness", "log_side")
-SLOPE = 2.0  # the map's log odds are half as large as the facts bear out (train2017)
+SLOPE = 2.0  # the map's log odds are half as large as they should be (train2017)
 COEFFICIENTS = (4.7330, 0.9506, 0.3947, -0.0934)
 INTERCEPT = -2.6673
 # In 90 % of cases the IoU is at most this much lower: split conformal, calibrated on 1,702
@@ -26,14 +26,14 @@ def predicted_iou(crop: Crop) -> float:
     """The IoU expected of the mask cut from a map at 0, between 0 and 1.
 
     Fits maps made by the best settings (`configs/base.py`, best_retrieval and best_labelling); with
-    others the order is still of use, the value is not.
+    others the order is still useful, the value is not.
     """
     total = INTERCEPT + float(np.dot(COEFFICIENTS, evidence(crop)))
     return 1 / (1 + math.exp(-total))
 
 
 def evidence(crop: Crop) -> Float[np.ndarray, "4"]:
-    """What `predicted_iou` rests on, in the order of `FEATURES`.
+    """What `predicted_iou` is computed from, in the order of `FEATURES`.
 
     soft_iou: the IoU of the mask with an object of the map's probabilities; fill: share of the
     box's cells in the mask; tightness: the lowest of the maxima over the box's rows and columns,

@@ -1,4 +1,4 @@
-"""Masks one prompt after the other: what the network saw of a view is kept for the next prompt."""
+"""Masks for one prompt after another: what the network saw of a view is kept for the next."""
 
 import collections
 import functools
@@ -31,10 +31,10 @@ from exits_jax.system.errors import UserError
 from exits_jax.system.types import Batch, Params
 
 CROP_SIZE, MARGIN = 336, 0.3
-VIEWS = 16  # of an image that are kept; 1.3 MB each
-LEAST_MARGIN = 0.05  # of the box's half-size: so much of its surroundings a view has to show
-COARSER = 1.5  # so many times as wide as the object's own view another one may be, to serve it
-CLICKS = 16  # corrections are padded to a multiple of so many: few programs for any number
+VIEWS = 16  # kept per image; 1.3 MB each
+LEAST_MARGIN = 0.05  # of the box's half-size: surroundings that a view must show at least
+COARSER = 1.5  # another view may be this many times as wide as the object's own and still serve it
+CLICKS = 16  # corrections are padded to a multiple of this: few programs for any number
 SETTINGS = RESEEDED_KEYS
 PROMPT_KEYS = ("points_xy", "has_points", "box_xyxy", "valid_xyxy")
 
@@ -59,7 +59,7 @@ class View(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """The two compiled halves of a mask: what is done once a view, and once a prompt."""
+    """The two compiled halves of a mask: what is done once per view, and once per prompt."""
 
     params: Params
     see: Callable[[Params, Any], Array]  # images uint8[v,s,s,3] -> similarity [v,p,p]
@@ -70,7 +70,7 @@ class OpenImage:
     """An image whose objects are asked for one after the other.
 
     The first prompt in a view costs a pass of the network; later ones that lie in a view which was
-    seen (a point that is dragged, a correction, a part of the object) cost a walk.
+    seen (a dragged point, a correction, a part of the object) cost a walk.
 
     Args:
       pixels: of the image.
@@ -102,8 +102,8 @@ class OpenImage:
 
         Args:
           instance: box and extreme points, image coordinates.
-          corrections: clicks (x, y, 1 for more or -1 for less), image coordinates.
-          own_view: answer in the very view that is cut for this object.
+          corrections: clicks (x, y, 1 to add or -1 to take away), image coordinates.
+          own_view: answer in the view that is made for this object.
         """
         view = self._view_of(instance, own_view)
         row = placed(file_source([instance]).example(0, self._pixels), view.window_xyxy)
@@ -127,7 +127,7 @@ class OpenImage:
 
 
 def check_backbone(name: str) -> None:
-    """Whether a backbone is known and deep enough for the layers that are read.
+    """Checks that a backbone is known and deep enough for the layers that are read.
 
     Raises:
       UserError: it is not.
@@ -168,7 +168,7 @@ def programs_of(backbone: str) -> Programs:
 def _clicks(
     corrections: Sequence[tuple[float, float, int]], window_xyxy: Float[np.ndarray, "4"]
 ) -> tuple[Float[np.ndarray, "c 2"], Float[np.ndarray, " c"]]:
-    """Corrections in the crop, filled up with clicks that are none."""
+    """Corrections in the crop, padded with clicks that do nothing."""
     count = -(-len(corrections) // CLICKS) * CLICKS
     places, signs = np.zeros((count, 2), np.float32), np.zeros(count, np.float32)
     for number, (x, y, sign) in enumerate(corrections):

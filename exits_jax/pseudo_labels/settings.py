@@ -21,7 +21,7 @@ PARAMETERS, LABELS, NOTHING = Affects.PARAMETERS, Affects.LABELS, Affects.NOTHIN
 
 @dataclasses.dataclass(frozen=True)
 class CropSettings(Section):
-    """How a crop is cut around an object, and coloured."""
+    """How a crop is made around an object, and coloured."""
 
     NAME: ClassVar[str] = "crop"
 
@@ -30,14 +30,14 @@ class CropSettings(Section):
     )
     train_margin: float = setting(
         1.2,
-        "training: per side u * this * g of the box's half-size (`data.crop.random_window`)",
+        "in training: per side u * this * g of the box's half-size (`data.crop.random_window`)",
         mark="I",
         affects=Affects.PARAMETERS,
         check=at_least(0),
     )
     label_margin: float = setting(
         0.3,
-        "labelling: this share of the box's half-size per side",
+        "in labelling: this share of the box's half-size per side",
         mark="I",
         affects=Affects.LABELS,
         check=at_least(0),
@@ -63,24 +63,27 @@ class LossSettings(Section):
 
     NAME: ClassVar[str] = "loss"
 
-    mil: float = setting(10.0, "weight of the MIL loss", mark="S", affects=PARAMETERS)
+    mil: float = setting(10.0, "loss weight of the MIL loss", mark="S", affects=PARAMETERS)
     point: float = setting(
-        0.5, "weight of the point loss; 0.05 on VOC", mark="S", affects=PARAMETERS
+        0.5, "loss weight of the point loss; 0.05 on VOC", mark="S", affects=PARAMETERS
     )
-    crf: float = setting(0.5, "weight of the CRF loss", mark="S", affects=PARAMETERS)
+    crf: float = setting(0.5, "loss weight of the CRF loss", mark="S", affects=PARAMETERS)
     balanced: bool = setting(
-        False, "mean of the two classes' means in the point loss", mark="?", affects=PARAMETERS
+        False,
+        "whether the point loss is the mean of the two classes' means",
+        mark="?",
+        affects=PARAMETERS,
     )
     mil_everywhere: bool = setting(
         False,
-        "MIL on every crop; the paper: only where retrieval is empty",
+        "MIL loss on every crop; in the paper only where nothing was retrieved",
         mark="S",
         affects=PARAMETERS,
     )
     soft: float = setting(
         0.0,
-        "weight of the cross-entropy against the propagation map as soft labels, over the whole "
-        "crop (not in the paper); needs retrieval.decision log_ratio",
+        "loss weight of the cross-entropy against the propagation map as soft labels, over the "
+        "whole crop (not in the paper); needs retrieval.decision log_ratio",
         mark="?",
         affects=PARAMETERS,
         check=at_least(0),
@@ -101,13 +104,13 @@ class Edges(Section):
 
     cubic: bool = setting(
         False,
-        "the map is enlarged by cubics instead of linearly",
+        "whether the map is enlarged by cubics instead of linearly",
         mark="?",
         affects=LABELS,
     )
     smooth: float = setting(
         0.0,
-        "the mask is smoothed by a Gaussian of so many cells of the map; 0: not",
+        "the mask is smoothed by a Gaussian of this deviation, cells of the map; 0: not",
         mark="?",
         affects=LABELS,
         check=Check(lambda value: 0 <= value <= 4, "between 0 and 4"),
@@ -121,8 +124,8 @@ class Edges(Section):
     )
 
 
-# Measured best (experiments/results/edges.md): the stairs of the map's cells are gone, and the IoU
-# is 0.001 higher.
+# Measured best (experiments/results/edges.md): the staircase of the map's cells is gone, and the
+# IoU is 0.001 higher.
 SMOOTH = Edges(cubic=True, smooth=0.5)
 
 
@@ -132,30 +135,31 @@ class LabelSettings(Edges):
 
     source: str = setting(
         "generator",
-        "generator, or propagation: retrieved scores alone, nothing trained",
+        "what makes the masks: generator, or propagation: the propagation map alone, nothing "
+        "trained",
         mark="S",
         affects=LABELS,
         check=one_of("generator", "propagation"),
     )
     accept_worse: bool = setting(
         False,
-        "a generator whose masks fit points, boxes and flags worse than propagation's, which is "
-        "found out on at most 128 instances and without any mask, is refused; True takes it",
+        "a generator whose masks fit points, boxes and flags worse than propagation's, compared "
+        "on at most 128 instances and without ground truth, is refused; True accepts it",
         mark="?",
         affects=NOTHING,
     )
     score: str = setting(
         "mean_probability",
-        "of a label: mean_probability inside the mask, or predicted_iou, which was fitted to the "
-        "best settings' maps (not in the paper)",
+        "score of a label: mean_probability inside the mask, or predicted_iou, which was fitted "
+        "to the best settings' maps (not in the paper)",
         mark="?",
         affects=LABELS,
         check=one_of("mean_probability", "predicted_iou"),
     )
     min_score: float = setting(
         0.0,
-        "labels of a lower score are left out of the label files. May change in a finished "
-        "workdir: --mode=label then writes the files anew, --mode=evaluate measures them",
+        "labels with a lower score are left out of the label files. May change in a finished "
+        "workdir: --mode=label then rewrites the files, --mode=evaluate measures them",
         mark="?",
         affects=NOTHING,
         check=UNIT,
@@ -163,33 +167,37 @@ class LabelSettings(Edges):
     decisions: str = setting(
         "",
         "what was accepted and rejected in report.html, as the page saves it; empty: "
-        "review_decisions.json in the workdir, if it is there. Rejected masks are left out of the "
-        "label files, accepted ones are kept whatever label.min_score. May change like it",
+        "review_decisions.json in the workdir, if it exists. Rejected masks are left out of the "
+        "label files, accepted ones are kept whatever label.min_score says. May change like it",
         mark="?",
         affects=NOTHING,
         path=True,
     )
     flip: bool = setting(
-        False, "average with the prediction of the flipped crop", mark="I", affects=LABELS
+        False,
+        "whether to average with the prediction of the flipped crop",
+        mark="I",
+        affects=LABELS,
     )
     shape: float = setting(
         0.0,
-        "strength of the shape evidence: extreme points and tightness move each mask's cut (not in "
-        "the paper). 1 is what was tuned, for log odds of the propagation map's scale",
+        "strength of the shape evidence: extreme points and tightness move the threshold at "
+        "which each mask is cut (not in the paper). 1 is the tuned value, for log odds of the "
+        "propagation map's scale",
         mark="?",
         affects=LABELS,
         check=at_least(0),
     )
     compete: bool = setting(
         False,
-        "where boxes of one category overlap, pixels go to the stronger claim (not in the paper). "
-        "Not with data.boxes: a detector's doubles would take each other's pixels",
+        "whether pixels go to the stronger claim where boxes of one category overlap (not in the "
+        "paper). Not with data.boxes: a detector's duplicates would take each other's pixels",
         mark="?",
         affects=LABELS,
     )
     threshold: float = setting(
         0.5,
-        "of the mask probability; relatives use 0.1",
+        "threshold of the mask probability; relatives of the method use 0.1",
         mark="?",
         affects=LABELS,
         check=UNIT,
@@ -203,29 +211,29 @@ class LabelSettings(Edges):
     )
     part_size: int = setting(
         256,
-        "annotations a finished part holds, or more to the end of an image",
+        "annotations in a part of the labels, or more to the end of an image",
         mark="?",
         affects=LABELS,
         check=at_least(1),
     )
     formats: tuple[str, ...] = setting(
         (),
-        "further outputs (label_studio: brush masks)",
+        "further formats to write (label_studio: brush masks)",
         mark="?",
         affects=NOTHING,
         check=some_of(*FORMATS),
     )
     simplify: float = setting(
         0.0,
-        "pixels that the polygons of these may leave the masks' outlines by, for fewer corners; 0: "
-        "they run along the pixels' edges",
+        "pixels by which the polygons of these formats may deviate from the masks' outlines, for "
+        "fewer corners; 0: they run along the pixels' edges",
         mark="?",
         affects=NOTHING,
         check=at_least(0),
     )
 
 
-# What measured best when masks are cut (none of it is in the paper).
+# What measured best in making masks from maps (none of it is in the paper).
 BEST_LABELS = LabelSettings(
     **{name: getattr(SMOOTH, name) for name in ("cubic", "smooth")},
     shape=1.0,

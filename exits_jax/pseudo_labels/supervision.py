@@ -19,7 +19,7 @@ class Points(NamedTuple):
 
     labels: Float[Array, "b p"]  # of the points, 0 or 1
     weights: Float[Array, "b p"]  # 0 where nothing is known
-    empty: Bool[Array, " b"]  # nothing was retrieved in the box: the MIL loss steps in
+    empty: Bool[Array, " b"]  # nothing was retrieved in the box: the MIL loss is used
     score: Float[Array, "b p"]  # before the thresholds
 
 
@@ -48,7 +48,7 @@ def supervise_once(grid: int, settings: RetrievalSettings) -> Supervise:
 
     The canonical crop contains the box; its scores are resampled into the training crop at hand,
     while seeds and box are the crop's own. So the extractor costs nothing per step. Not given in
-    the paper. The batch brings "canonical_score" [b,M,M] and "canonical_window" [b,4].
+    the paper. The batch holds "canonical_score" [b,M,M] and "canonical_window" [b,4].
     """
 
     def supervise(params: Any, batch: Batch) -> Points:

@@ -1,8 +1,8 @@
 """Instances and images of the report: their records, and each as a piece of HTML.
 
-A picture is the bare photograph; masks, truth and points lie over it as SVG, so that a page can
-hide them and enlarge both without blur. Every line is there once, and drawn twice (`use`): as a
-dark casing, and on it as a bright core.
+A picture is the bare photograph; masks, ground truth and points lie over it as SVG, so that a page
+can hide them and enlarge both without blur. Every line is stored once and drawn twice (`use`): as a
+dark casing, and as a bright core on it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,8 @@ class ReportItem:
       area: image pixels.
       picture: the photograph around it, encoded (PNG, JPEG, WebP, GIF).
       marks: what is drawn over the picture; None: nothing.
-      panel: how the mask came to be, encoded; None: nothing to show.
-      mask: `decisions.mask_digest` of the mask, which a decision is made about.
+      panel: how the mask was made, encoded; None: nothing to show.
+      mask: `decisions.mask_digest` of the mask that a decision is about.
     """
 
     annotation_id: int
@@ -44,7 +44,7 @@ class ReportItem:
 
     @property
     def quality(self) -> float:
-        """What puts the worst first: the IoU, or the score where there is no truth."""
+        """The sort key that puts the worst first: the IoU, or the score without ground truth."""
         return self.score if self.iou is None else self.iou
 
 
@@ -66,7 +66,7 @@ class ReportImage:
 
 
 def item_card(item: ReportItem) -> str:
-    """List item of one instance; complete without JavaScript."""
+    """The list item of one instance; complete without JavaScript."""
     flags = "".join(f'<span class="flag">{text(flag)}</span>' for flag in item.flags)
     level = iou_level(item.iou)
     iou = "" if item.iou is None else f'<span class="iou {level}">IoU {item.iou:.2f}</span>'
@@ -82,7 +82,7 @@ def item_card(item: ReportItem) -> str:
 
 
 def image_card(image: ReportImage) -> str:
-    """List item of one image with all its masks."""
+    """The list item of one image with all its masks."""
     marks = image_marks(image.image_id, image.marks) if image.marks else ""
     return (
         f'<li class="shot"><a href="#image={image.image_id}">'
@@ -93,7 +93,7 @@ def image_card(image: ReportImage) -> str:
 
 
 def item_data(item: ReportItem, order: int, panel: bytes | None) -> dict[str, Any]:
-    """What the page's script knows of an instance; `order` is its place in the file."""
+    """What the page's script knows about an instance; `order` is its position in the file."""
     return {
         "id": item.annotation_id,
         "order": order,
@@ -110,7 +110,7 @@ def item_data(item: ReportItem, order: int, panel: bytes | None) -> dict[str, An
 
 
 def iou_level(iou: float | None) -> str:
-    """Which of three colours an IoU gets; the number always stands beside it."""
+    """Which of three colours an IoU gets; the number is always beside it."""
     if iou is None:
         return "unknown"
     return "good" if iou >= GOOD_IOU else "fair" if iou >= FAIR_IOU else "poor"
@@ -135,12 +135,12 @@ def image_marks(image_id: int, marks: Mapping[int, Marks]) -> str:
 
 
 def marks_size(marks: Sequence[Marks]) -> int:
-    """Bytes that the outlines take in the page, about."""
+    """Roughly the bytes that the outlines take in the page."""
     return sum(len(one.label) + len(one.truth or "") + 600 for one in marks)
 
 
 def _instance(name: str, marks: Marks, known: str = "") -> str:
-    """The fill of a mask, the line of the truth over it, and on top the line of the mask."""
+    """The fill of a mask, the line of the ground truth over it, and the mask's line on top."""
     if not marks.label:
         return _lines("truth", f"t{name}", marks.truth or "")
     path = _path(f"m{name}", marks.label)
@@ -152,14 +152,14 @@ def _instance(name: str, marks: Marks, known: str = "") -> str:
 
 
 def _lines(kind: str, name: str, path: str) -> str:
-    """A line of its own; nothing where there is no path."""
+    """A line of its own; nothing without a path."""
     if not path:
         return ""
     return f'<g class="{kind}"><defs>{_path(name, path)}</defs>{_twice(name)}</g>'
 
 
 def _path(name: str, path: str) -> str:
-    """A line that stays as wide as it is when the picture is enlarged."""
+    """A line that keeps its width when the picture is enlarged."""
     return f'<path id="{name}" d="{path}" fill-rule="evenodd" vector-effect="non-scaling-stroke"/>'
 
 

@@ -18,8 +18,8 @@ Colour = tuple[int, int, int]
 INK: Colour = (32, 36, 44)
 PAPER: Colour = (255, 255, 255)
 
-# A label, its ground truth, and extreme points, in every picture and on the page. Cyan and yellow
-# are told apart by colour-blind readers, and each is so much lighter than the casing beside it that
+# A label, its ground truth, and extreme points, in every picture and on the page. Colour-blind
+# readers can tell cyan and yellow apart, and each is so much lighter than the casing beside it that
 # one of the two stands out from any photograph (contrast 3 to 1 or more).
 LABEL: Colour = (0, 229, 255)
 TRUTH: Colour = (255, 214, 10)
@@ -63,7 +63,7 @@ def resize_cells(
 def mask_outline(mask: Bool[np.ndarray, "h w"], thickness: int) -> Bool[np.ndarray, "h w"]:
     """The `thickness` pixels along the mask's edge, half of them inside, rounded outwards.
 
-    The border of the picture is no edge: an object that is cut by it has no line there.
+    The border of the picture is not an edge: an object that it crops has no line there.
     """
     inside = outside = mask
     for step in range(thickness):
@@ -75,7 +75,7 @@ def mask_outline(mask: Bool[np.ndarray, "h w"], thickness: int) -> Bool[np.ndarr
 
 
 def _grown(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """The mask and all pixels that touch it, also at a corner."""
+    """The mask and all pixels that touch it, even at a corner."""
     tall = np.pad(mask, [(1, 1), (0, 0)])
     mask = tall[:-2] | tall[1:-1] | tall[2:]
     wide = np.pad(mask, [(0, 0), (1, 1)])
@@ -97,8 +97,8 @@ def paint_outline(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """A line along the mask's edge between dark casings, half as wide on either side.
 
-    One of the two tones stands out from any photograph. With a thickness of 1 nothing of the mask's
-    inside is covered: an object of a few pixels does not vanish under its own line.
+    One of the two tones stands out from any photograph. With a thickness of 1 nothing inside the
+    mask is covered: an object of a few pixels does not vanish under its own line.
     """
     line = casing = mask_outline(mask, thickness)
     for _ in range(-(-thickness // 2)):
@@ -128,8 +128,8 @@ def heat_colours(value: Num[np.ndarray, "*grid"], limit: float) -> UInt8[np.ndar
 
 
 def distinct_colour(index: int) -> Colour:
-    """The index-th of endless vivid colours; neighbours in the order are far apart in hue."""
-    hue = (0.55 + index * 0.6180339887) % 1  # steps of a golden ratio never come close soon
+    """The index-th of an endless series of vivid colours; neighbours are far apart in hue."""
+    hue = (0.55 + index * 0.6180339887) % 1  # steps of the golden ratio stay far apart for long
     saturation, value = ((0.85, 1.0), (1.0, 0.8), (0.55, 1.0))[index // 6 % 3]
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
     return round(red * 255), round(green * 255), round(blue * 255)
@@ -162,7 +162,7 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def fit_text(text: str, letters: ImageFont.FreeTypeFont, width: int) -> str:
-    """The text on one line, cut with an ellipsis where it is wider than `width` pixels."""
+    """The text on one line, shortened with an ellipsis if it is wider than `width` pixels."""
     line = " ".join(text.split())
     if letters.getlength(line) <= width:
         return line

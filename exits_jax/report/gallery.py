@@ -28,9 +28,9 @@ class Files(NamedTuple):
     """The files of a report.
 
     Attributes:
-      page: written.
+      page: the HTML file, written.
       figures: a folder; single pictures are written into it.
-      metrics: what training logged, read where it is there.
+      metrics: the log of training, read if it exists.
     """
 
     page: pathlib.Path
@@ -54,11 +54,11 @@ def write_gallery(
     Instances whose image cannot be read are not drawn; how many images that are is printed.
 
     Args:
-      files: where to.
+      files: where to write.
       what: the labels that are drawn.
-      hops: how some of them came to be.
+      hops: how some of them were made.
       title, summary, facts, review: of the page, see `write_report`.
-      total: how many labels there are, of which `what` are a choice.
+      total: how many labels there are in all; `what` may be a selection.
     """
     panels = dict(hop_panels(what, hops, files.figures))
     items, images, unread = _items_and_images(files.figures, what, panels)
@@ -87,7 +87,7 @@ def _items_and_images(
 ) -> tuple[list[ReportItem], list[ReportImage], list[UserError]]:
     """Cards of the instances and pictures of the worst images, each image decoded once.
 
-    Also why images could not be read, an error each.
+    Also why images could not be read, one error each.
     """
     by_image: dict[int, list[int]] = {}
     for position, instance in enumerate(what.instances):

@@ -1,4 +1,4 @@
-"""The propagation of single instances, hop by hop: what the page opens on request."""
+"""The propagation of single instances, hop by hop: opened in the page on request."""
 
 import pathlib
 from collections.abc import Iterable, Iterator
@@ -14,15 +14,15 @@ from exits_jax.report.shown import Shown
 
 @dataclass(frozen=True, eq=False)
 class Hops:
-    """How the points of one instance came to be, on its crop.
+    """How the points of one instance were retrieved, on its crop.
 
     Attributes:
-      instance: whose.
+      instance: the one shown.
       crop: what the network saw.
-      window_xyxy: where in the image that is, in pixels.
+      window_xyxy: where the crop is in the image, in pixels.
       box_xyxy, points_xy: box and extreme points in [0,1] over the crop; points None: box only.
       seeds: not zero where a pushed foreground seed is.
-      scores: the propagation score, a map a hop.
+      scores: the propagation score, one map per hop.
       labels, weights: retrieved points: 1 (object) or 0 where the weight is positive.
     """
 

@@ -24,7 +24,7 @@ class Marks:
       size: width and height of the picture.
       label: SVG path of the label's mask, to be filled by the even-odd rule; "" without pixels.
       area: pixels of that mask in the picture.
-      truth: of the true mask; None where there is none.
+      truth: of the ground-truth mask; None if there is none.
       points_xy: extreme points.
     """
 
@@ -36,7 +36,7 @@ class Marks:
 
 
 def window_around(box_xyxy: Float[np.ndarray, "4"], height: int, width: int) -> Window:
-    """Whole pixels around a box: a square inside the image, as far as the image allows."""
+    """Whole pixels around a box: a square inside the image, where the image allows it."""
     x0, y0, x1, y1 = (float(value) for value in box_xyxy)
     side = max(max(x1 - x0, y1 - y0) * (1 + 2 * CONTEXT), MIN_WINDOW_PX)
     left, right = _span((x0 + x1) / 2, side, width)
@@ -82,8 +82,8 @@ def marks_in(
 def outline_path(mask: Bool[np.ndarray, "h w"]) -> str:
     """The mask's edge as SVG path data, along the edges of its pixels; "" for an empty mask.
 
-    A mask of very many specks is halved in size until its edge is no longer than MAX_EDGE_PX: what
-    a page draws stays small and quick, whatever the mask is.
+    A mask of very many specks is halved in size until its edge is at most MAX_EDGE_PX long, so that
+    a page stays small and quick whatever the mask is.
     """
     scale = 1
     while _edge_px(mask) > MAX_EDGE_PX:
@@ -101,14 +101,14 @@ def _size(window: Window, max_side_px: int) -> tuple[int, int]:
 
 
 def _span(centre: float, length: float, limit: int) -> tuple[int, int]:
-    """An interval of about `length` around `centre`, moved and cut to fit into [0, limit]."""
+    """An interval of about `length` around `centre`, moved and shortened to fit into [0, limit]."""
     size = min(max(1, round(length)), limit)
     start = min(max(round(centre - size / 2), 0), limit - size)
     return start, start + size
 
 
 def _edge_px(mask: Bool[np.ndarray, "h w"]) -> int:
-    """How many sides of pixels lie on the mask's edge."""
+    """How many pixel sides lie on the mask's edge."""
     rim = np.pad(mask, 1)
     return int((rim[1:] != rim[:-1]).sum() + (rim[:, 1:] != rim[:, :-1]).sum())
 

@@ -43,13 +43,13 @@ def panel_strip(
     A panel whose data is not given is left out.
 
     Args:
-      crop: what the network saw; all else lies on it. `crop_mask` brings an image's masks here.
+      crop: what the network saw; all else is drawn on it. `crop_mask` makes masks that fit.
       box_xyxy, points_xy: box and extreme points (top, left, bottom, right), [0,1] over the crop.
       seeds: not zero where a pushed foreground seed is.
-      scores: propagation score, a map a hop, positive for the object; each has its own scale.
+      scores: propagation score, one map per hop, positive for the object; each has its own scale.
       labels, weights: retrieved points: 1 (object) or 0 where the weight is positive.
       prediction, score: the predicted mask and its score 0..1.
-      truth, iou: the true mask, and the IoU as evaluated (not measured again on the crop).
+      truth, iou: the ground-truth mask, and the IoU as evaluated (not measured again on the crop).
       side_px: side of a panel's picture.
       columns: panels in a row.
 

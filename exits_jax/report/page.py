@@ -16,24 +16,24 @@ from typing import Any
 
 from exits_jax.report import drawing
 
-# Of `quality.Label.flags`, by how they begin.
+# The flags of `quality.Label.flags`, by how they begin.
 FLAG_MEANINGS = {
     "item_error": "the image could not be read; the mask is the box",
     "box_only": "there were no extreme points, only a box",
     "empty_mask": "nothing was found; the mask is the box",
-    "repaired_outside_box": "what reached over the box was cut away",
-    "outside_box": "the mask reaches over its box",
+    "repaired_outside_box": "pixels beyond the box were cut away",
+    "outside_box": "the mask reaches beyond its box",
     "misses_top": "the mask stays away from that side of its box",
     "misses_left": "the mask stays away from that side of its box",
     "misses_bottom": "the mask stays away from that side of its box",
     "misses_right": "the mask stays away from that side of its box",
     "misses_point_<side>": "no mask near that extreme point",
-    "parts:<n>": "the mask is in n parts",
+    "parts:<n>": "the mask has n components",
     "holes:<n>": "the mask has n holes",
 }
 # One script in the page; the later parts use the earlier ones.
 SCRIPTS = ("page.cards.js", "page.review.js", "page.viewer.js")
-# As in the pictures that are drawn here.
+# The colours of the pictures that are drawn here.
 COLOURS = {
     "label_colour": drawing.hexadecimal(drawing.LABEL),
     "truth_colour": drawing.hexadecimal(drawing.TRUTH),
@@ -56,15 +56,15 @@ COLUMNS = {
 
 
 def data_uri(content: bytes) -> str:
-    """The encoded image as a data URI. ValueError where it is none of the known kinds."""
+    """The encoded image as a data URI. ValueError if it is not of a known kind."""
     kind = next((k for start, k in SIGNATURES.items() if content.startswith(start)), None)
     if kind is None:
-        raise ValueError(f"bytes starting {content[:8]!r} are no PNG, JPEG, WebP or GIF image")
+        raise ValueError(f"bytes starting {content[:8]!r} are not a PNG, JPEG, WebP or GIF image")
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def embedded_json(value: Any) -> str:
-    """JSON that may stand inside <script>: no character of it can end the element or open a tag."""
+    """JSON that may be inside <script>: no character of it can end the element or open a tag."""
     written = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return written.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -72,7 +72,7 @@ def embedded_json(value: Any) -> str:
 def fill_template(parts: Mapping[str, str]) -> str:
     """The page: page.html with every {{name}} replaced once by the part of that name.
 
-    One pass, so that braces in a user's text stay text. An unknown name is a KeyError.
+    One pass, so that braces in a user's text stay text. An unknown name raises a KeyError.
     """
     own = {
         "style": _filled(_own_file("page.css"), COLOURS),
@@ -92,7 +92,7 @@ def facts_list(facts: Mapping[str, object]) -> str:
 
 
 def summary_table(summary: Mapping[str, Mapping[str, Any]] | None) -> str:
-    """One row a method, its measures in the columns; n/a where there is no number."""
+    """One row per method, its measures in the columns; n/a if there is no number."""
     if not summary:
         return "<p>No ground truth was given, so nothing was measured.</p>"
     head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS.values())
@@ -105,13 +105,13 @@ def summary_table(summary: Mapping[str, Mapping[str, Any]] | None) -> str:
         '<div class="scroll" tabindex="0" role="region" aria-label="Table of measures"><table>'
         f'<thead><tr><th scope="col">method</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
-        '<p class="hint">Mean IoU is taken over instances that are no crowd; small is an area below'
-        " 32² pixels, large above 96². n/a: nothing to measure. Bold: the best of a column.</p>"
+        '<p class="hint">Mean IoU is taken over instances that are not crowds; small is an area'
+        " below 32² pixels, large above 96². n/a: nothing to measure. Bold: best of its column.</p>"
     )
 
 
 def flag_legend(flags: Collection[str]) -> str:
-    """What the flags that occur mean, in a fold; nothing where there are none."""
+    """What the flags that occur mean, in a fold; nothing without flags."""
     pairs = "".join(
         f"<div><dt>{text(name)}</dt><dd>{text(meaning)}</dd></div>"
         for name, meaning in FLAG_MEANINGS.items()
@@ -134,7 +134,7 @@ def figure_list(figures: Mapping[str, bytes]) -> str:
 
 
 def options(values: Sequence[str]) -> str:
-    """<option>s of the values that occur, with how often, in alphabetical order."""
+    """<option>s of the values that occur, with their counts, in alphabetical order."""
     counts = sorted(Counter(values).items())
     return "".join(
         f'<option value="{text(value)}">{text(value)} ({count})</option>' for value, count in counts
@@ -156,7 +156,7 @@ def text(value: object) -> str:
 
 
 def _best(rows: Collection[Mapping[str, Any]], key: str) -> float | None:
-    """The largest number of a column; None where there is nothing to compare."""
+    """The largest number of a column; None if there is nothing to compare."""
     values = [row[key] for row in rows if row.get(key) is not None]
     return float(max(values)) if len(values) > 1 else None
 

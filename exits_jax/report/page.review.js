@@ -57,11 +57,11 @@ function decisionsFile(all) {
 // Adds a file's decisions to those there are; one about a mask that is another now is left out.
 function addDecisions(file) {
   const given = file?.decisions ?? file;
-  if (given === null || typeof given !== "object" || Array.isArray(given)) throw new Error("no decisions in it");
+  if (given === null || typeof given !== "object" || Array.isArray(given)) throw new Error("it holds no decisions");
   const name = Object.keys(given).find((id) => !/^(0|-?[1-9]\d{0,9})$/.test(id));
-  if (name !== undefined) throw new Error(`${JSON.stringify(name)} is no annotation id`);
+  if (name !== undefined) throw new Error(`${JSON.stringify(name)} is not an annotation id`);
   const wrong = Object.entries(given).find(([, verdict]) => !Object.hasOwn(DONE, verdict));
-  if (wrong) throw new Error(`annotation ${wrong[0]} is decided as ${JSON.stringify(wrong[1])}`);
+  if (wrong) throw new Error(`the decision about annotation ${wrong[0]} is ${JSON.stringify(wrong[1])}`);
   let stale = 0;
   for (const [id, verdict] of Object.entries(given)) {
     const mask = file.masks?.[id] ?? itemOf.get(id)?.mask;
@@ -90,7 +90,7 @@ function recallDecisions() {
   } catch {
     byId("not-remembered").hidden = false;
   }
-  if (stale) say(`Decisions of before${staleNote(stale)}`);
+  if (stale) say(`Earlier decisions${staleNote(stale)}`);
 }
 
 function save() {
@@ -116,12 +116,12 @@ async function load(file) {
 }
 
 function forget() {
-  if (!confirm("Take back all decisions of this page?")) return;
+  if (!confirm("Undo all decisions on this page?")) return;
   for (const item of items) decisions.set(String(item.id), { verdict: "open", mask: item.mask });
   for (const id of decisions.keys()) if (!itemOf.has(id)) decisions.get(id).verdict = "open";
   remember();
   showDecisions();
-  say("all decisions taken back");
+  say("all decisions undone");
 }
 
 function addDecisionButtons(item) {

@@ -17,7 +17,7 @@ __all__ = ["ReportImage", "ReportItem", "summary_rows", "write_report"]
 
 MAX_BYTES = 40_000_000
 PANEL_QUALITY = 75
-SMALL_PX = 240  # longer side of a photograph that there is no room for
+SMALL_PX = 240  # longer side of a photograph for which there is no room
 
 
 def write_report(
@@ -35,15 +35,15 @@ def write_report(
 ) -> None:
     """Writes report.html: header, measures, curves, images, and a gallery of instances.
 
-    The page refers to no other file and to no address; its own policy forbids a browser to load
-    any. Instances can be sorted, filtered, opened and enlarged; the choice is kept in the address
+    The page refers to no other file and no address; its own policy forbids a browser to load any.
+    Instances can be sorted, filtered, opened and enlarged; the choice is kept in the address
     (report.html#sort=score&category=coin&min_score=0.5&flag=holes:1&search=12&item=120). The worst
-    come first: lowest IoU, or lowest score where there is no truth. Each can be accepted or
-    rejected; the page saves that as a file (`decisions`) and remembers it in the browser.
+    come first: lowest IoU, or lowest score without ground truth. Each can be accepted or rejected;
+    the page saves that as a file (`decisions`) and remembers it in the browser.
 
     Figures are always in the page. Photographs of instances get up to half of what `max_bytes`
-    leaves, the worst instances first, the others a small one; pictures of images get up to half of
-    the rest, panels what is left. The page says how many were left out.
+    leaves, the worst instances first; the others get a small one. Pictures of images get up to half
+    of the rest, panels what is left. The page says how many were left out.
 
     Args:
       path: of the page; written to a temporary file and renamed.
@@ -55,12 +55,12 @@ def write_report(
       facts: what the header lists: configuration, counts, time.
       review: what the page starts from: `run`, which names the run in the browser's memory, and the
         content of a file of decisions.
-      total: how many instances there are, of which `rows` are a choice; None: these.
-      max_bytes: size that pictures and panels must not lead beyond.
+      total: how many instances there are, if `rows` are a selection; None: these.
+      max_bytes: size that pictures and panels must not exceed.
 
     Raises:
       UserError: the file cannot be written.
-      ValueError: a picture is no PNG, JPEG, WebP or GIF.
+      ValueError: a picture is not a PNG, JPEG, WebP or GIF.
     """
     figures = figures or {}
     order = sorted(range(len(rows)), key=lambda index: (rows[index].quality, index))
@@ -122,20 +122,20 @@ def _gallery_parts(items: Sequence[ReportItem]) -> dict[str, str]:
 
 
 class _Room:
-    """The bytes that are left of the page."""
+    """The bytes that the page has left."""
 
     def __init__(self, total: int) -> None:
         self._left = total
 
     def first(self, sizes: Sequence[int], share: float) -> range:
-        """Positions of the first things that fit into a share of the room, which they then take."""
+        """Positions of the first items that fit into a share of the room; they use it up."""
         ends = np.cumsum([0, *sizes])
         count = int(np.searchsorted(ends, max(0.0, self._left * share), "right")) - 1
         self.take(int(ends[count]))
         return range(count)
 
     def take(self, size: int) -> None:
-        """Leaves so much less room."""
+        """Reduces the room by this much."""
         self._left -= size
 
 
@@ -149,7 +149,7 @@ def _with_pictures(items: Sequence[ReportItem], room: _Room) -> list[ReportItem]
 
 
 def _thumbnail(content: bytes) -> bytes:
-    """The picture at SMALL_PX, as WebP; a small one as it is."""
+    """The picture at SMALL_PX, as WebP; a smaller one unchanged."""
     image = Image.open(io.BytesIO(content))
     if max(image.size) <= SMALL_PX:
         return content
@@ -158,7 +158,7 @@ def _thumbnail(content: bytes) -> bytes:
 
 
 def _small(content: bytes) -> bytes:
-    """A PNG as WebP, a third of its size or less on photographs; other kinds as they are."""
+    """A PNG as WebP, a third of its size or less on photographs; other kinds unchanged."""
     return _webp(Image.open(io.BytesIO(content))) if content.startswith(b"\x89PNG") else content
 
 
@@ -169,7 +169,7 @@ def _webp(image: Image.Image) -> bytes:
 
 
 def _image_size(image: ReportImage) -> int:
-    """Bytes that an image takes in the page, its outlines too."""
+    """Bytes that an image takes in the page, including its outlines."""
     return _embedded_size(image.content) + cards.marks_size([*image.marks.values()])
 
 
@@ -188,10 +188,10 @@ def _note(shown: int, given: int, what: str) -> str:
 
 
 def _chosen_note(shown: int, total: int) -> str:
-    """Which instances are in the page, where not all are."""
+    """Which instances are in the page, if not all of them are."""
     if shown >= total:
         return ""
     return (
-        f"<p>{shown:,} of {total:,} instances are in this page (report.max_items): the worst, and "
-        "an even choice of the others.</p>"
+        f"<p>{shown:,} of {total:,} instances are in this page (report.max_items): the worst, "
+        "and evenly chosen ones of the others.</p>"
     )

@@ -22,14 +22,14 @@ class ReportSettings(Section):
     )
     max_items: int = setting(
         1200,
-        "instances shown; of more, half are the worst and half an even choice",
+        "instances shown; if there are more, half are the worst and half are evenly chosen",
         mark="?",
         affects=NOTHING,
         check=at_least(0),
     )
     max_panels: int = setting(
         60,
-        "the worst of them, with the panel of every propagation hop",
+        "how many of these, the worst, get the panel of every propagation hop",
         mark="?",
         affects=NOTHING,
         check=at_least(0),

@@ -1,4 +1,4 @@
-"""Panels side by side on one white sheet: heading, picture, and a key or a scale under it."""
+"""Panels side by side on one white sheet: heading, picture, and a key or a scale below it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -42,7 +42,7 @@ def lay_out(
 
 
 def _tile(panel: Panel, side_px: int) -> UInt8[np.ndarray, "height width 3"]:
-    """Heading, picture at its final size, and the key or scale under it."""
+    """Heading, picture at its final size, and the key or scale below it."""
     tile = Image.new("RGB", (side_px, TITLE_PX + side_px + FOOTER_PX), PAPER)
     tile.paste(
         Image.fromarray(panel.picture).resize((side_px, side_px), Image.Resampling.BOX),

@@ -18,8 +18,8 @@ class Shown:
     """Instances with their labels, and ground truth and its IoU where there is one.
 
     Attributes:
-      instances: that are shown.
-      source: where their pictures come from, files or records: `source[i]` is `instances[i]`.
+      instances: those shown.
+      source: where their images come from, files or records: `source[i]` is `instances[i]`.
       labels: by annotation id; one of every instance.
       truth: run lengths by annotation id.
       ious: by annotation id.
@@ -32,11 +32,11 @@ class Shown:
     ious: Mapping[int, float]
 
     def quality(self, instance: Instance) -> float:
-        """The IoU, or the score where no ground truth is known: the worst are shown first."""
+        """The IoU, or the score without ground truth: the worst are shown first."""
         return self.ious.get(instance.id, self.labels[instance.id].score)
 
     def mask(self, instance: Instance) -> Bool[np.ndarray, "h w"]:
-        """The label's mask, of the instance's image."""
+        """The label's mask, of the size of the instance's image."""
         return _pixels(self.labels[instance.id].rle, instance)
 
     def true_mask(self, instance: Instance) -> Bool[np.ndarray, "h w"] | None:
@@ -66,7 +66,7 @@ def shown(
 
 
 def chosen(what: Shown, count: int) -> Shown:
-    """At most `count` instances: half of them the worst, half an even choice of the others.
+    """At most `count` instances: half of them the worst, half evenly chosen from the others.
 
     They stay in their order, which keeps those of an image together.
     """

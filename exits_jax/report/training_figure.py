@@ -24,9 +24,9 @@ PANEL_INCHES, DPI = (5.2, 3.4), 110
 
 
 def read_metrics(path: pathlib.Path) -> list[dict]:
-    """The rows of a metrics.jsonl in file order, [] where there is none.
+    """The rows of a metrics.jsonl in file order, [] if there is none.
 
-    A last line that a kill cut short, like any other that is no JSON object, is left out.
+    A last line that a kill truncated, like any other that is not a JSON object, is left out.
     """
     if not path.exists():
         return []
@@ -44,7 +44,7 @@ def read_metrics(path: pathlib.Path) -> list[dict]:
 def training_figure(
     rows: Sequence[Mapping], names: Sequence[str] = LOSSES
 ) -> UInt8[np.ndarray, "height width 3"] | None:
-    """One panel a phase, in order of appearance: each loss of `names` over the steps.
+    """One panel per phase, in order of appearance: each loss of `names` over the steps.
 
     Args:
       rows: of metrics.jsonl: {"phase", "step", name: number or null}.

@@ -1,4 +1,4 @@
-"""Choosing the retrieval thresholds without looking at a mask."""
+"""Choosing the retrieval thresholds without any mask."""
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -16,17 +16,16 @@ def calibrate_thresholds(
 
     The paper's thresholds are not published; that about 7 % of its images retrieve nothing is
     (EXITS supplement, B). One number cannot fix two thresholds, so their ratio is given and their
-    scale is found: a crop is empty from the scale on at which its strongest retrievable point falls
-    short, and the scale sought is a quantile of those over the crops. No mask is read.
+    scale is found: each crop is empty from some scale on, where its strongest retrievable point
+    falls short, and the scale sought is a quantile of these over the crops. No mask is read.
 
     Args:
       scores: of training crops; one row per crop.
-      retrievable: cells in the box that are no seeds: a seed's own score says nothing of what is
-        found, and an absorbing walk's is a hundred times the others (at the paper's beta).
+      retrievable: cells in the box that are not seeds: a seed's own score says nothing about what
+        is found, and in an absorbing walk it is a hundred times the others (at the paper's beta).
       target_empty: share of crops to leave empty, 0 to 1. Crops whose score is 0 in all these cells
-        (box only, or a box that is all seeds) no threshold can fill; they are left out of the
-        count.
-      ratio: tau_fg to tau_bg, up to scale; not given in the paper.
+        (box only, or a box that is all seeds) are empty at any threshold; they are not counted.
+      ratio: tau_fg and tau_bg, up to scale; not given in the paper.
 
     Returns:
       tau_fg, tau_bg.
@@ -42,7 +41,7 @@ def calibrate_thresholds(
     strongest = np.max(np.where(np.asarray(retrievable) != 0, strength, 0.0), axis=1)
     strongest = np.sort(strongest[strongest > 0.0])
     if not strongest.size:
-        raise ValueError("no crop has a score other than 0 beside its seeds to calibrate on")
+        raise ValueError("no crop has a score other than 0 besides its seeds to calibrate on")
     # Halfway between two crops, so that rounding in the scores cannot move one across.
     edges = np.concatenate([[0.0], strongest, [2.0 * strongest[-1]]])
     empty = round(target_empty * strongest.size)

@@ -8,7 +8,7 @@ from exits_jax.retrieval.propagation import propagate
 
 # Chosen on the demo's 56 objects with simulated clicks in the largest error.
 BEYOND = 1.5  # log odds that a wrong cell has after a click on it
-NEAR = 0.25  # of the crop: the deviation of how far a click reaches
+NEAR = 0.25  # of the crop: the deviation of a click's reach
 HOPS = 2
 
 
@@ -22,14 +22,14 @@ def corrected(
 ) -> Float[Array, " p"]:
     """Log odds after clicks, one after the other.
 
-    A click on a cell that is on the wrong side moves it, and cells that are like it and near it, so
-    that it is right; one that is right already changes nothing.
+    A click on a cell that is on the wrong side moves it to the right side, together with similar
+    cells near it; a click on a cell that is already right changes nothing.
 
     Args:
       score: log odds of one crop's cells.
       transition: of the same crop.
       clicks_xy: crop coordinates in [0, 1].
-      signs: 1 where the object is, -1 where it is not; 0 is no click.
+      signs: 1 where the object is, -1 where it is not; 0 for no click.
       grid: N, cells per side.
     """
     clicks_xy, signs = jnp.asarray(clicks_xy, jnp.float32), jnp.asarray(signs, jnp.float32)

@@ -14,12 +14,12 @@ from exits_jax.system.types import Batch
 # (parameters, image, attention_layers=..., key_layers=...) -> {"attention": {...}, "keys": {...}}
 Attend = Callable[..., dict[str, dict[int, Any]]]
 
-# What of a batch retrieval reads.
+# The keys of a batch that retrieval reads.
 KEYS = ("image", "points_xy", "has_points", "box_xyxy", "valid_xyxy")
 
 
 def layers_asked(settings: RetrievalSettings, depth: int) -> dict[str, tuple[int, ...]]:
-    """The arguments that make the extractor hand out what the settings' similarity needs."""
+    """The arguments with which the extractor returns what the settings' similarity needs."""
     layers = tuple(range(1, depth + 1)) if not settings.layers else settings.layers
     return {"attention_layers" if settings.source == "attention" else "key_layers": layers}
 

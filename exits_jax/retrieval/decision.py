@@ -1,4 +1,4 @@
-"""Weighing two walks against each other, and shifting the outcome to fit a tight box."""
+"""Weighing two walks against each other, and shifting the result to fit a tight box."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -18,7 +18,7 @@ def decide(
     """Difference or logarithm of the ratio of the two walks.
 
     A walk without any seed (a box that fills the crop leaves no background) is zero everywhere.
-    The difference takes it as zero; the ratio compares with 1, the uniform walk, instead, because
+    The difference uses that zero; the ratio compares with 1, the uniform walk, instead, because
     against zero everything would be foreground.
 
     Args:
@@ -43,7 +43,7 @@ def centre_score(
     against outliers, says by how much they are too low or too high.
 
     Args:
-      score: a log ratio, as a rule.
+      score: usually a log ratio.
       inside: cells in the box.
       strength: share of that quantile to take off; 0 changes nothing.
     """

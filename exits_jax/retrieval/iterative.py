@@ -1,8 +1,8 @@
-"""Iterative retrieval: the outcome of a walk becomes the seeds of the next.
+"""Iterative retrieval: the result of a walk becomes the seeds of the next.
 
-Not given in the paper. Four seeds know little of an object; the first walk tells which other
-points are like them, and a second walk from all of those knows more. It needs scores that are log
-odds and, to be of use, tightness centring: without it an error of the first round only grows.
+Not given in the paper. Four seeds know little about an object; the first walk finds other points
+like them, and a second walk from all of those knows more. It needs scores that are log odds and, to
+be useful, tightness centring: without it an error of the first round only grows.
 """
 
 import jax
@@ -36,7 +36,7 @@ def reseed(
       transition: of the same walk.
       known: the first walk's foreground seeds; only their proportions matter.
       inside: cells in the box.
-      shown: cells that show the image; padding is no background.
+      shown: cells that show the image; padding is not background.
       rounds: how often; a Python int.
       centring: strength of the tightness centring in every round.
     """

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Shaped
 
-# Shares of a cell. A border that lies on a grid line, up to rounding, does not cut the cell.
+# Shares of a cell. A border that lies on a grid line, up to rounding, does not cross the cell.
 CELL_TOLERANCE = 1e-3
 
 # Shares of the box's sides; not given in the paper. Flat from 0.3 to 0.7 (train2017).
@@ -30,7 +30,7 @@ def seed_points(
     Foreground: the cells of the four extreme points, each moved by `delta` along the vector to the
     box centre and never past it (supplement, B: pushed "toward the center of the object"). Points
     in one cell are one seed. Background: cells wholly outside the tight box and wholly inside the
-    image; cells that a border cuts are neither. Where the two meet, foreground wins.
+    image; cells that a border crosses are neither. Where the two meet, foreground wins.
 
     Args:
       points_xy: extreme points in crop coordinates.
@@ -66,7 +66,7 @@ def centre_seed(
     """A soft seed for a box without extreme points (not given in the paper).
 
     Objects fill the middle of their boxes more often than the corners: a Gaussian about the box
-    centre, `CENTRE_SIGMA` of the box's side wide along each axis, cut to the cells in the box.
+    centre, `CENTRE_SIGMA` of the box's side wide along each axis, limited to the cells in the box.
 
     Args:
       box_xyxy: the tight box in crop coordinates.
@@ -111,7 +111,7 @@ def retrieve_points(
     tau_fg: float | int | Float[Array, ""],
     tau_bg: float | int | Float[Array, ""],
 ) -> tuple[Float[Array, "b p"], Float[Array, "b p"], Bool[Array, "b"]]:
-    """Cuts the propagation score into supervision (supplement, B and D).
+    """Turns the propagation score into labelled points (supplement, B and D).
 
     Foreground is retrieved where the score exceeds `tau_fg` in the box, background where it lies
     below -`tau_bg` in the box. Seeds join the retrieved points and overrule them; they are known,

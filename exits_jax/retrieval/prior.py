@@ -1,11 +1,11 @@
-"""The propagation map as what the generator starts from (not given in the paper)."""
+"""The propagation map as the generator's starting point (not given in the paper)."""
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-# Beyond this many logits the map is certain enough; the generator should still be able to object.
+# Beyond this many logits the map is certain enough; the generator should still be able to disagree.
 LIMIT = 4.0
 
 

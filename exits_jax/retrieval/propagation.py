@@ -1,6 +1,6 @@
 """Random walk over the similarity of points (EXITS supplement, C).
 
-The kernel forms hold the whole p x p matrix of the walk and exist to be read and tested. The
+The kernel forms hold the whole p x p matrix of the walk, for reading and testing. The
 applied forms give the same numbers on a few seed columns for a fraction of the work.
 """
 
@@ -100,6 +100,6 @@ def _to_one(matrix: Float[Array, "b p p"], axis: int) -> Float[Array, "b p p"]:
 
 
 def _check_hops(hops: int) -> None:
-    """Negative powers would quietly become inverses."""
+    """Refuses negative powers, which would quietly become inverses."""
     if hops < 0:
         raise ValueError(f"hops is {hops}, expected 0 or more")

@@ -15,7 +15,7 @@ def resample_score(
 ) -> Float[Array, "b N N"]:
     """The score of one window of the image, read at the cells of another.
 
-    So that one propagation per instance serves every random crop of it (not given in the paper).
+    One propagation per instance then serves every random crop of it (not given in the paper).
     Bilinear between cell centres, separable; beyond the outermost centres the edge is repeated.
 
     Args:

@@ -1,7 +1,8 @@
-"""The propagation score: what speaks for a point being on the object, and what against.
+"""The propagation score: evidence for and against a point being on the object.
 
-The paper cuts "the propagation difference between points outside of the bounding box and extreme
-points" (EXITS supplement, H). Its exact form is not published; the forms here are selectable.
+The paper thresholds "the propagation difference between points outside of the bounding box and
+extreme points" (EXITS supplement, H). Its exact form is not published; the forms here are
+selectable.
 """
 
 from typing import Any, NamedTuple
@@ -27,14 +28,14 @@ from exits_jax.retrieval.similarity import attention_similarity, key_similarity
 class Scores(NamedTuple):
     """What retrieval knows about every point before the thresholds."""
 
-    score: Float[Array, "b p"]  # positive speaks for the object
+    score: Float[Array, "b p"]  # positive: on the object
     foreground: Float[Array, "b p"]  # seeds, 0 or 1
     background: Float[Array, "b p"]  # seeds, 0 or 1
     inside_box: Bool[Array, "b p"]
 
     @property
     def retrievable(self) -> Bool[Array, "b p"]:
-        """Cells that thresholds are calibrated on: in the box (no background is) and no seed."""
+        """Cells that thresholds are calibrated on: in the box (no background is) and not seeds."""
         return self.inside_box & (self.foreground == 0)
 
 

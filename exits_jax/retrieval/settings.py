@@ -12,7 +12,7 @@ PAPER_CROP = 512  # the side of the crop in whose pixels `delta` is given
 
 @dataclasses.dataclass(frozen=True)
 class RetrievalSettings(Section):
-    """Everything that shapes the retrieval; hashable, so it can be a static argument of jit."""
+    """Everything that shapes retrieval; hashable, so it can be a static argument of jit."""
 
     NAME: ClassVar[str] = "retrieval"
 
@@ -33,7 +33,9 @@ class RetrievalSettings(Section):
     sinkhorn_iterations: int = setting(
         3, "rounds of Sinkhorn normalisation", mark="?", affects=MAP, check=at_least(0)
     )
-    symmetric: bool = setting(True, "whether (T + T^t) / 2 follows", mark="?", affects=MAP)
+    symmetric: bool = setting(
+        True, "whether (T + T^t) / 2 is taken after them", mark="?", affects=MAP
+    )
     form: str = setting(
         "applied",
         "applied T(T(T v)), kernel T^alpha v (the same numbers), absorbing (1-b)(I-bT)^-1 v "
@@ -79,35 +81,36 @@ class RetrievalSettings(Section):
     )
     delta: float = setting(
         24.0,
-        "how far extreme points are pushed inwards, pixels of a crop of 512 (supplement, B)",
+        "how far extreme points are pushed inwards, in pixels of a crop of 512 (supplement, B)",
         mark="S",
         affects=MAP,
         check=at_least(0),
     )
     temperature: float = setting(
         0.1,
-        "of key similarity",
+        "temperature of key similarity",
         mark="?",
         affects=MAP,
         check=Check(lambda value: value > 0, "more than 0"),
     )
     distance_sigma: float = setting(
         8.0,
-        "of key similarity, cells; 0: no distance term",
+        "reach of key similarity, cells; 0: no distance term",
         mark="?",
         affects=MAP,
         check=at_least(0),
     )
     box_only: str = setting(
         "nothing",
-        "what walks without extreme points: nothing, or a soft seed in the centre of the box",
+        "what walks if there are no extreme points: nothing, or a soft seed in the centre of the "
+        "box",
         mark="?",
         affects=MAP,
         check=one_of("nothing", "centre"),
     )
     rounds: int = setting(
         0,
-        "rounds of reseeding after the walk, one hop each; 0 is the paper's single walk; others "
+        "rounds of reseeding after the walk, one hop each; 0 is the paper's single walk; more "
         "need decision log_ratio",
         mark="?",
         affects=MAP,
@@ -132,21 +135,21 @@ class RetrievalSettings(Section):
     )
     canonical_size: int = setting(
         0,
-        "side of that crop, pixels; 0: as wide as a training crop",
+        "side of the canonical crop, pixels; 0: as wide as a training crop",
         mark="?",
         affects=PARAMETERS,
         check=at_least(0),
     )
     canonical_margin: float = setting(
         0.3,
-        "of that crop, share of the box's half-size per side",
+        "margin of the canonical crop, share of the box's half-size per side",
         mark="?",
         affects=PARAMETERS,
         check=at_least(0),
     )
 
     def __post_init__(self) -> None:
-        """Raises UserError naming a value that means nothing, and what is expected."""
+        """Raises UserError for values that do not work together; says what is expected."""
         super().__post_init__()
         if self.rounds and self.decision != "log_ratio":  # reseeding reads scores as log odds
             raise UserError(

@@ -1,9 +1,9 @@
 """How full an object's box is, guessed from its extreme points and from the box's tightness.
 
-Not given in the paper. What limits masks cut from the propagation map is where to cut: the map
-takes full boxes for emptier and empty ones for fuller than they are. Two things that are known
-without a mask say which: the quadrilateral of the extreme points, which a convex object covers, and
-how safely the object touches every row and column of its box.
+Not given in the paper. Masks from the propagation map are limited by the threshold at which it is
+cut: the map makes full boxes emptier and empty ones fuller than they are. Two things that are known
+without a mask tell which: the quadrilateral of the extreme points, which a convex object covers,
+and how safely the object touches every row and column of its box.
 """
 
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from exits_jax.retrieval.points import inside_box
 
 # Chosen on train2017 (1,936 instances of area >= 32^2): strengths between 0.8 and 1.6, and 0.2 and
 # 0.5, come to within 0.001 mean IoU. The two usual values are means over the same instances, so
-# that the typical object's cut stays where it was.
+# that the typical object's threshold stays where it was.
 QUADRILATERAL_STRENGTH, USUAL_QUADRILATERAL = 1.0, 0.45
 TIGHTNESS_STRENGTH, USUAL_TIGHTNESS = 0.3, 0.58
 TIGHTNESS_LIMITS = (-2.0, 4.0)
@@ -31,13 +31,13 @@ def shape_offset(
 
     More where the quadrilateral of the extreme points covers more of the box than usual; less where
     the weakest row or column of the box has its maximum further above 0 than usual, because the
-    mask would be tight with a higher cut, too. Nothing for a map that is 0 everywhere: nothing is
-    known of it.
+    mask would be tight with a higher threshold, too. Nothing for a map that is 0 everywhere:
+    nothing is known about it.
 
     Args:
       logits: log odds of about the propagation score's scale.
       points_xy: extreme points (top, left, bottom, right) in crop coordinates.
-      has_points: which crops have them; the others know their tightness alone.
+      has_points: which crops have them; the others have only their tightness.
       box_xyxy: tight boxes in crop coordinates.
       valid_xyxy: the part of each crop that shows the image, in crop coordinates.
     """
@@ -56,7 +56,7 @@ def shape_offset(
 
 
 def _weakest_line(logits: Float[Array, "b m m"], inside: Array) -> Float[Array, " b"]:
-    """The lowest of the maxima over the box's rows and columns; the usual one without any cell."""
+    """The lowest of the maxima over the box's rows and columns; the usual one if it has no cell."""
     boxed = jnp.where(inside, logits, -jnp.inf)
     lines = [
         jnp.where(jnp.any(inside, axis), jnp.max(boxed, axis), jnp.inf).min(1) for axis in (1, 2)
@@ -66,12 +66,12 @@ def _weakest_line(logits: Float[Array, "b m m"], inside: Array) -> Float[Array, 
 
 
 def _area(corners: Float[Array, "b 4 2"]) -> Float[Array, " b"]:
-    """Of a polygon, by the shoelace formula."""
+    """The area of a polygon, by the shoelace formula."""
     x, y = corners[..., 0], corners[..., 1]
     return 0.5 * jnp.abs(jnp.sum(x * jnp.roll(y, -1, 1) - y * jnp.roll(x, -1, 1), axis=1))
 
 
 def _box_area(box_xyxy: Float[Array, "b 4"]) -> Float[Array, " b"]:
-    """At least a millionth of the crop, so that a box without area divides nothing by zero."""
+    """The area of a box, at least a millionth of the crop, so that nothing is divided by zero."""
     width, height = (box_xyxy[:, 2:] - box_xyxy[:, :2]).T
     return jnp.maximum(width * height, 1e-6)

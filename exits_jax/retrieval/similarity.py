@@ -1,4 +1,4 @@
-"""How alike two points of a crop are: the matrix the random walk runs on.
+"""How similar two points of a crop are: the matrix the random walk runs on.
 
 The paper reads it off the self-attention of one frozen transformer layer (EXITS supplement, C).
 Affinity of the keys, not given in the paper, is the alternative that measured better.
@@ -59,14 +59,15 @@ def key_similarity(
       keys: keys of all heads side by side, by layer (1-based).
       layer: one layer, several, or "all".
       class_token: whether token 0 is a class token, which is then dropped.
-      temperature: the smaller, the sooner an unlike point counts for nothing.
+      temperature: the smaller, the sooner a dissimilar point counts for nothing.
       distance_sigma: in grid cells; 0 leaves the distance out.
 
     Returns:
       float32 [b, p, p], symmetric, 1 on the diagonal, entries in [0, 1].
 
     Raises:
-      ValueError: a layer that is not in `keys`, or a distance on points that form no square grid.
+      ValueError: a layer that is not in `keys`, or a distance on points that do not form a square
+        grid.
     """
     chosen = _chosen(keys, layer)
     unit = jnp.concatenate([_unit(keys[index]) for index in chosen], axis=-1)
@@ -79,7 +80,7 @@ def key_similarity(
 
 
 def _chosen(by_layer: dict[int, Any], layer: Layers) -> tuple[int, ...]:
-    """The layers asked for, or a ValueError that lists the ones there are."""
+    """The layers asked for, or a ValueError that lists those that exist."""
     chosen = tuple(by_layer) if layer == "all" else (layer,) if isinstance(layer, int) else layer
     missing = [index for index in chosen if index not in by_layer]
     if missing or not chosen:
@@ -97,6 +98,6 @@ def _squared_distance(points: int) -> Float[Array, "p p"]:
     """Squared distances between the cells of a square row-major grid, in cells."""
     grid = math.isqrt(points)
     if grid * grid != points:
-        raise ValueError(f"{points} points form no square grid; is there a class token left?")
+        raise ValueError(f"{points} points do not form a square grid; is there a class token left?")
     row, column = jnp.divmod(jnp.arange(points, dtype=jnp.float32), grid)
     return (row[:, None] - row) ** 2 + (column[:, None] - column) ** 2

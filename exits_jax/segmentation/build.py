@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, UInt8
 
 from exits_jax.models.build import build_backbone, pretrained_params
@@ -44,8 +45,8 @@ class Segmenter(nn.Module):
 
     def __call__(
         self,
-        image: UInt8[Array, "b h w 3"],
-        extent: Int[Array, "b 2"],
+        image: UInt8[ArrayLike, "b h w 3"],
+        extent: Int[ArrayLike, "b 2"],
         tokens: Tokens | None = None,
     ) -> Outputs:
         """Canvases -> outputs.
@@ -68,7 +69,9 @@ class Segmenter(nn.Module):
             )[1]["tokens"]
         return self.head(self.neck(pixels, [self._map(tokens[n], image) for n in self.layers]))
 
-    def frozen_tokens(self, image: UInt8[Array, "b h w 3"], extent: Int[Array, "b 2"]) -> Tokens:
+    def frozen_tokens(
+        self, image: UInt8[ArrayLike, "b h w 3"], extent: Int[ArrayLike, "b 2"]
+    ) -> Tokens:
         """The tokens of a ViT's frozen layers that the rest of the network begins with."""
         pixels, asked = on_mean(image, extent), self.frozen_layers
         return self.encoder(pixels, token_layers=asked, features=False)[1]["tokens"]
@@ -82,14 +85,16 @@ class Segmenter(nn.Module):
         return tuple(sorted(read | begun))
 
     def _map(
-        self, tokens: Float[Array, "b n D"], image: UInt8[Array, "b h w 3"]
+        self, tokens: Float[Array, "b n D"], image: UInt8[ArrayLike, "b h w 3"]
     ) -> Float[Array, "b g g D"]:
         side = image.shape[1] // self.encoder.patch
         patches = tokens[:, int(self.encoder.class_token) :]
         return patches.astype(jnp.float32).reshape(len(tokens), side, side, -1)
 
 
-def on_mean(image: UInt8[Array, "b h w 3"], extent: Int[Array, "b 2"]) -> Float[Array, "b h w 3"]:
+def on_mean(
+    image: UInt8[ArrayLike, "b h w 3"], extent: Int[ArrayLike, "b 2"]
+) -> Float[Array, "b h w 3"]:
     """Canvases as the networks expect them: normalised, and 0, the mean, beyond their images."""
     rows = jnp.arange(image.shape[1])[:, None] < extent[:, 0, None, None]
     columns = jnp.arange(image.shape[2]) < extent[:, 1, None, None]

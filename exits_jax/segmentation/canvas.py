@@ -6,13 +6,13 @@ canvases of H x W pixels with G places for instances, all numpy arrays:
 
   image      uint8[b,H,W,3]        the image; 0 beyond its extent
   extent     int32[b,2]            rows and columns of the canvas that the image covers
+  flip       bool[b]               whether the image is mirrored left to right within them
   masks      uint8[b,G,H/s,W/s]    0 or 1: the instances' masks at stride s
   classes    int32[b,G]            0 where there is no instance
   centre_xy  float32[b,G,2]        centre of mass on the canvas, continuous pixels
   size_wh    float32[b,G,2]        of the tight box on the canvas, pixels
   area       float32[b,G]          pixels of the canvas
   weight     float32[b,G]          of the instance in the loss; 0 where there is none
-  flip       bool[b]               whether the image is mirrored
   draw       uint32[b]             of (seed, epoch, image), for whatever is drawn at random
   id         int64[b]              of the image
   index      int64[b]              position in the source
@@ -28,6 +28,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from pycocotools import mask as coco_masks
 
+from exits_jax.annotations import decode_segmentation
 from exits_jax.data.images import RGBImage
 from exits_jax.data.rows import Row
 
@@ -168,6 +169,7 @@ def image_row(
     return {
         "image": place(example["image"], size, canvas, flip),
         "extent": np.array(size, np.int32),
+        "flip": np.bool_(flip),
         **row,
         "id": np.int64(example["id"]),
         "index": np.int64(example["index"]),
@@ -196,7 +198,7 @@ def _resized(rle: dict[str, Any], size: tuple[int, int]) -> tuple[tuple[int, int
     top, bottom = _span(y, y + high, rows / height, rows)
     left, right = _span(x, x + wide, columns / width, columns)
     # Column-major, as it is decoded, a mask is Pillow's image of the transposed one, uncopied.
-    pixels = Image.fromarray(coco_masks.decode(rle).T * np.uint8(FULL))
+    pixels = Image.fromarray(decode_segmentation(rle, height, width).T * np.uint8(FULL))
     box = (top * height / rows, left * width / columns)
     box += (bottom * height / rows, right * width / columns)
     part = pixels.resize((bottom - top, right - left), Image.Resampling.BILINEAR, box=box)

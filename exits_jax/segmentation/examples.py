@@ -5,7 +5,7 @@ them when an image is asked for, so that memory does not grow with the pixels of
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,6 +31,8 @@ from exits_jax.system.errors import UserError
 ImageExample = dict[str, Any]
 # Position as a prepared data set numbers images, and the record there -> the encoded bytes.
 Read = Callable[[int, ImageRecord], bytes]
+# Of an instance in the loss: 0 would make background of an object that is not trusted.
+LEAST_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +76,10 @@ class ImageSource:
         """
         record = self.images[index]
         rows = np.arange(*self.rows[index])
-        masks = [self._mask(row, record) for row in rows]
+        masks = [self._mask(row, record) for row in rows.tolist()]
         seen = [k for k, mask in enumerate(masks) if coco_masks.area(mask)]
         return {
-            "image": self.decoded(index),
+            "image": self.image(index),
             "masks": [masks[k] for k in seen],
             "classes": self.classes[rows[seen]],
             "weights": self.weights[rows[seen]],
@@ -86,7 +88,7 @@ class ImageSource:
             "index": int(index),
         }
 
-    def decoded(self, index: int) -> RGBImage:
+    def image(self, index: int) -> RGBImage:
         """The image at position `index`; UserError naming the annotation file and the image's."""
         record = self.images[index]
         try:
@@ -146,40 +148,36 @@ def image_source(
       read: of a prepared data set's source; None: from the images' files.
       trust: weighs an instance with its label's exits.score, 1 where there is none.
       keep_empty: also the images without any object of a class, but not those on which something
-        is left out that may be one: a crowd or an object without a mask.
+        may be one that is left out: a crowd, an object without a mask, or a mistake.
 
     Raises:
       UserError: nothing is left; trust is asked for where no label has a score; a score is none.
     """
     rows = annotations.document["annotations"]
     class_of = {key: classes.of(key) for key in annotations.categories}
-    used: list[Instance] = []
-    bare: list[Instance] = []
-    for instance in annotations.instances:
-        if class_of[instance.category_id] is not None:
-            has_mask = bool(rows[instance.index].get("segmentation"))
-            (used if has_mask else bare).append(instance)
+    named = [x for x in annotations.instances if class_of[x.category_id] is not None]
+    used = [x for x in named if _has_mask(x, rows[x.index])]
+    bare = [x for x in named if not _has_mask(x, rows[x.index])]
     if not used:
         raise UserError(f"{annotations.file}: nothing to train on: {_why(annotations, bare)}")
     members = _by_image(annotations.instances, used)
-    kept = [key for key, found in members.items() if found]
+    kept = {key: found for key, found in members.items() if found}
     if keep_empty:
         known = annotations.images if read is None else members
-        doubtful = {instance.image.id for instance in bare} | _crowded(annotations)
-        kept += [key for key in known if not members.get(key) and key not in doubtful]
-    ordered = [instance for key in kept for instance in members.get(key, ())]
-    counts = np.array([len(members.get(key, ())) for key in kept], np.int64)
-    ends = np.cumsum(counts)
+        doubtful = _doubtful(annotations, bare)
+        kept |= {key: [] for key in known if key not in kept and key not in doubtful}
+    ordered = [instance for found in kept.values() for instance in found]
+    ends = np.cumsum([len(found) for found in kept.values()])
     numbers = {key: number for number, key in enumerate(members)}
     return ImageSource(
         file=str(annotations.file),
         images=tuple(annotations.images[key] for key in kept),
         record_index=np.array([numbers.get(key, -1) for key in kept], np.int64),
-        rows=np.stack([ends - counts, ends], axis=1),
+        rows=np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1),
         annotation_id=np.array([x.id for x in ordered], np.int64),
         classes=np.array([class_of[x.category_id] for x in ordered], np.int32),
         weights=_weights(annotations, ordered, trust),
-        segmentations=PackedRows(rows[x.index]["segmentation"] for x in ordered),
+        segmentations=_packed(annotations, ordered),
         read=read or read_file,
         notes=tuple(_notes(annotations, used, bare)),
     )
@@ -226,6 +224,11 @@ def surplus(source: ImageSource, most: int) -> str:
     )
 
 
+def _has_mask(instance: Instance, row: dict[str, Any]) -> bool:
+    """Whether an instance has a mask; one of no pixel is none, and gave no points."""
+    return bool(row.get("segmentation")) and instance.points_source != "box"
+
+
 def _by_image(instances: Iterable[Instance], used: Iterable[Instance]) -> dict[int, list[Instance]]:
     """The used instances by image id; images in the order in which a prepared set has them."""
     members: dict[int, list[Instance]] = {instance.image.id: [] for instance in instances}
@@ -234,10 +237,29 @@ def _by_image(instances: Iterable[Instance], used: Iterable[Instance]) -> dict[i
     return members
 
 
-def _crowded(annotations: Annotations) -> set[int]:
-    """The ids of the images with crowd regions."""
+def _packed(annotations: Annotations, instances: Sequence[Instance]) -> PackedRows:
+    """The segmentations of instances; UserError for one with NaN, which no mask has."""
+    rows, reached = annotations.document["annotations"], None
+
+    def outlines() -> Iterator[Any]:
+        nonlocal reached
+        for instance in instances:
+            reached = instance.id
+            yield rows[instance.index]["segmentation"]
+
+    try:
+        return PackedRows(outlines())
+    except ValueError as error:
+        problem = Problem("bad_segmentation", "NaN or infinity in the segmentation", reached)
+        raise UserError(problem_line(annotations.file, problem)) from error
+
+
+def _doubtful(annotations: Annotations, bare: Iterable[Instance]) -> set[int | None]:
+    """The ids of the images on which there may be an object that is not trained on."""
     rows = annotations.document["annotations"]
-    return {row.get("image_id") for row in rows if isinstance(row, dict) and is_marked(row)}
+    crowded = {row.get("image_id") for row in rows if isinstance(row, dict) and is_marked(row)}
+    skipped = {problem.image_id for problem in annotations.problems}
+    return {instance.image.id for instance in bare} | crowded | skipped
 
 
 def _weights(
@@ -264,7 +286,8 @@ def _weights(
             text = f"exits.score is {shown(score)}; expected a number from 0 to 1"
             line = problem_line(annotations.file, Problem("bad_score", text, instance.id))
             raise UserError(line)
-    return np.array([1 if score is None else score for score in scores], np.float32)
+    weights = [1 if score is None else max(score, LEAST_WEIGHT) for score in scores]
+    return np.array(weights, np.float32)
 
 
 def _why(annotations: Annotations, bare: Sequence[Instance]) -> str:

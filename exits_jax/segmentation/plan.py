@@ -47,17 +47,28 @@ class ImagePlan:
     content: str
 
     def __call__(self, number: int) -> Batch:
-        host, hosts = self.shard
-        counts = tuple(len(group) for group in self.groups)
-        rows = self.batch_size * hosts
-        epoch, within = divmod(int(number), _total(counts, rows))
-        canvas, places = epoch_batches(counts, rows, self.seed, epoch)[within]
-        own = places[host * self.batch_size : (host + 1) * self.batch_size]
+        first = self.shard[0] * self.batch_size
+        epoch, within = divmod(int(number), self.batches_per_epoch)
+        canvas, places = epoch_batches(self._counts, self._global_batch, self.seed, epoch)[within]
+        own = places[first : first + self.batch_size]
         # A host whose rows all lie past the end still needs one to repeat.
         chosen = self.groups[canvas][own if own.size else places[:1]]
         size = self.settings.canvases[canvas]
         batch = stack([self._row(epoch, int(i), size) for i in chosen], self.batch_size)
         return batch if own.size else batch | {"valid": np.zeros(self.batch_size, bool)}
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Global batches in one pass; the last one of each canvas is padded."""
+        return sum(batches_per_epoch(count, self._global_batch) for count in self._counts)
+
+    @property
+    def _counts(self) -> tuple[int, ...]:
+        return tuple(len(group) for group in self.groups)
+
+    @property
+    def _global_batch(self) -> int:
+        return self.batch_size * self.shard[1]
 
     def _row(self, epoch: int, index: int, canvas: CanvasSize) -> Row:
         settings, record = self.settings, self.source.images[index]
@@ -71,13 +82,13 @@ class ImagePlan:
             flip=flip,
             max_instances=settings.max_instances,
         )
-        return row | {"flip": flip, "draw": rng.integers(2**32, dtype=np.uint32)}
+        return row | {"draw": rng.integers(2**32, dtype=np.uint32)}
 
     def fingerprint(self) -> dict[str, int | str]:
         """What has to be the same for a saved position to mean the same batches."""
         return {
             "seed": self.seed,
-            "global_batch_size": self.batch_size * self.shard[1],
+            "global_batch_size": self._global_batch,
             "images": len(self.source),
             "content": self.content,
         }
@@ -112,12 +123,6 @@ def image_plan(
     return ImagePlan(source, settings, groups, batch_size, seed, shard, source.fingerprint())
 
 
-def steps_per_epoch(source: ImageSource, settings: SegmentationSettings, batch_size: int) -> int:
-    """Global batches of `batch_size` in one pass; the last one of each canvas is padded."""
-    counts = tuple(len(group) for group in by_canvas(source, settings.canvases))
-    return _total(counts, batch_size)
-
-
 def by_canvas(source: ImageSource, canvases: tuple[CanvasSize, ...]) -> Groups:
     """The positions of the images that each canvas shows largest."""
     chosen = np.array([choose_canvas(x.height, x.width, canvases) for x in source.images], int)
@@ -141,7 +146,3 @@ def epoch_batches(
         order = rng.permutation(count)
         batches += [(canvas, order[k : k + rows]) for k in range(0, count, rows)]
     return tuple(batches[i] for i in rng.permutation(len(batches)))
-
-
-def _total(counts: tuple[int, ...], rows: int) -> int:
-    return sum(batches_per_epoch(count, rows) for count in counts)

@@ -134,7 +134,7 @@ class SegmentationSettings(PhaseSettings):
         affects=NETWORK,
     )
     ranges: tuple[tuple[float, float], ...] = setting(
-        ((1, 96), (48, 192), (96, 384), (192, 768), (384, 2048)),
+        ((1.0, 96.0), (48.0, 192.0), (96.0, 384.0), (192.0, 768.0), (384.0, 2048.0)),
         "sqrt(width * height) of the objects of a level, pixels of the canvas, both ends included",
         mark="I",
         affects=PARAMETERS,
@@ -241,6 +241,14 @@ class SegmentationSettings(PhaseSettings):
     )
     min_score: float = setting(
         0.05, "detections below it are left out", mark="I", affects=LABELS, check=UNIT
+    )
+    shown_score: float = setting(
+        0.3,
+        "of detections in pictures and exports; all of min_score or more are in predictions.json "
+        "and count for average precision",
+        mark="?",
+        affects=Affects.NOTHING,
+        check=UNIT,
     )
     max_detections: int = setting(
         100, "detections of an image", mark="I", affects=LABELS, check=at_least(1)

@@ -1,1 +1,1 @@
-"""What any program needs: files, errors, progress, stops, processes. Knows no mask."""
+"""What any program needs: files, errors, progress, stopping, processes. Knows nothing of masks."""

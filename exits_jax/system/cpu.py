@@ -1,4 +1,4 @@
-"""What XLA should do otherwise on a CPU."""
+"""What XLA should do differently on a CPU."""
 
 import os
 

@@ -13,6 +13,6 @@ class UserError(ValueError):
 
 
 def one_line(value: Any) -> str:
-    """Text of a library's error, or out of a file, as it fits into a message: one short line."""
+    """Text of a library's error, or from a file, as it fits into a message: one short line."""
     text = str(value).encode("utf-8", "replace").decode()
     return textwrap.shorten(text, width=300, placeholder=" ...")

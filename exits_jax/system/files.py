@@ -28,7 +28,7 @@ def recording() -> Iterator[list[pathlib.Path]]:
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-    """Writes `content` to `path` by a temporary file beside it and a rename.
+    """Writes `content` to `path` through a temporary file beside it and a rename.
 
     Whoever opens `path`, also after a kill or on a full disk, finds the old file or the new one.
 
@@ -46,7 +46,7 @@ def write_npy(path: str | os.PathLike, array: np.ndarray) -> None:
 
 
 def write_pieces(path: str | os.PathLike, pieces: Iterable[bytes]) -> None:
-    """`write_bytes` of what need not be in memory at once; an error of `pieces` leaves no file."""
+    """`write_bytes` of content never held as a whole; an error in `pieces` leaves no file."""
     path = pathlib.Path(path)
     temporary = None
     try:
@@ -67,7 +67,7 @@ def write_pieces(path: str | os.PathLike, pieces: Iterable[bytes]) -> None:
     finally:
         if temporary:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)  # there is none any more once it was renamed
+                os.unlink(temporary)  # it is gone once it was renamed
 
 
 def write_json(path: str | os.PathLike, value: Any, indent: int | None = None) -> None:
@@ -78,12 +78,13 @@ def write_json(path: str | os.PathLike, value: Any, indent: int | None = None) -
 def write_json_rows(
     path: str | os.PathLike, rows: Iterable[Any], document: Mapping[str, Any] | None = None
 ) -> None:
-    """Writes a long JSON list, a row a line, without having it in memory.
+    """Writes a long JSON list, one row per line, without holding it in memory.
 
     Args:
       path: the file.
       rows: what the list holds.
-      document: what the list is part of, as "annotations"; None: the list is all there is.
+      document: the document that the list belongs to, as its "annotations"; None: the list stands
+        alone.
     """
     write_pieces(path, _pieces(rows, document))
 
@@ -118,4 +119,4 @@ def _umask() -> int:
     return mask
 
 
-UMASK = _umask()  # asked for once: for a moment it is another one, for every thread
+UMASK = _umask()  # read once: reading sets another one for a moment, for every thread

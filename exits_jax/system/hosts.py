@@ -1,4 +1,4 @@
-"""Several processes of one run, on one host or many: who this one is, and how they train together.
+"""Several processes of one run, on one host or many: which one this is, and how they train.
 
 Labelling needs no connection: processes share the workdir's files (`export.parts`). Training is
 one computation of all processes through JAX's runtime, in a child process each. When a process
@@ -27,10 +27,10 @@ from exits_jax.system.interruption import on_signals
 
 CHILD = "EXITS_JAX_CHILD"  # set in a child: its parent, and that one's stdout and stderr
 STOPPED, LOST = 130, 3  # exit statuses: asked to stop; another process ended
-START_HEARTBEATS = 5  # so many times as long as between signs of life is waited for a start
+START_HEARTBEATS = 5  # a start may take this many heartbeat intervals
 PR_SET_PDEATHSIG = 1  # Linux: the signal a process gets when its parent dies
 
-# Where schedulers say (this process, how many there are).
+# Variables in which schedulers give (index of this process, number of processes).
 RANKS = (("SLURM_PROCID", "SLURM_NTASKS"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"))
 
 
@@ -43,9 +43,9 @@ class Hosts:
     """Which of the run's processes this one is.
 
     Attributes:
-      index: from 0; process 0 writes what there is only one of.
+      index: from 0; process 0 writes the files that exist only once.
       count: processes of the run.
-      coordinator: HOST:PORT at which process 0 is reached, or "auto": the platform knows.
+      coordinator: HOST:PORT at which process 0 is reached, or "auto": the platform says.
     """
 
     index: int = 0
@@ -54,7 +54,7 @@ class Hosts:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes what there is only one of."""
+        """Whether this is the process that writes the files that exist only once."""
         return self.index == 0
 
 
@@ -64,27 +64,29 @@ ALONE = Hosts()
 def hosts_from(
     coordinator: str, count: int | None, index: int | None, environment: Mapping[str, str]
 ) -> Hosts:
-    """The run's processes as flags say, or the scheduler does (Slurm, Open MPI, TPUs in GKE).
+    """The run's processes, from flags or from the scheduler (Slurm, Open MPI, TPUs in GKE).
 
     Args:
       coordinator: HOST:PORT, "auto" or "".
-      count: of processes, None where no flag says.
-      index: of this process, None where no flag says.
+      count: of processes; None if no flag gives it.
+      index: of this process; None if no flag gives it.
       environment: `os.environ`.
 
     Raises:
-      UserError: the flags contradict each other, or nothing says what they do not.
+      UserError: the flags contradict each other, or leave out what nothing else says.
     """
     if coordinator == "auto":
         if count is not None or index is not None:
-            raise UserError("--coordinator=auto takes --num_processes and --process_id itself")
+            raise UserError(
+                "--coordinator=auto finds --num_processes and --process_id itself; leave them out"
+            )
         index, count = _rank(environment)
     elif coordinator and not re.fullmatch(r".+:\d+", coordinator):
         raise UserError(f"--coordinator={coordinator}: expected HOST:PORT or auto")
     if count is None and index is None and not coordinator:
         return ALONE
     if count is None or index is None:
-        raise UserError("--num_processes and --process_id are given together")
+        raise UserError("--num_processes and --process_id must be given together")
     if count < 1 or not 0 <= index < count:
         raise UserError(
             f"--process_id={index} of --num_processes={count}: expected 0 to {max(count, 1) - 1}"
@@ -122,12 +124,12 @@ def in_child(phase: str, hosts: Hosts, log: pathlib.Path) -> None:
     Args:
       phase: the child's mode.
       hosts: of this run.
-      log: what the child's C++ libraries print goes there.
+      log: the file for what the child's C++ libraries print.
 
     Raises:
       TrainingEnded: the child did not end by itself.
-      SystemExit: it ended by a mistake (2) or a fault (1) that it has explained itself.
-      KeyboardInterrupt: it was asked to stop, and did after saving.
+      SystemExit: it ended with a user's mistake (2) or a fault (1), which it has reported itself.
+      KeyboardInterrupt: it was asked to stop, and did so after saving.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     terminal = os.dup(1), os.dup(2)
@@ -151,9 +153,9 @@ def in_child(phase: str, hosts: Hosts, log: pathlib.Path) -> None:
     if status in (1, 2):
         raise SystemExit(status)
     if status:
-        why = "another process ended or was not reached"
+        why = "another process ended or could not be reached"
         if status not in (LOST, -signal.SIGABRT):
-            why = f"status {status} ended it from outside; out of memory?"
+            why = f"it was ended from outside (status {status}); out of memory?"
         raise TrainingEnded(
             f"process {hosts.index} of {hosts.count}: {phase} stopped: {why} (details: {log}); "
             "start all of them again with the same commands"
@@ -178,10 +180,10 @@ def _handing_on_signals(child: subprocess.Popen) -> Iterator[list[int]]:
 
 
 def as_child(hosts: Hosts, heartbeat: int, work: Callable[[], None]) -> None:
-    """Does a child's work together with those of the other processes.
+    """Does a child's work together with the children of the other processes.
 
-    What Python prints still reaches the terminal. On any failure the child is gone at once: an
-    orderly end would wait for the others, who wait for us.
+    What Python prints still reaches the terminal. On any failure the child exits at once: an
+    orderly exit would wait for the others, which wait for us.
 
     Args:
       hosts: of the run; `coordinator` is needed.
@@ -191,7 +193,7 @@ def as_child(hosts: Hosts, heartbeat: int, work: Callable[[], None]) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     parent, out, err = map(int, os.environ[CHILD].split(","))
-    if os.getppid() != parent:  # it died while we were starting
+    if os.getppid() != parent:  # the parent died while we were starting
         os._exit(LOST)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (out, err))
     try:
@@ -231,12 +233,12 @@ def _join(hosts: Hosts, heartbeat: int) -> None:
         heartbeat_timeout_seconds=heartbeat,
         initialization_timeout=START_HEARTBEATS * heartbeat,
     )
-    # A first collective has to be reached by all within half a minute on CPUs; work of different
-    # length may come before the next one.
+    # On CPUs all processes have to reach the first collective within half a minute; before later
+    # ones their work may differ in length.
     wait_for_all("start")
 
 
 def wait_for_all(what: str) -> None:
-    """Returns once every connected process has come here."""
+    """Returns once every connected process has reached this point."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-# By then the callback that swallowed an interruption has ended. Seconds.
+# Seconds after which the callback that swallowed an interruption has ended.
 AGAIN_AFTER = 0.05
 
 
@@ -16,8 +16,8 @@ AGAIN_AFTER = 0.05
 def heard_again() -> Iterator[None]:
     """A Ctrl-C that Python drops is raised again while the context is open.
 
-    What comes while a callback of the garbage collector runs (JAX has one) cannot be raised there:
-    Python prints it as ignored, and the program would go on as if nobody had asked it to stop.
+    A Ctrl-C during a callback of the garbage collector (JAX has one) cannot be raised there: Python
+    prints it as ignored, and the program would go on as if nobody had asked it to stop.
     """
     ignored = sys.unraisablehook
 

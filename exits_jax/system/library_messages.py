@@ -1,4 +1,4 @@
-"""What libraries say on their own, in one line of ours or not at all."""
+"""Messages of libraries, as one line of ours or not at all."""
 
 import contextlib
 import logging
@@ -11,8 +11,8 @@ from typing import Any
 
 from exits_jax.system.errors import one_line
 
-# Of no use to who runs the program: an image is refused or read whatever Pillow thinks of its size,
-# and what is deprecated is for developers.
+# Of no use to whoever runs the program: an image is refused or read whatever Pillow thinks of its
+# size, and deprecations are for developers.
 UNSAID = ("DecompressionBombWarning", "DeprecationWarning", "FutureWarning", "ResourceWarning")
 SITE_PACKAGES = ("site-packages", "dist-packages")
 
@@ -21,7 +21,7 @@ SITE_PACKAGES = ("site-packages", "dist-packages")
 def in_our_words() -> Iterator[None]:
     """Python warnings and log lines of libraries become `note: LIBRARY: text`, each said once.
 
-    XLA's C++ keeps its informations and warnings to itself; errors still appear. What the user says
+    XLA's C++ information and warnings are silenced; errors still appear. What the user says
     in TF_CPP_MIN_LOG_LEVEL has the last word.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -15,7 +15,7 @@ SECONDS_BETWEEN_LINES = 10.0
 class Tracker:
     """Counts work done; made by `track`.
 
-    The time left goes by what came after the first piece of work: that one's time is mostly the
+    The time left is estimated from the pieces after the first one, whose time is mostly the
     compiler's.
     """
 
@@ -30,7 +30,7 @@ class Tracker:
         show(self)
 
     def skip(self, amount: int) -> None:
-        """Work that an earlier run has done: it counts as done, not for the speed."""
+        """Work that an earlier run has done: it counts as done, but not towards the speed."""
         self.done += amount
         self._show(self)
 
@@ -49,18 +49,18 @@ class Tracker:
         return time.monotonic() - self._began
 
     def left(self) -> float | None:
-        """Seconds the rest should take; None until that can be said."""
+        """Seconds the rest should take; None until that is known."""
         if self._since is None or not self._timed:
             return None
         return (self.total - self.done) * (time.monotonic() - self._since) / self._timed
 
     def time_left(self) -> str:
-        """The time left in words, or how long this has taken where nobody knows yet."""
+        """The time left in words, or the time taken so far while that is unknown."""
         left = self.left()
         return f"{clock(self.elapsed())} so far" if left is None else f"{clock(left)} left"
 
     def line(self) -> str:
-        """How far it is, for a log."""
+        """How far the work is, for a log."""
         return f"{self.label}: {self.done}/{self.total}, {self.time_left()}  {self.note}".rstrip()
 
 
@@ -68,7 +68,8 @@ class Tracker:
 def track(label: str, total: int) -> Iterator[Tracker]:
     """Shows progress of `total` pieces of work while the context is open.
 
-    A bar goes to standard error if that is a terminal; lines go to standard output if that is none.
+    A bar goes to standard error if that is a terminal; lines go to standard output if that is not
+    one.
 
     Args:
       label: what is being done, in a few words.
@@ -96,7 +97,7 @@ def clock(seconds: float) -> str:
 
 
 def _nothing(tracker: Tracker) -> None:
-    """Where no bar is seen."""
+    """Prints lines, where a bar would not be seen."""
 
 
 @contextlib.contextmanager
@@ -129,7 +130,7 @@ def _bar() -> Iterator[Callable[[Tracker], None]]:
 
 @contextlib.contextmanager
 def _lines(tracker: Tracker) -> Iterator[None]:
-    """Prints a line now and then, by a thread: also while the first piece compiles for minutes."""
+    """Prints a line now and then from a thread: also while the first piece compiles for minutes."""
     ended = threading.Event()
 
     def print_lines() -> None:

@@ -13,7 +13,7 @@ from exits_jax.system.errors import UserError
 
 
 class Affects(enum.Enum):
-    """What comes out otherwise when a setting changes."""
+    """What a change of a setting changes."""
 
     NOTHING = "neither parameters nor masks"
     LABELS = "masks"
@@ -46,12 +46,12 @@ class Check(NamedTuple):
 
 
 def one_of(*allowed: str) -> Check:
-    """A choice of words."""
+    """One of these words."""
     return Check(lambda value: value in allowed, " or ".join(allowed))
 
 
 def some_of(*allowed: str) -> Check:
-    """A list of words out of these."""
+    """A list of any of these words."""
     return Check(lambda value: {*value} <= {*allowed}, f"any of {', '.join(allowed)}")
 
 
@@ -71,7 +71,7 @@ def setting(
     """A field of a section.
 
     Args:
-      default: its value where a config does not say.
+      default: its value where a config does not give one.
       words: what it means, with its unit.
       mark: where the default comes from, a key of `MARKS`.
       affects: what changes with it.
@@ -83,7 +83,7 @@ def setting(
 
 
 def again(section: type, name: str, default: Any, **about: Any) -> Any:
-    """A field of a base section with another default, or with something else about it changed."""
+    """A field of a base section with another default, or changed in another way."""
     known = next(field for field in dataclasses.fields(section) if field.name == name)
     return dataclasses.field(default=default, metadata={**known.metadata, **about})
 

@@ -3,4 +3,4 @@
 from typing import Any
 
 Params = dict[str, Any]  # of a network: arrays in nested dicts, as Flax has them
-Batch = dict[str, Any]  # arrays by name, a row an item
+Batch = dict[str, Any]  # arrays by name, one row per item

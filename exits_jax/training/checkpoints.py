@@ -19,10 +19,10 @@ from exits_jax.training.state import TrainState
 class Checkpoints:
     """The checkpoints of one phase, the newest two kept; a save is complete or absent.
 
-    Use as a context manager: leaving it waits for a save that is under way.
+    Use as a context manager: leaving it waits for a save in progress.
 
     Args:
-      folder: where they are; made if absent.
+      folder: where they are; made if missing.
       made_with: what a resumed run must share with the one that saved, such as its number of
         devices: JSON, kept in every checkpoint and compared by `restore`.
 
@@ -53,7 +53,7 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # An error that is on its way says more than the one it causes here.
+        # The error being raised says more than the one it causes here.
         with contextlib.suppress(*([Exception] if kind else [])), _writing(str(self._folder)):
             self._manager.wait_until_finished()
             self._manager.close()
@@ -122,12 +122,12 @@ class Checkpoints:
         ]
         if differ:
             raise UserError(
-                f"{where}: does not continue here: {'; '.join(differ)}; resume with the same, or "
+                f"{where}: cannot be resumed here: {'; '.join(differ)}; resume with the same, or "
                 "start in a new workdir"
             )
 
     def _check_shapes(self, step: int, state: TrainState, where: str) -> None:
-        """Compares names and shapes before orbax does, to say all that differs in one line."""
+        """Compares names and shapes before orbax does, to list all differences in one line."""
         saved = _shapes(self._manager.item_metadata(step)["state"])
         wanted = _shapes(state._asdict())
         differ = sorted(k for k in saved.keys() | wanted.keys() if saved.get(k) != wanted.get(k))
@@ -151,7 +151,7 @@ def _name(path: tuple) -> str:
 
 @contextlib.contextmanager
 def _writing(what: str) -> Iterator[None]:
-    """Turns a failed write into an error that says what; tensorstore's are ValueErrors."""
+    """Turns a failed write into an error that names the file; tensorstore raises ValueErrors."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -159,6 +159,6 @@ def _writing(what: str) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    """Of a long line the beginning and the end: tensorstore gives the reason last."""
+    """The beginning and the end of a long line: tensorstore gives the reason last."""
     line = str(error).strip().split("\n")[0]
     return line if len(line) <= 300 else f"{line[:100]} ... {line[-200:]}"

@@ -1,4 +1,4 @@
-"""What training writes down: metrics.jsonl and TensorBoard events (without TensorFlow)."""
+"""The logs of training: metrics.jsonl and TensorBoard events (without TensorFlow)."""
 
 import contextlib
 import json
@@ -14,21 +14,21 @@ from tensorboardX.summary import scalar
 from exits_jax.system.errors import UserError
 from exits_jax.system.files import write_bytes
 
-# Numbers of a line that a clock made: the others are the same in a run that was interrupted.
+# Numbers that depend on the clock: all others are the same in a run that was interrupted.
 CLOCKED = ("items_per_second", "waiting_for_data")
 
 
 class MetricsLog:
-    """Appends one line a call to `metrics.jsonl` and the same numbers to TensorBoard.
+    """Appends one line per call to `metrics.jsonl` and the same numbers to TensorBoard.
 
-    Opened for a phase at a step, it first drops that phase's lines after the step, so that a run
-    which was killed and resumed reads like one that never stopped.
+    Opened for a phase at a step, it first drops that phase's lines after the step, so that the log
+    of a run which was killed and resumed reads like that of one that never stopped.
 
     Events are written by the caller's thread: `SummaryWriter` has one of its own, and once that has
-    met a full disk the program would wait for it for ever.
+    met a full disk the program would wait for it forever.
 
     Raises:
-      UserError: (also by its methods) a file cannot be written.
+      UserError: a file cannot be written (its methods raise this, too).
     """
 
     def __init__(self, workdir: pathlib.Path, phase: str, step: int) -> None:
@@ -44,7 +44,7 @@ class MetricsLog:
             self._event(step + 1, session_log=start)
 
     def _keep_until(self, step: int) -> None:
-        """Drops later lines of this phase, and a last line that a kill cut short."""
+        """Drops later lines of this phase, and a last line that a kill truncated."""
         lines = self._path.read_text().splitlines() if self._path.exists() else []
         rows = [(line, _parsed(line)) for line in lines]
         kept = [

@@ -1,4 +1,4 @@
-"""The one loop of all training: a task in, checkpoints, metrics and trained parameters out."""
+"""The one training loop: a task in, checkpoints, metrics and trained parameters out."""
 
 import contextlib
 import dataclasses
@@ -26,20 +26,20 @@ from exits_jax.training.state import TrainState, init_state
 from exits_jax.training.step import Logs, Step, make_step
 from exits_jax.training.task import ITEMS, Task
 
-# Keys of a batch that the device has no use for.
+# Keys of a batch that devices have no use for.
 HOST_KEYS = ("id", "index")
 
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """How a task is shared out.
+    """How a task is divided among devices.
 
     Attributes:
       parallel: "pmap" or "jit".
       batch_size: rows over all devices.
-      microbatches: parts a device's share is cut into; 0: `automatic_microbatches`.
+      microbatches: how many a device's share is divided into; 0: `automatic_microbatches`.
       workers: processes that make batches.
-      devices: of every process; None: all there are.
+      devices: of every process; None: all of them.
     """
 
     parallel: str
@@ -124,7 +124,7 @@ def run_steps(
     made_with: dict[str, Any],
     extend: Callable[[Batch], Batch] = dict,
 ) -> TrainState:
-    """The steps that are left, from the newest checkpoint if there is one; see `fit`.
+    """The remaining steps, from the newest checkpoint if there is one; see `fit`.
 
     Args:
       step: from `parallel_step`.
@@ -169,10 +169,10 @@ def run_steps(
 
 @contextlib.contextmanager
 def _stopping() -> Iterator[Callable[[int], bool]]:
-    """Whether to stop after a step, for the same step in every process.
+    """Whether to stop after a step, the same one in every process.
 
     One process decides by its own signals. Several agree through JAX's runtime, which takes SIGTERM
-    for a notice of preemption; a checkpoint is the work of all of them.
+    for a notice of preemption, because all of them write a checkpoint together.
     """
     if jax.process_count() > 1:
         yield multihost_utils.reached_preemption_sync_point
@@ -214,19 +214,19 @@ class _Watch:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around what fetches a batch: its share of the time is logged."""
+        """Times the fetching of a batch: its share of the time is logged."""
         began = time.monotonic()
         yield
         self._waited += time.monotonic() - began
 
     def look(self, number: int, logs: Logs, ids: np.ndarray) -> str:
-        """Takes the numbers of a step just started, judges those of the one before it."""
+        """Takes the numbers of the step just started and checks those of the one before."""
         self.settle()
         self._pending = (number, logs, ids)
         return self._note
 
     def settle(self) -> None:
-        """Judges the step that is still waiting."""
+        """Checks the step that is still waiting."""
         if self._pending is None:
             return
         number, logs, ids = self._pending

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import optax
+from jax import Array
+from jax.typing import ArrayLike
 
 from exits_jax.system.types import Params
 
@@ -29,7 +31,7 @@ def stepped_schedule(
     """Linear warm-up to `peak`, then `factor` of the rate from each of the steps `drops` on."""
     falls = optax.piecewise_constant_schedule(peak, dict.fromkeys(drops, factor))
 
-    def rate(step: int) -> float:
+    def rate(step: ArrayLike) -> Array:
         return falls(step) * jnp.minimum((step + 1) / max(warmup_steps, 1), 1.0)
 
     return rate
@@ -71,7 +73,7 @@ def make_optimiser(
       weight_decay: decoupled; not applied to vectors (biases, norms, scales).
       clip_norm: bound on the global gradient norm, 0 for none.
       decoder_rate: factor on the learning rate of everything outside "encoder".
-      sgd: plain SGD in place of Adam: it shows a wrong constant factor that Adam would hide.
+      sgd: plain SGD in place of Adam: it reveals a wrong constant factor that Adam would hide.
     """
 
     def is_matrix(params: Params) -> Params:

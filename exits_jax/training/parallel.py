@@ -30,14 +30,14 @@ def parallel_step(
       devices: where to run, those of every process.
       batch_size: crops in a batch over all devices; must be divisible by their number (pmap would
         otherwise quietly use fewer).
-      microbatches: parts that the step cuts each device's share into; must divide it.
+      microbatches: how many the step divides each device's share into; must divide it evenly.
 
     Returns:
       step(state, frozen, batch of numpy arrays [b, ...]) -> (state, logs), b being this process's
-      rows. `frozen` is best placed by `replicate` once; the state comes back so placed.
+      rows. `frozen` is best placed once, by `replicate`; the state comes back placed likewise.
 
     Raises:
-      UserError: unknown kind, or a batch that cannot be cut evenly.
+      UserError: unknown kind, or a batch that cannot be divided evenly.
     """
     if batch_size % len(devices):
         raise UserError(
@@ -57,7 +57,7 @@ def parallel_step(
 
 
 def automatic_microbatches(share: int) -> int:
-    """Into how many parts a device should cut its `share` of a batch: one, but on a CPU.
+    """Microbatches into which a device should divide its `share` of a batch: one, except on a CPU.
 
     There two crops at a time take four fifths of the time of eight, and half of the memory; an odd
     share stays whole, because crops one by one are slower.
@@ -97,10 +97,10 @@ def _pmap(step: Step, devices: list[jax.Device]) -> Step:
 
 
 def _jit(step: Step, devices: list[jax.Device]) -> Step:
-    """The compiler cuts the work along the sharded batch and adds the sums up by itself.
+    """The compiler divides the work along the sharded batch and adds the sums up by itself.
 
-    But on several devices of a CPU, where attention is a loop over images, which it cannot cut:
-    each device then does the work of all, and pmap is faster.
+    The exception is several devices of a CPU, where attention is a loop over images, which it
+    cannot divide: each device then does the work of all, and pmap is faster.
     """
     mesh = _mesh(devices)
     everywhere = NamedSharding(mesh, PartitionSpec())

@@ -19,20 +19,20 @@ class Schedule:
 
 
 def total_steps(phase: PhaseSettings, items: int) -> int:
-    """The optimiser steps of a phase over so many items."""
+    """The optimiser steps of a phase over this many items."""
     return max(round(steps_asked(phase, items)), phase.min_steps, 1)
 
 
 def steps_asked(phase: PhaseSettings, items: int) -> float:
-    """The steps that a phase's epochs are, not rounded; of no epochs (`--mode=warmup`) one."""
+    """The steps in a phase's epochs, not rounded; one for no epochs (`--mode=warmup`)."""
     return phase.epochs * batches_per_epoch(items, phase.batch_size) or 1.0
 
 
 def rates(phase: PhaseSettings, items: int, total_steps: int) -> optax.Schedule:
     """The phase's learning rate by step, over `total_steps`.
 
-    Where `min_steps` lengthens the phase it lengthens the warm-up of the rate with it: Adam's first
-    step at the full rate moves every weight by it, which ruins what only a few steps follow.
+    Where `min_steps` lengthens the phase, the warm-up of the rate is lengthened too: at the full
+    rate Adam's first step moves every parameter by that rate, and a few steps cannot repair it.
     """
     batches = batches_per_epoch(items, phase.batch_size)
     longer = max(phase.min_steps / steps_asked(phase, items), 1.0)

@@ -23,25 +23,26 @@ class PhaseSettings(Section):
 
     epochs: float = setting(
         10.0,
-        "passes over the instances; fractions of one are possible",
+        "passes over the instances; may be a fraction",
         mark="I",
         affects=PARAMETERS,
         check=POSITIVE,
     )
     min_steps: int = setting(
         0,
-        "where the epochs are fewer optimiser steps, so many are made",
+        "optimiser steps at least, where the epochs have fewer",
         mark="?",
         affects=PARAMETERS,
         check=at_least(0),
     )
     batch_size: int = setting(
-        32, "over all devices", mark="?", affects=PARAMETERS, check=at_least(1)
+        32, "examples over all devices", mark="?", affects=PARAMETERS, check=at_least(1)
     )
     microbatches: int = setting(
         0,
-        "gradient accumulation: parts a device's share of a batch is cut into, one after the "
-        "other. 0: one, but on a CPU parts of two crops (of an even share), which is faster",
+        "gradient accumulation: how many microbatches, one after the other, a device's share of "
+        "a batch is divided into. 0: one, but on a CPU microbatches of two crops (of an even "
+        "share), which is faster",
         mark="?",
         affects=PARAMETERS,
         check=at_least(0),
@@ -50,24 +51,22 @@ class PhaseSettings(Section):
         1.5e-6, "times the batch size", mark="I", affects=PARAMETERS, check=at_least(0)
     )
     decoder_rate: float = setting(
-        1.0, "the decoder's learning rate over the encoder's", mark="?", affects=PARAMETERS
+        1.0, "the decoder's learning rate divided by the encoder's", mark="?", affects=PARAMETERS
     )
     final_rate: float = setting(
         0.2, "share of the learning rate that the cosine ends at", mark="I", affects=PARAMETERS
     )
     rate_warmup_epochs: float = setting(
-        1.0, "passes in which the rate rises from 0", mark="I", affects=PARAMETERS
+        1.0, "passes over which the rate rises from 0", mark="I", affects=PARAMETERS
     )
     betas: tuple[float, float] = setting((0.9, 0.9), "of Adam", mark="I", affects=PARAMETERS)
-    weight_decay: float = setting(
-        5e-4, "decoupled, of matrices alone", mark="I", affects=PARAMETERS
-    )
+    weight_decay: float = setting(5e-4, "decoupled, on matrices only", mark="I", affects=PARAMETERS)
     clip_norm: float = setting(
         0.0, "bound on the global gradient norm; 0: none", mark="?", affects=PARAMETERS
     )
     train_blocks: int = setting(
         -1,
-        "the last so many transformer blocks learn; -1, or all of them: the embedding too",
+        "how many of the last transformer blocks learn; -1, or all of them: the embedding too",
         mark="?",
         affects=PARAMETERS,
         check=at_least(-1),
@@ -85,7 +84,7 @@ class WarmupSettings(PhaseSettings):
 
 @dataclasses.dataclass(frozen=True)
 class TrainSettings(PhaseSettings):
-    """The training of the generator; parallelism, checkpoints and logs also of the warm-up."""
+    """The training of the generator; parallelism, checkpoints and logs of the warm-up, too."""
 
     NAME: ClassVar[str] = "train"
 

@@ -52,8 +52,8 @@ def split_params(
 ) -> tuple[Params, Params]:
     """Cuts a parameter tree into (trained, frozen) by a predicate on paths.
 
-    Frozen parameters stay out of the state: no gradient, no optimiser moments, no teacher copy and
-    no checkpoint are spent on them. `merge_params` puts the two back together.
+    Frozen parameters stay out of the state: they cost no gradient, no optimiser moments, no teacher
+    copy and no checkpoint. `merge_params` puts the two back together.
     """
     flat = traverse_util.flatten_dict(params)
     chosen = {path: value for path, value in flat.items() if trained(path)}

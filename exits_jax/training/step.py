@@ -29,8 +29,8 @@ def make_step(
     """Builds `step(state, frozen, batch) -> (state, logs)`.
 
     Sums and counts are added up separately, over microbatches and then over `axis_name`, and
-    divided once. So padding, the number of devices and the number of microbatches leave the result
-    alone.
+    divided once. So padding, the number of devices and the number of microbatches do not change the
+    result.
 
     A step whose loss or gradient is not finite changes nothing and says so in `logs["finite"]`.
 
@@ -38,7 +38,8 @@ def make_step(
       objective, counts: of a `task.Task`.
       optimiser: optax transformation over the trained parameters.
       teacher_rate: teacher = rate * teacher + (1 - rate) * student after each step; None: none.
-      microbatches: parts that the batch is cut into, one gradient after the other, to save memory.
+      microbatches: how many the batch is divided into, one gradient after the other, to save
+        memory.
       axis_name: name of pmap's axis, or None outside pmap.
       offsets: of a `task.Task`.
 
@@ -51,8 +52,8 @@ def make_step(
         params: Params, state: TrainState, frozen: Params, batch: Batch, scale: Logs
     ) -> tuple[Array, Logs]:
         terms, shown = objective(params, state.teacher, frozen, batch)
-        # A term with a count of its own weighs as if it were a mean over the items, too: the sum is
-        # divided by these once, behind the gradient.
+        # A term with a count of its own weighs as if it were a mean over the items, too: the
+        # gradient's sum is divided by the items once.
         terms = {
             name: term * scale[name] if name in scale else term for name, term in terms.items()
         }
@@ -60,7 +61,7 @@ def make_step(
         return loss, {**terms, **shown, "loss": loss, ITEMS: counts(batch)[ITEMS]}
 
     def scales(batch: Batch) -> Logs:
-        """By the name of a term with a count of its own: items over that count."""
+        """Items divided by the count of each term that has its own, by the term's name."""
         counted = counts(batch)
         if axis_name is not None and len(counted) > 1:
             counted = jax.lax.psum(counted, axis_name)

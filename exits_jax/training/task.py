@@ -1,4 +1,4 @@
-"""What is trained: the description that every phase of every model gives the one trainer."""
+"""What is trained: the description that every phase of every model gives to the one trainer."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from exits_jax.data.iterator import Plan
 from exits_jax.system.types import Batch, Params
 
-ITEMS = "items"  # what a batch counts in any case: its rows that are not there to fill it
+ITEMS = "items"  # what every batch counts: its rows that are not padding
 
 
 class Sums(NamedTuple):
@@ -44,15 +44,15 @@ class Task:
     so a loss is exact under padding and for any number of devices, with one denominator or several.
 
     Attributes:
-      plan: of the batches. Rows have an `id` to be named by and say in `valid` whether they count;
+      plan: of the batches. Rows are named by `id` and say in `valid` whether they count;
         `id` and `index` stay on the host.
       objective: the sums of a batch.
       counts: what they are divided by.
       trained: the parameters that learn.
-      frozen: what the objective reads besides.
+      frozen: the other parameters that the objective reads.
       teacher_rate: of the moving average of the parameters that the objective reads as teacher;
         None: there is none, and no copy of the parameters.
-      extend: adds to a batch, on the host, what the plan does not bring.
+      extend: adds to a batch, on the host, what the plan does not provide.
       offsets: what is added, once, to the count of a name over everything.
     """
 
@@ -67,7 +67,7 @@ class Task:
 
 
 def over_rows(objective: RowObjective) -> Objective:
-    """The sums of an objective that is given row by row."""
+    """The sums of an objective that gives its loss row by row."""
 
     def sums(params: Params, teacher: Params, frozen: Params, batch: Batch) -> Sums:
         losses, parts = objective(params, teacher, frozen, batch)
@@ -79,5 +79,5 @@ def over_rows(objective: RowObjective) -> Objective:
 
 
 def count_rows(batch: Batch) -> dict[str, Float[Array, ""]]:
-    """The counts of such an objective: the mean over the rows that are valid."""
+    """The counts of such an objective: its valid rows, so that the loss is a mean over them."""
     return {ITEMS: jnp.sum(batch["valid"].astype(jnp.float32))}

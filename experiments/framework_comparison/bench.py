@@ -13,7 +13,6 @@ import json
 import os
 import pathlib
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -22,11 +21,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from exits_jax.system.files import write_bytes, write_json
+from experiments.framework_comparison.parity import PACKAGE, ROOT, run
+from experiments.framework_comparison.problem import PATCH
 from experiments.framework_comparison.report import device_of, page, plot
 from experiments.framework_comparison.rows import COLUMNS, ROWS
+from experiments.machine import processor
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PACKAGE = "experiments.framework_comparison"
 NAME, RESULTS = "framework_comparison", "experiments/results"
 SIZES = ("Ti", "S", "B")
 SHAPES = ("crop", "patch", "batch")  # settings on which times depend
@@ -56,15 +56,13 @@ def not_available(torch_python: str) -> dict[str, str]:
     return {}
 
 
-def measurements(
-    lines: Sequence[tuple[str, str]],
-    problems: Mapping[str, pathlib.Path],
-    given: argparse.Namespace,
-    folder: pathlib.Path,
-) -> Iterator[dict[str, Any]]:
+def measurements(given: argparse.Namespace, folder: pathlib.Path) -> Iterator[dict[str, Any]]:
     """One record per line, round and column: what `run_row` measured, or "error"."""
     absent = not_available(given.torch_python)
-    for row, size in lines:
+    for size in given.sizes:
+        shape = (f"--crop={given.crop}", f"--batch={given.batch}")
+        run(sys.executable, "prepare", f"--size={size}", *shape, f"--out={folder / size}.npz")
+    for row, size in plan(given.rows, given.sizes):
         for number in range(given.rounds):
             for column in order(number):
                 record = {"row": row, "size": size, "column": column, "round": number}
@@ -72,38 +70,28 @@ def measurements(
                     yield record | {"error": absent[column]}
                     continue
                 python = sys.executable if column == "jax" else given.torch_python
-                found = _measure(python, record, problems[size], given.seconds, folder)
+                found = _measure(python, record, given.seconds, folder)
                 print(f"{row} {size} {column} round {number + 1}: {_brief(found)}", flush=True)
                 yield record | found
 
 
 def _measure(
-    python: str,
-    record: Mapping[str, Any],
-    problem: pathlib.Path,
-    seconds: float,
-    folder: pathlib.Path,
+    python: str, record: Mapping[str, Any], seconds: float, folder: pathlib.Path
 ) -> dict[str, Any]:
     """Runs `run_row` in a process and reads what it wrote."""
     out = folder / "measured.json"
     out.unlink(missing_ok=True)
-    command = [python, "-m", f"{PACKAGE}.run_row", f"--problem={problem}", f"--out={out}"]
-    command += [f"--{name}={record[name]}" for name in ("row", "column")]
-    command += [f"--seconds={seconds}"]
+    options = {name: record[name] for name in ("row", "column")}
+    options |= {"problem": folder / f"{record['size']}.npz", "out": out, "seconds": seconds}
+    command = [python, "-m", f"{PACKAGE}.run_row", *(f"--{k}={v}" for k, v in options.items())]
     # The first round compiles, later ones find its work; nothing older is found.
     caches = {
         "TORCHINDUCTOR_CACHE_DIR": str(folder / "torchinductor"),
         "JAX_COMPILATION_CACHE_DIR": str(folder / "jax"),
     }
+    how = {"cwd": ROOT, "env": os.environ | caches, "timeout": PATIENCE_S}
     try:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=os.environ | caches,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, **how)
     except subprocess.TimeoutExpired:
         return {"error": f"stopped after {PATIENCE_S:.0f} s"}
     if done.returncode or not out.exists():
@@ -119,37 +107,26 @@ def _brief(found: Mapping[str, Any]) -> str:
     return f"{1000 * min(found['seconds']):.1f} ms at best of {len(found['seconds'])}"
 
 
-def prepare(sizes: Sequence[str], given: argparse.Namespace, folder: pathlib.Path) -> dict:
-    """The problem of every size, as a file."""
-    problems = {}
-    for size in sizes:
-        problems[size] = folder / f"problem_{size}.npz"
-        command = [sys.executable, "-m", f"{PACKAGE}.prepare", f"--size={size}"]
-        command += [f"--{name}={getattr(given, name)}" for name in ("crop", "patch", "batch")]
-        subprocess.run([*command, f"--out={problems[size]}"], cwd=ROOT, check=True)
-    return problems
-
-
 def merged(earlier: Sequence[dict], results: dict[str, Any]) -> list[dict]:
     """All runs: those of other machines and devices as they are, then this one.
 
     What this machine measured earlier with the same settings, and not now, is kept.
     """
-    same = [run for run in earlier if _place(run) == _place(results)]
+    same = [one for one in earlier if _place(one) == _place(results)]
     now = {_line(record) for record in results["measurements"]}
     kept = [
         record
-        for run in same
-        if all(run["settings"][name] == results["settings"][name] for name in SHAPES)
-        for record in run["measurements"]
+        for one in same
+        if all(one["settings"][name] == results["settings"][name] for name in SHAPES)
+        for record in one["measurements"]
         if _line(record) not in now
     ]
-    rest = [run for run in earlier if run not in same and device_of(run) is not None]
+    rest = [one for one in earlier if one not in same and device_of(one) is not None]
     return [*rest, {**results, "measurements": [*kept, *results["measurements"]]}]
 
 
-def _place(run: Mapping[str, Any]) -> tuple[str, str | None]:
-    return run["machine"]["processor"], device_of(run)
+def _place(results: Mapping[str, Any]) -> tuple[str, str | None]:
+    return results["machine"]["processor"], device_of(results)
 
 
 def _line(record: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -158,11 +135,8 @@ def _line(record: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def machine() -> dict[str, Any]:
     """Processor, cores, memory, versions, and nothing that names a host."""
-    cpuinfo = pathlib.Path("/proc/cpuinfo")
-    text = cpuinfo.read_text() if cpuinfo.exists() else ""
-    model = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
     return {
-        "processor": model.group(1) if model else platform.processor() or platform.machine(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
         "system": platform.system(),
@@ -179,7 +153,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", nargs="+", default=[*SIZES], help="Ti, S, B, L or dinov2")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--crop", type=int, default=336, help="side in pixels")
-    parser.add_argument("--patch", type=int, default=14)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=3.0, help="timed per process")
     parser.add_argument("--output", help="folder; experiments/results, or runs/bench with --quick")
@@ -195,19 +168,17 @@ def main() -> int:
     """Measures every row and writes the page; exit status 1 when a measurement failed."""
     given = _arguments()
     output = pathlib.Path(given.output)
-    names = ("rows", "sizes", "rounds", "crop", "patch", "batch", "seconds", "quick")
+    names = ("rows", "sizes", "rounds", "crop", "batch", "seconds", "quick")
     results: dict[str, Any] = {
         "machine": machine(),
-        "settings": {name: getattr(given, name) for name in names},
+        "settings": {name: getattr(given, name) for name in names} | {"patch": PATCH},
         "load_before": os.getloadavg()[0],
         "measurements": [],
     }
     kept = output / f"{NAME}.json"
     earlier = json.loads(kept.read_text()).get("runs", []) if kept.exists() else []
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        problems = prepare(given.sizes, given, folder)
-        for record in measurements(plan(given.rows, given.sizes), problems, given, folder):
+    with tempfile.TemporaryDirectory() as folder:
+        for record in measurements(given, pathlib.Path(folder)):
             results["measurements"].append(record)
             results["load_after"] = os.getloadavg()[0]
             runs = merged(earlier, results)

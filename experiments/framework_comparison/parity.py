@@ -2,8 +2,8 @@
 
     python -m experiments.framework_comparison.parity --torch_python=.venv-bench/bin/python
 
-Runs `parity_jax.py` here and `parity_torch.py` in PyTorch's environment on the same problems, and
-writes experiments/results/framework_parity.md. Exit status 1 when a difference exceeds its bound.
+Runs `parts.py` here and in PyTorch's environment on the same problems, and writes
+experiments/results/framework_parity.md. Exit status 1 when a difference exceeds its bound.
 """
 
 import argparse
@@ -12,14 +12,14 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pycocotools.mask
 
 from exits_jax.system.files import write_bytes
-from experiments.framework_comparison.problem import Arrays, load_problem
+from experiments.framework_comparison.problem import load_arrays, load_problem
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 OUTPUT = ROOT / "experiments" / "results" / "framework_parity.md"
@@ -31,48 +31,41 @@ PROBLEMS = {
     "DINOv2-S/14, 336 px, 2 crops": ("--size=dinov2", "--crop=336", "--batch=2"),
 }
 
-FORWARD, GRADIENT, STEPS, MASKS = 1e-5, 1e-4, 1e-3, 1e-3
+FORWARD = 1e-5
 # Of the teacher itself. optax rounds rate * teacher and (1 - rate) * student apart, PyTorch's lerp
 # their difference: that is an ulp of the parameter in every step, too much for its small change.
 TEACHER = 2e-6
-# A ReLU whose input is within rounding of 0 may be on here and off there: the gradient jumps. Among
-# the decoder's 1.7 million of two 336-pixel crops there usually is one ("conv2 above 0"), and it
-# alone moves gradients by 5e-3, for PyTorch in float32 against itself in float64, too.
-KINK = 1e-2
-KINK_STEPS = 5e-2  # of what ten steps change: they meet more of such ReLUs, one after the other
-LARGE = "--crop=336"
-# Relative to the largest value of the array, which is taken as 1 at least where 1 is the unit: a
-# uniform walk scores 0 = 1 - 1, so its difference has the rounding of the two ones.
-UNIT = ("scores:", "scores_from_pixels:", "losses:", "score_maps:")
+# By the beginning of a name, others `FORWARD`.
 BOUNDS = {
     # exp((cosine - 1) / 0.1): the cosine's rounding, 1e-6 in either framework, times ten.
     "transition:keys/similarity": 2e-5,
-    "scores_from_pixels:": GRADIENT,  # the exponential and five rounds of reseeding come on top
-    "gradients:": GRADIENT,
-    "steps:": STEPS,
-    "labelling:": MASKS,
+    "scores_from_pixels:": 1e-4,  # the exponential and five rounds of reseeding come on top
+    "gradients:": 1e-4,
+    "steps:": 1e-3,
+    "labelling:": 1e-3,
 }
+# A ReLU whose input is within rounding of 0 may be on here and off there: the gradient jumps. Among
+# the decoder's 1.7 million of two 336-pixel crops there usually is one ("conv2 above 0"), and it
+# alone moves gradients by 5e-3, for PyTorch in float32 against itself in float64, too. What ten
+# steps change meets more of such ReLUs, one after the other.
+LARGE = "--crop=336"
+KINKS = {"gradients:": 1e-2, "steps:": 5e-2}
+# Relative to the largest value of the array, which is taken as 1 at least where 1 is the unit: a
+# uniform walk scores 0 = 1 - 1, so its difference has the rounding of the two ones.
+UNIT = ("scores:", "scores_from_pixels:", "losses:", "score_maps:")
 # Softmax does not see what is added to all keys: the true gradient of their bias is zero, and what
 # either framework finds is rounding.
 NO_GRADIENT = "attention/key/bias"
 
 
 class Row(NamedTuple):
-    """One line of the table.
+    """One line of the table."""
 
-    Attributes:
-      part: what is compared.
-      arrays: how many arrays it stands for.
-      absolute: the largest difference.
-      relative: the largest of difference / largest value, array by array.
-      bound: on `relative`; None: shown only.
-    """
-
-    part: str
-    arrays: int
-    absolute: float
-    relative: float
-    bound: float | None
+    part: str  # what is compared
+    arrays: int  # how many it stands for
+    absolute: float  # the largest difference
+    relative: float  # the largest of difference / largest value, array by array
+    bound: float | None  # on `relative`; None: shown only
 
     @property
     def holds(self) -> bool:
@@ -90,41 +83,34 @@ def group_of(name: str) -> str:
 
 def bound_of(name: str, kinks: bool) -> float | None:
     """The bound on a result's relative difference; `kinks`: ReLUs on their edge are expected."""
-    if name.endswith(NO_GRADIENT):
-        return None
-    if "AdamW" in name and kinks:  # it scales the smallest gradients up to the largest
+    # AdamW scales the smallest gradients up to the largest.
+    if name.endswith(NO_GRADIENT) or ("AdamW" in name and kinks):
         return None
     if "/teacher's " in name and "SGD" in name and not kinks:
         return TEACHER
-    bound = next((value for part, value in BOUNDS.items() if name.startswith(part)), FORWARD)
-    if not kinks:
-        return bound
-    return {"gradients": KINK, "steps": KINK_STEPS}.get(name.partition(":")[0], bound)
+    bounds = BOUNDS | KINKS if kinks else BOUNDS
+    return next((value for part, value in bounds.items() if name.startswith(part)), FORWARD)
 
 
-def difference(
-    name: str, ours: np.ndarray, theirs: np.ndarray, sizes: Sequence, kinks: bool = False
-) -> Row:
-    """One pair of arrays; masks are compared by their IoU, truths by the share that differs.
+def difference(name: str, ours: np.ndarray, theirs: np.ndarray, sizes: Sequence) -> tuple:
+    """Absolute and relative; masks are compared by their IoU, truths by the share that differs.
 
     Raises:
       ValueError: other shapes.
     """
-    bound = bound_of(name, kinks)
     if name.startswith("labelling:"):
         lost = 1.0 - mask_iou(ours, theirs, sizes[int(name.rpartition(" ")[2])])
-        return Row(group_of(name), 1, lost, lost, bound)
+        return lost, lost
     if ours.shape != theirs.shape:
         raise ValueError(f"{name}: JAX has {ours.shape}, PyTorch {theirs.shape}")
     if ours.dtype == bool:
-        return Row(group_of(name), 1, np.sum(ours != theirs), np.mean(ours != theirs), bound)
+        return np.sum(ours != theirs), np.mean(ours != theirs)
     ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
     size = root_mean_square if "/change of " in name else largest
     apart, scale = size(ours - theirs), size(ours)
     if name.startswith(UNIT):
         scale = max(scale, 1.0)
-    absolute = largest(ours - theirs)
-    return Row(group_of(name), 1, absolute, apart / scale if scale else apart, bound)
+    return largest(ours - theirs), apart / scale if scale else apart
 
 
 def largest(values: np.ndarray) -> float:
@@ -139,11 +125,9 @@ def root_mean_square(values: np.ndarray) -> float:
 
 def mask_iou(ours: np.ndarray, theirs: np.ndarray, size: Sequence[int]) -> float:
     """IoU of two masks given as the characters of their run lengths."""
-    both = [
-        {"size": [int(side) for side in size], "counts": counts.tobytes()}
-        for counts in (ours, theirs)
-    ]
-    return float(pycocotools.mask.iou(both[:1], both[1:], [0])[0, 0])
+    sides = [int(side) for side in size]
+    both = [[{"size": sides, "counts": counts.tobytes()}] for counts in (ours, theirs)]
+    return float(pycocotools.mask.iou(*both, [0])[0, 0])
 
 
 def compare(
@@ -152,31 +136,21 @@ def compare(
     sizes: Sequence,
     kinks: bool = False,
 ) -> list[Row]:
-    """Rows of all results, those of a group joined, in the order of the parts.
+    """Rows of all results, those of a group joined to the worst, in the order of the parts.
 
     Raises:
       ValueError: one side has a result that the other lacks.
     """
     if missing := ours.keys() ^ theirs.keys():
         raise ValueError(f"only one side has {sorted(missing)}")
-    return join(difference(name, ours[name], theirs[name], sizes, kinks) for name in ours)
-
-
-def join(rows: Iterable[Row]) -> list[Row]:
-    """Rows of one part become one, which has the worst of each."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.part, []).append(row)
-    return [
-        Row(
-            part,
-            len(group),
-            max(row.absolute for row in group),
-            max(row.relative for row in group),
-            group[0].bound,
-        )
-        for part, group in groups.items()
-    ]
+    groups: dict[str, list[str]] = {}
+    for name in ours:
+        groups.setdefault(group_of(name), []).append(name)
+    rows = []
+    for part, names in groups.items():
+        found = [difference(name, ours[name], theirs[name], sizes) for name in names]
+        rows.append(Row(part, len(names), *np.max(found, axis=0), bound_of(names[0], kinks)))
+    return rows
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -186,9 +160,9 @@ def markdown(rows: Sequence[Row]) -> str:
         "|---|---:|---:|---:|---:|---|",
     ]
     for row in rows:
+        bound = "" if row.bound is None else f"{row.bound:.0e}"
         lines.append(
-            f"| {row.part} | {row.arrays} | {row.absolute:.1e} | {row.relative:.1e} | "
-            f"{'' if row.bound is None else f'{row.bound:.0e}'} | "
+            f"| {row.part} | {row.arrays} | {row.absolute:.1e} | {row.relative:.1e} | {bound} | "
             f"{'' if row.holds else '**beyond**'} |"
         )
     return "\n".join(lines)
@@ -199,29 +173,18 @@ def run_problem(
 ) -> list[Row]:
     """Prepares a problem, lets both sides work on it and compares."""
     problem, ours, theirs = (folder / f"{name}.npz" for name in ("problem", "jax", "torch"))
-    chosen = ["--parts", *parts] if parts else []
-    _python(sys.executable, "prepare", f"--out={problem}", *arguments)
-    _python(sys.executable, "parity_jax", f"--problem={problem}", f"--out={ours}", *chosen)
-    _python(
-        torch_python,
-        "parity_torch",
-        f"--problem={problem}",
-        f"--given={ours}",
-        f"--out={theirs}",
-        *chosen,
-    )
+    chosen = [f"--problem={problem}", *(["--parts", *parts] if parts else [])]
+    given = [f"--out={theirs}", f"--given={ours}"]
+    run(sys.executable, "prepare", f"--out={problem}", *arguments)
+    run(sys.executable, "parts", "--side=jax", f"--out={ours}", *chosen)
+    run(torch_python, "parts", "--side=torch", *given, *chosen)
     sizes = load_problem(problem).batch["image_size"]
-    return compare(_arrays(ours), _arrays(theirs), sizes, kinks=LARGE in arguments)
+    return compare(load_arrays(ours), load_arrays(theirs), sizes, kinks=LARGE in arguments)
 
 
-def _python(python: str, module: str, *arguments: str) -> None:
+def run(python: str, module: str, *arguments: str) -> None:
     """Runs one of this folder's modules in a process of its own."""
     subprocess.run([python, "-m", f"{PACKAGE}.{module}", *arguments], cwd=ROOT, check=True)
-
-
-def _arrays(path: pathlib.Path) -> Arrays:
-    with np.load(path) as file:
-        return {name: file[name] for name in file.files}
 
 
 def main() -> int:
@@ -235,9 +198,8 @@ def main() -> int:
     page, good = [HEAD], True
     for name in given.problems:
         with tempfile.TemporaryDirectory() as folder:
-            rows = run_problem(
-                PROBLEMS[name], given.torch_python, pathlib.Path(folder), given.parts
-            )
+            place = pathlib.Path(folder)
+            rows = run_problem(PROBLEMS[name], given.torch_python, place, given.parts)
         good &= all(row.holds for row in rows)
         page.append(f"## {name}\n\n{markdown(rows)}\n")
         print(page[-1])

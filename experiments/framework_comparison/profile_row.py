@@ -14,10 +14,11 @@ import pathlib
 import re
 import tempfile
 import time
+from collections.abc import Iterable
 
 import jax
 
-from experiments.framework_comparison import jax_rows
+from experiments.framework_comparison import jax_side
 from experiments.framework_comparison.prepare import make_problem
 from experiments.framework_comparison.rows import ROWS
 
@@ -26,32 +27,21 @@ NO_OPERATION = re.compile(r"^\$|::|^profiler")
 MOST = 25
 
 
-def operations(folder: pathlib.Path) -> dict[str, tuple[float, int]]:
-    """Name -> milliseconds and number, from the trace in a folder."""
+def operations(folder: pathlib.Path) -> list[tuple[str, float]]:
+    """Names and milliseconds, from the trace in a folder."""
     (path,) = folder.glob("**/*.trace.json.gz")
-    with gzip.open(path) as file:
-        events = json.load(file)["traceEvents"]
-    found: dict[str, list[float]] = collections.defaultdict(list)
-    for event in events:
-        if event.get("ph") == "X" and not NO_OPERATION.search(event["name"]):
-            found[event["name"]].append(event["dur"] / 1000)
-    return {name: (sum(times), len(times)) for name, times in found.items()}
+    events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
+    timed = (event for event in events if event.get("ph") == "X")
+    return [(e["name"], e["dur"] / 1000) for e in timed if not NO_OPERATION.search(e["name"])]
 
 
-def kinds(found: dict[str, tuple[float, int]]) -> dict[str, tuple[float, int]]:
-    """The same with the numbers at the ends of names left out."""
-    joined: dict[str, tuple[float, int]] = {}
-    for name, (milliseconds, count) in found.items():
-        kind = re.sub(r"[.\d]+$", "", name)
-        before = joined.get(kind, (0.0, 0))
-        joined[kind] = (before[0] + milliseconds, before[1] + count)
-    return joined
-
-
-def table(found: dict[str, tuple[float, int]]) -> str:
-    """The longest, as Markdown."""
-    longest = sorted(found.items(), key=lambda item: -item[1][0])[:MOST]
-    rows = [f"| {name} | {ms:.0f} | {count} |" for name, (ms, count) in longest]
+def table(found: Iterable[tuple[str, float]]) -> str:
+    """The longest by name, as Markdown."""
+    times = collections.defaultdict(list)
+    for name, milliseconds in found:
+        times[name].append(milliseconds)
+    longest = sorted(times.items(), key=lambda item: -sum(item[1]))[:MOST]
+    rows = [f"| {name} | {sum(each):.0f} | {len(each)} |" for name, each in longest]
     return "\n".join(["| operation | ms | times |", "|---|---:|---:|", *rows])
 
 
@@ -63,8 +53,8 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=336)
     parser.add_argument("--batch", type=int, default=8)
     given = parser.parse_args()
-    problem = make_problem(given.size, patch=14, crop=given.crop, batch=given.batch)
-    case = getattr(jax_rows, given.row)(problem)
+    jax_side.set_up("jax")
+    case = ROWS[given.row].build(jax_side, make_problem(given.size, given.crop, given.batch))
     for _ in range(2):
         case.run()
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +63,8 @@ def main() -> None:
             case.run()
             seconds = time.perf_counter() - start
         found = operations(pathlib.Path(folder))
-    print(f"{given.row} {given.size}: {seconds:.2f} s under the profiler\n\n{table(kinds(found))}")
+    kinds = [(re.sub(r"[.\d]+$", "", name), time) for name, time in found]
+    print(f"{given.row} {given.size}: {seconds:.2f} s under the profiler\n\n{table(kinds)}")
     print(f"\n{table(found)}")
 
 

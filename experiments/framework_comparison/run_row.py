@@ -7,21 +7,21 @@ Called by `bench.py`, by the interpreter of the framework's environment.
 """
 
 import argparse
+import importlib
 import json
 import pathlib
 import resource
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 from experiments.framework_comparison.problem import Problem, load_problem
-from experiments.framework_comparison.rows import COLUMNS, ROWS, Measured
+from experiments.framework_comparison.rows import COLUMNS, ROWS
 
 LEAST, MOST = 3, 50  # timed runs; fewer than LEAST only where the time is up
 
 
-def measure(column: str, row: str, problem: Problem, seconds: float) -> Measured:
+def measure(column: str, row: str, problem: Problem, seconds: float) -> dict[str, Any]:
     """Builds a row's case and times its runs.
 
     Args:
@@ -30,24 +30,31 @@ def measure(column: str, row: str, problem: Problem, seconds: float) -> Measured
       problem: what it works on.
       seconds: after so many no further run is begun once there are `LEAST`, and after three times
         as many none at all.
+
+    Returns:
+      "seconds" of each run; "first": from the loaded problem to the first result (building,
+      compiling, running once); "examples" and "flops" of a run (None: not known); "peak_bytes": the
+      largest memory of the process, problem and libraries included; "device" and "versions".
     """
     start = time.perf_counter()
-    side, build = _builder(column, row)
-    case = build(problem)
+    framework = column.partition(".")[0]
+    # The other framework stays unloaded.
+    side = importlib.import_module(f"experiments.framework_comparison.{framework}_side")
+    side.set_up(column)
+    case = ROWS[row].build(side, problem)
     case.run()
     first = time.perf_counter() - start
     times = timed(case.run, seconds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    flops = case.flops() if case.flops is not None and ROWS[row].counted else None
-    return Measured(
-        times,
-        first,
-        case.examples,
-        flops,
-        peak + side.peak_device_bytes(),
-        side.device(),
-        side.versions(),
-    )
+    return {
+        "seconds": times,
+        "first": first,
+        "examples": case.examples,
+        "flops": case.flops() if case.flops is not None and ROWS[row].counted else None,
+        "peak_bytes": peak + side.peak_device_bytes(),
+        "device": side.device(),
+        "versions": side.versions(),
+    }
 
 
 def timed(run: Callable[[], Any], seconds: float) -> list[float]:
@@ -63,21 +70,7 @@ def timed(run: Callable[[], Any], seconds: float) -> list[float]:
     return times
 
 
-def _builder(column: str, row: str) -> tuple[Any, Callable[[Problem], Any]]:
-    """A framework's module of rows and its function for one; the other framework stays unloaded."""
-    if column == "jax":
-        from experiments.framework_comparison import jax_rows
-
-        return jax_rows, getattr(jax_rows, row)
-    import torch
-
-    from experiments.framework_comparison import torch_rows
-
-    compile = torch.compile if column == "torch.compile" else lambda function: function
-    return torch_rows, lambda problem: getattr(torch_rows, row)(problem, compile)
-
-
-def main() -> int:
+def main() -> None:
     """Measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--column", required=True, choices=COLUMNS)
@@ -87,9 +80,8 @@ def main() -> int:
     parser.add_argument("--out", required=True)
     given = parser.parse_args()
     measured = measure(given.column, given.row, load_problem(given.problem), given.seconds)
-    pathlib.Path(given.out).write_text(json.dumps(measured._asdict()))
-    return 0
+    pathlib.Path(given.out).write_text(json.dumps(measured))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

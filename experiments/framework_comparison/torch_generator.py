@@ -17,8 +17,7 @@ class Generator(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Normalised crops [b,3,s,s] -> logits [b,m,m], m = 2 s / patch."""
-        features, _ = self.encoder(image)
-        return self.decoder(features)
+        return self.decoder(self.encoder(image)[0])
 
 
 class MaskDecoder(nn.Module):
@@ -39,9 +38,8 @@ class PixelHead(nn.Module):
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(features, width, 3, padding=1)
-        self.conv2, self.conv3, self.conv4 = (
-            nn.Conv2d(width, width, 3, padding=1) for _ in range(3)
+        self.conv1, self.conv2, self.conv3, self.conv4 = (
+            nn.Conv2d(channels, width, 3, padding=1) for channels in (features, *[width] * 3)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,8 +54,7 @@ class PrototypeHead(nn.Module):
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(features, width)
-        self.fc2 = nn.Linear(width, width)
+        self.fc1, self.fc2 = nn.Linear(features, width), nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """[b,D,N,N] -> [b,width]."""

@@ -59,18 +59,14 @@ def mean_field(
     sigma: float,
     valid: Tensor,
 ) -> Tensor:
-    """The mask refined by mean-field inference.
+    """The mask [b,h,w] refined by mean-field inference to 0 or 1, float32.
 
     Args:
       probability: of the object [b,h,w].
       image: normalised, at mask resolution [b,3,h,w].
-      box_mask: the tight box, bool [b,h,w].
+      box_mask, valid: the tight box and the image, bool [b,h,w].
       sweeps: at most this many; it stops when a sweep changes no float.
       sigma: of the colour kernel.
-      valid: the image, bool [b,h,w].
-
-    Returns:
-      float32 [b,h,w], 0 or 1.
     """
     box = (box_mask & valid).float()
     kernel = colour_kernel(image, valid, sigma)

@@ -1,7 +1,6 @@
 """Point retrieval of `exits_jax.retrieval`, in PyTorch: attention or keys in, labelled points out.
 
-Function by function under the same names. The settings arrive as a dict of the other side's, so
-there is one place where values are chosen.
+Function by function under the same names; a score is [b,p], boxes are [b,4] in crop coordinates.
 """
 
 import math
@@ -11,10 +10,9 @@ import torch
 from torch import Tensor
 
 from exits_jax.retrieval.settings import RetrievalSettings
-from experiments.framework_comparison.torch_vit import Maps, ViT, normalise
+from experiments.framework_comparison.torch_vit import Maps
 
-NORM_EPS = 1e-12
-LOG_EPS = 1e-6
+NORM_EPS, LOG_EPS = 1e-12, 1e-6
 CELL_TOLERANCE = 1e-3
 CENTRE_SIGMA = 0.4
 SEED_SHARE = 0.2
@@ -35,44 +33,15 @@ class Scores(NamedTuple):
     inside_box: Tensor
 
 
-def attention_similarity(
-    attention: dict[int, Tensor], layers: tuple[int, ...], *, class_token: bool
-) -> Tensor:
-    """Mean attention of some layers [b,n,n] -> similarity [b,p,p]."""
-    first, *rest = (attention[layer] for layer in layers)
-    mean = sum(rest, first) / len(layers)
-    return mean[:, 1:, 1:] if class_token else mean
-
-
-def key_similarity(
-    keys: dict[int, Tensor],
-    layers: tuple[int, ...],
-    *,
-    class_token: bool,
-    temperature: float,
-    distance_sigma: float,
-) -> Tensor:
-    """exp((cosine - 1) / temperature), times a Gaussian of the distance: [b,p,p]."""
-    unit = torch.cat([_unit(keys[layer]) for layer in layers], dim=-1)
-    unit = unit[:, 1:] if class_token else unit
-    cosine = unit @ unit.transpose(1, 2) / len(layers)
-    exponent = (cosine - 1.0) / temperature
-    if distance_sigma:
-        exponent = exponent - _squared_distance(unit) / (2.0 * distance_sigma**2)
-    return exponent.clamp(max=0.0).exp()
-
-
-def similarity_matrix(maps: Maps, *, class_token: bool, settings: RetrievalSettings) -> Tensor:
-    """The similarity the settings ask for, from the extractor's intermediates."""
+def similarity_matrix(maps: Maps, *, settings: RetrievalSettings) -> Tensor:
+    """Attention [b,n,n] or keys [b,n,D] of some layers -> the similarity [b,p,p] asked for."""
+    found = [maps[settings.source][layer] for layer in settings.layers]
     if settings.source == "attention":
-        return attention_similarity(maps["attention"], settings.layers, class_token=class_token)
-    return key_similarity(
-        maps["keys"],
-        settings.layers,
-        class_token=class_token,
-        temperature=settings.temperature,
-        distance_sigma=settings.distance_sigma,
-    )
+        return (sum(found[1:], found[0]) / len(found))[:, 1:, 1:]
+    unit = torch.cat([_unit(keys) for keys in found], dim=-1)[:, 1:]
+    exponent = (unit @ unit.mT / len(found) - 1.0) / settings.temperature
+    exponent = exponent - _squared_distance(unit) / (2.0 * settings.distance_sigma**2)
+    return exponent.clamp(max=0.0).exp()
 
 
 def transition_matrix(similarity: Tensor, *, iterations: int, symmetric: bool) -> Tensor:
@@ -88,13 +57,6 @@ def power_kernel(transition: Tensor, hops: int) -> Tensor:
     return torch.linalg.matrix_power(transition, hops)
 
 
-def propagate(transition: Tensor, seeds: Tensor, hops: int) -> Tensor:
-    """T(T(...T seeds)), seeds [b,p,k]."""
-    for _ in range(hops):
-        seeds = transition @ seeds
-    return seeds
-
-
 def absorbing_kernel(transition: Tensor, beta: float) -> Tensor:
     """(1 - beta)(I - beta T)^-1."""
     identity = torch.eye(transition.shape[-1], device=transition.device)
@@ -102,94 +64,55 @@ def absorbing_kernel(transition: Tensor, beta: float) -> Tensor:
 
 
 def propagate_absorbing(transition: Tensor, seeds: Tensor, beta: float) -> Tensor:
-    """`absorbing_kernel` applied to seeds: one solve."""
+    """`absorbing_kernel` applied to seeds [b,p,k]: one solve."""
     identity = torch.eye(transition.shape[-1], device=transition.device)
     return (1.0 - beta) * torch.linalg.solve(identity - beta * transition, seeds)
 
 
 def walk(transition: Tensor, seeds: Tensor, settings: RetrievalSettings) -> Tensor:
-    """The walk in the form the settings ask for."""
+    """The walk from seeds [b,p,k] in the form the settings ask for."""
     if settings.form == "absorbing":
         return propagate_absorbing(transition, seeds, settings.beta)
     if settings.form == "kernel":
         return power_kernel(transition, settings.hops) @ seeds
-    return propagate(transition, seeds, settings.hops)
+    for _ in range(settings.hops):
+        seeds = transition @ seeds
+    return seeds
 
 
-def propagation_score(
-    similarity: Tensor,
-    points_xy: Tensor,
-    has_points: Tensor,
-    box_xyxy: Tensor,
-    valid_xyxy: Tensor,
-    *,
-    grid: int,
-    settings: RetrievalSettings,
-) -> Scores:
+def propagation_score(similarity: Tensor, batch: Batch, settings: RetrievalSettings) -> Scores:
     """Walks from extreme points and from outside the box, weighed against each other."""
-    foreground, background = seed_points(
-        points_xy,
-        box_xyxy,
-        valid_xyxy,
-        grid=grid,
-        delta=settings.delta_share,
-        has_points=has_points,
-    )
-    inside = inside_box(box_xyxy, valid_xyxy, grid)
+    points, box, valid = similarity.shape[-1], batch["box_xyxy"], batch["valid_xyxy"]
+    grid = math.isqrt(points)
+    foreground, background = seed_points(batch, grid, settings.delta_share)
+    inside = inside_box(box, valid, grid)
     transition = transition_matrix(
         similarity, iterations=settings.sinkhorn_iterations, symmetric=settings.symmetric
     )
     known = mean_seed(foreground)
     if settings.box_only == "centre":
-        middle = mean_seed(centre_seed(box_xyxy, valid_xyxy, grid))
-        known = torch.where(has_points[:, None], known, middle)
+        middle = mean_seed(centre_seed(box, valid, grid))
+        known = torch.where(batch["has_points"][:, None], known, middle)
     seeds = torch.stack([known, mean_seed(background)], dim=-1)
-    reached = grid * grid * walk(transition, seeds, settings)
-    score = decide(reached[..., 0], reached[..., 1], settings.decision)
+    score = decide(points * walk(transition, seeds, settings), settings.decision)
     score = centre_score(score, inside, settings.centring)
-    if settings.rounds:
-        shown = inside_box(valid_xyxy, valid_xyxy, grid)
-        score = reseed(score, transition, known, inside, shown, settings)
+    extreme, shown = SEED_SHARE * mean_seed(known), inside_box(valid, valid, grid)
+    for _ in range(settings.rounds):
+        score = reseed(score, transition, extreme, inside, shown)
+        score = centre_score(score, inside, settings.centring)
     score = score * (known > 0.0).any(dim=-1, keepdim=True)
     return Scores(score, foreground, background, inside)
 
 
-def crop_scores(extractor: ViT, batch: Batch, settings: RetrievalSettings, pixels: str) -> Scores:
-    """From pixels to scores, without gradient."""
-    asked = {"attention": "attention_layers", "keys": "key_layers"}[settings.source]
-    image = normalise(batch["image"], pixels)
-    _, maps = extractor(image, features=False, **{asked: settings.layers})
-    return propagation_score(
-        similarity_matrix(maps, class_token=extractor.class_token, settings=settings),
-        batch["points_xy"],
-        batch["has_points"],
-        batch["box_xyxy"],
-        batch["valid_xyxy"],
-        grid=image.shape[-1] // extractor.patch,
-        settings=settings,
-    )
-
-
 def reseed(
-    score: Tensor,
-    transition: Tensor,
-    known: Tensor,
-    inside: Tensor,
-    shown: Tensor,
-    settings: RetrievalSettings,
+    score: Tensor, transition: Tensor, extreme: Tensor, inside: Tensor, shown: Tensor
 ) -> Tensor:
-    """Sharpens log odds by walking one hop from soft seeds, `settings.rounds` times."""
-    points = score.shape[-1]
-    extreme = SEED_SHARE * mean_seed(known)
-    for _ in range(settings.rounds):
-        object_share = score.sigmoid() * inside
-        rest = (1.0 - object_share) * shown
-        likely = (1.0 - SEED_SHARE) * mean_seed(object_share) + extreme
-        seeds = torch.stack([likely, mean_seed(rest)], dim=-1)
-        reached = points * propagate(transition, seeds, 1)
-        score = decide(reached[..., 0], reached[..., 1], "log_ratio")
-        score = centre_score(score, inside, settings.centring)
-    return score
+    """Sharpens log odds by walking one hop from soft seeds."""
+    object_share = score.sigmoid() * inside
+    rest = (1.0 - object_share) * shown
+    likely = (1.0 - SEED_SHARE) * mean_seed(object_share) + extreme
+    seeds = torch.stack([likely, mean_seed(rest)], dim=-1)
+    return decide(score.shape[-1] * (transition @ seeds), "log_ratio")
 
 
 def mean_seed(seeds: Tensor) -> Tensor:
@@ -197,8 +120,9 @@ def mean_seed(seeds: Tensor) -> Tensor:
     return _to_one(seeds, dim=-1)
 
 
-def decide(foreground: Tensor, background: Tensor, decision: str) -> Tensor:
-    """Difference or logarithm of the ratio of the two walks."""
+def decide(reached: Tensor, decision: str) -> Tensor:
+    """Difference or logarithm of the ratio of the two walks [b,p,2]."""
+    foreground, background = reached.unbind(dim=-1)
     if decision == "difference":
         return foreground - background
     seeded = (background > 0.0).any(dim=-1, keepdim=True)
@@ -213,62 +137,48 @@ def centre_score(score: Tensor, inside: Tensor, strength: float) -> Tensor:
     grid = math.isqrt(score.shape[-1])
     boxed = score.masked_fill(~inside, -math.inf).unflatten(-1, (grid, grid))
     maxima = torch.cat([boxed.amax(dim=2), boxed.amax(dim=1)], dim=1)
-    shift = _low_quantile(maxima, share=0.05)
+    finite = maxima.masked_fill(~maxima.isfinite(), math.nan)
+    shift = finite.nanquantile(0.05, dim=-1).nan_to_num(0.0)  # of nothing finite: none
     return score - strength * shift.clamp(-3.0, 4.0)[:, None]
 
 
-def seed_points(
-    points_xy: Tensor,
-    box_xyxy: Tensor,
-    valid_xyxy: Tensor,
-    *,
-    grid: int,
-    delta: float,
-    has_points: Tensor,
-) -> tuple[Tensor, Tensor]:
+def seed_points(batch: Batch, grid: int, delta: float) -> tuple[Tensor, Tensor]:
     """The points known before any propagation: foreground, background, 0 or 1 [b,p]."""
-    centre = (box_xyxy[:, None, :2] + box_xyxy[:, None, 2:]) / 2.0
-    to_centre = centre - points_xy
+    points_xy, box, valid = batch["points_xy"], batch["box_xyxy"], batch["valid_xyxy"]
+    to_centre = (box[:, None, :2] + box[:, None, 2:]) / 2.0 - points_xy
     distance = to_centre.norm(dim=-1, keepdim=True)
     step = distance.clamp(max=delta) / torch.where(distance > 0.0, distance, 1.0)
     cell_xy = ((points_xy + step * to_centre) * grid).floor().clamp(0, grid - 1)
     cell = (cell_xy[..., 1] * grid + cell_xy[..., 0]).long()
     foreground = torch.zeros(len(cell), grid * grid, dtype=torch.bool, device=cell.device)
     foreground = foreground.scatter(1, cell, True)
-    foreground = foreground & ~_wholly_outside(valid_xyxy, grid) & has_points[:, None]
-    background = _wholly_outside(box_xyxy, grid) & _wholly_inside(valid_xyxy, grid) & ~foreground
+    foreground = foreground & ~_wholly_outside(valid, grid) & batch["has_points"][:, None]
+    background = _wholly_outside(box, grid) & _wholly_inside(valid, grid) & ~foreground
     return foreground.float(), background.float()
 
 
 def centre_seed(box_xyxy: Tensor, valid_xyxy: Tensor, grid: int) -> Tensor:
     """A soft seed for a box without extreme points: a Gaussian about its centre [b,p]."""
-    x0, y0, x1, y1 = box_xyxy.split(1, dim=-1)
     cell = (torch.arange(grid, device=box_xyxy.device) + 0.5) / grid
-    along_x, along_y = (
-        torch.exp(-0.5 * ((cell - (low + high) / 2) / (CENTRE_SIGMA * (high - low))) ** 2)
-        for low, high in ((x0, x1), (y0, y1))
-    )
-    seed = (along_y[:, :, None] * along_x[:, None, :]).flatten(1)
+    low, high = box_xyxy[:, :2, None], box_xyxy[:, 2:, None]
+    along = torch.exp(-0.5 * ((cell - (low + high) / 2) / (CENTRE_SIGMA * (high - low))) ** 2)
+    seed = (along[:, 1, :, None] * along[:, 0, None, :]).flatten(1)
     return torch.where(inside_box(box_xyxy, valid_xyxy, grid), seed, 0.0)
 
 
 def inside_box(box_xyxy: Tensor, valid_xyxy: Tensor, grid: int) -> Tensor:
     """Cells whose centre lies in the tight box and in the image: bool [b,p]."""
     centre = (torch.arange(grid, device=box_xyxy.device) + 0.5) / grid
-    columns = rows = True
-    for x0, y0, x1, y1 in (box_xyxy.split(1, dim=-1), valid_xyxy.split(1, dim=-1)):
-        columns = columns & (centre >= x0) & (centre < x1)
-        rows = rows & (centre >= y0) & (centre < y1)
-    return (rows[:, :, None] & columns[:, None, :]).flatten(1)
+    both = torch.stack([box_xyxy, valid_xyxy])[..., None]
+    along = ((centre >= both[:, :, :2]) & (centre < both[:, :, 2:])).all(dim=0)
+    return _cells(along)
 
 
-def retrieve_points(
-    scores: Scores, *, tau_fg: float, tau_bg: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def retrieve_points(scores: Scores, settings: RetrievalSettings) -> tuple[Tensor, Tensor, Tensor]:
     """Cuts the score into supervision: labels [b,p], weights [b,p], and empty [b]."""
     inside, foreground, background = scores.inside_box, scores.foreground > 0, scores.background > 0
-    found_object = inside & (scores.score > tau_fg)
-    found_rest = inside & (scores.score < -tau_bg) & ~found_object
+    found_object = inside & (scores.score > settings.tau_fg)
+    found_rest = inside & (scores.score < -settings.tau_bg) & ~found_object
     empty = ~((found_object | found_rest) & ~foreground).any(dim=-1)
     labels = foreground | (found_object & ~background)
     weights = labels | background | found_rest
@@ -317,8 +227,7 @@ def _unit(vectors: Tensor) -> Tensor:
 
 def _squared_distance(unit: Tensor) -> Tensor:
     """Squared distances between the cells of the square grid, in cells: [p,p]."""
-    grid = math.isqrt(unit.shape[1])
-    cell = torch.arange(grid, dtype=torch.float32, device=unit.device)
+    cell = torch.arange(math.isqrt(unit.shape[1]), dtype=torch.float32, device=unit.device)
     cells = torch.cartesian_prod(cell, cell)
     return (cells[:, None] - cells).square().sum(dim=-1)
 
@@ -329,33 +238,27 @@ def _to_one(values: Tensor, dim: int) -> Tensor:
     return values / torch.where(total > 0.0, total, 1.0)
 
 
-def _low_quantile(values: Tensor, share: float) -> Tensor:
-    """Quantile of the finite values of each row; 0 where there is none."""
-    finite = values.masked_fill(~values.isfinite(), math.nan)
-    return finite.nanquantile(share, dim=-1).nan_to_num(0.0)
+def _cells(along: Tensor) -> Tensor:
+    """Cells whose column and row are chosen, bool [b,2,n] (x, y): [b,n*n]."""
+    return (along[:, 1, :, None] & along[:, 0, None, :]).flatten(1)
 
 
 def _wholly_outside(box_xyxy: Tensor, grid: int) -> Tensor:
     """Cells that share no area with the box: bool [b,p]."""
-    x0, y0, x1, y1 = (box_xyxy * grid).split(1, dim=-1)
-    low, high = _cell_borders(grid, box_xyxy.device)
-    columns = (high <= x0) | (low >= x1)
-    rows = (high <= y0) | (low >= y1)
-    return (rows[:, :, None] | columns[:, None, :]).flatten(1)
+    low, high, box = *_cell_borders(box_xyxy, grid), box_xyxy[..., None] * grid
+    out = (high <= box[:, :2]) | (low >= box[:, 2:])
+    return (out[:, 1, :, None] | out[:, 0, None, :]).flatten(1)
 
 
 def _wholly_inside(box_xyxy: Tensor, grid: int) -> Tensor:
     """Cells the box covers completely: bool [b,p]."""
-    x0, y0, x1, y1 = (box_xyxy * grid).split(1, dim=-1)
-    low, high = _cell_borders(grid, box_xyxy.device)
-    columns = (low >= x0) & (high <= x1)
-    rows = (low >= y0) & (high <= y1)
-    return (rows[:, :, None] & columns[:, None, :]).flatten(1)
+    low, high, box = *_cell_borders(box_xyxy, grid), box_xyxy[..., None] * grid
+    return _cells((low >= box[:, :2]) & (high <= box[:, 2:]))
 
 
-def _cell_borders(grid: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _cell_borders(box_xyxy: Tensor, grid: int) -> tuple[Tensor, Tensor]:
     """Lower and upper border of each cell of a line, moved inwards by the tolerance."""
-    cell = torch.arange(grid, device=device)
+    cell = torch.arange(grid, device=box_xyxy.device)
     return cell + CELL_TOLERANCE, cell + 1 - CELL_TOLERANCE
 
 

@@ -1,21 +1,20 @@
 """The vision transformer of `exits_jax.models`, as a PyTorch module.
 
-The same network with the same parameters (`weights.py` carries them over), in PyTorch's idiom:
-images NCHW in channels_last memory, one projection for queries, keys and values, and
-`scaled_dot_product_attention` wherever nobody asked to see the attention.
+The same network with the same parameters (`weights.py` carries them over) in DINOv2's form, with a
+class token and LayerScale, and in PyTorch's idiom: images NCHW in channels_last memory, one
+projection for queries, keys and values, and `scaled_dot_product_attention` wherever nobody asked to
+see the attention.
 """
+
+import functools
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LAYER_NORM_EPSILON = 1e-6
-LAYER_SCALE_START = 0.1
+from exits_jax.models.settings import PIXEL_STATISTICS
 
-PIXEL_STATISTICS = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
+LayerNorm = functools.partial(nn.LayerNorm, eps=1e-6)
 
 # {"attention": {layer: [b,n,n]}, "keys": {layer: [b,n,D]}}, layers counted from 1
 Maps = dict[str, dict[int, Tensor]]
@@ -30,8 +29,7 @@ def normalise(image: Tensor, kind: str = "imagenet") -> Tensor:
 class ViT(nn.Module):
     """A plain vision transformer that hands out attention and keys of the layers asked for.
 
-    Arguments are the fields of `exits_jax.models.ViT`. With `frozen_blocks` k > 0 the embedding and
-    the first k layers take no gradient.
+    With `frozen_blocks` k > 0 the embedding and the first k layers take no gradient.
     """
 
     def __init__(
@@ -41,26 +39,17 @@ class ViT(nn.Module):
         width: int,
         depth: int,
         heads: int,
-        class_token: bool = True,
-        layer_scale: bool = False,
-        stem: str = "patch",
-        position_grid: int = 14,
-        position_resize: str = "pytorch",
+        position_grid: int,
         frozen_blocks: int = 0,
     ) -> None:
         super().__init__()
-        self.patch, self.depth, self.frozen_blocks = patch, depth, frozen_blocks
-        self.embedding = Embedding(patch, width, class_token, stem, position_grid, position_resize)
-        self.blocks = nn.ModuleList(Block(width, heads, layer_scale) for _ in range(depth))
-        self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPSILON)
+        self.patch, self.depth = patch, depth
+        self.embedding = Embedding(patch, width, position_grid)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.norm = LayerNorm(width)
         if frozen_blocks > 0:
             for part in (self.embedding, *self.blocks[:frozen_blocks]):
                 part.requires_grad_(False)
-
-    @property
-    def class_token(self) -> bool:
-        """Whether token 0 is a class token."""
-        return self.embedding.class_token is not None
 
     def forward(
         self,
@@ -75,8 +64,7 @@ class ViT(nn.Module):
         Without `features` nothing past the last layer asked for is computed, and of that layer only
         queries and keys.
         """
-        asked = (*attention_layers, *key_layers)
-        last = self.depth if features else max(asked, default=0)
+        last = self.depth if features else max((*attention_layers, *key_layers), default=0)
         maps: Maps = {"attention": {}, "keys": {}}
         x = self.embedding(image)
         for layer, block in enumerate(self.blocks[:last], start=1):
@@ -92,98 +80,49 @@ class ViT(nn.Module):
                 maps["keys"][layer] = keys
         if not features:
             return None, maps
-        x = self.norm(x)[:, int(self.class_token) :]
         grid = image.shape[-1] // self.patch
-        return x.unflatten(1, (grid, grid)).permute(0, 3, 1, 2), maps
+        return self.norm(x)[:, 1:].unflatten(1, (grid, grid)).permute(0, 3, 1, 2), maps
 
 
 class Embedding(nn.Module):
-    """Image -> tokens with their positions added, the class token first where there is one."""
+    """Image -> tokens with their positions added, the class token first."""
 
-    def __init__(
-        self,
-        patch: int,
-        width: int,
-        class_token: bool,
-        stem: str,
-        position_grid: int,
-        position_resize: str,
-    ) -> None:
+    def __init__(self, patch: int, width: int, position_grid: int) -> None:
         super().__init__()
-        if stem == "patch":
-            self.patch_projection = nn.Conv2d(3, width, patch, stride=patch)
-        else:
-            self.conv_stem = ConvStem(width)
-        self.stem, self.position_resize = stem, position_resize
+        self.patch_projection = nn.Conv2d(3, width, patch, stride=patch)
         self.position = nn.Parameter(torch.randn(position_grid, position_grid, width) * 0.02)
-        self.class_token = nn.Parameter(torch.randn(1, width) * 0.02) if class_token else None
-        self.class_position = nn.Parameter(torch.randn(1, width) * 0.02) if class_token else None
+        self.class_token = nn.Parameter(torch.randn(1, width) * 0.02)
+        self.class_position = nn.Parameter(torch.randn(1, width) * 0.02)
 
     def forward(self, image: Tensor) -> Tensor:
         """[b,3,s,s] -> [b,n,D]."""
-        x = self.patch_projection(image) if self.stem == "patch" else self.conv_stem(image)
-        x = (x + self._positions(x.shape[-1])).flatten(2).transpose(1, 2)
-        if self.class_token is None:
-            return x
+        x, table = self.patch_projection(image), self.position.permute(2, 0, 1)[None]
+        if x.shape[-2:] != table.shape[-2:]:
+            table = F.interpolate(table, size=x.shape[-2:], mode="bicubic")
+        x = (x + table).flatten(2).transpose(1, 2)
         first = (self.class_token + self.class_position).expand(len(x), 1, -1)
         return torch.cat([first, x], dim=1)
 
-    def _positions(self, grid: int) -> Tensor:
-        """The table at the grid in use, [1,D,N,N]."""
-        table = self.position.permute(2, 0, 1)[None]
-        if table.shape[-1] == grid:
-            return table
-        size = (grid, grid)
-        if self.position_resize == "zoom":
-            return F.interpolate(table, size=size, mode="bilinear", align_corners=True)
-        antialias = self.position_resize == "antialias"
-        return F.interpolate(table, size=size, mode="bicubic", antialias=antialias)
-
-
-class ConvStem(nn.Module):
-    """Four 3x3 convolutions of stride 2, channels doubling up to D, and a 1x1 projection."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        channels = (3, width // 8, width // 4, width // 2, width)
-        self.conv1, self.conv2, self.conv3, self.conv4 = (
-            nn.Conv2d(channels[i], channels[i + 1], 3, stride=2, padding=1) for i in range(4)
-        )
-        self.projection = nn.Conv2d(width, width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[b,3,s,s] -> [b,D,s/16,s/16]."""
-        for convolution in (self.conv1, self.conv2, self.conv3, self.conv4):
-            x = F.relu(convolution(x))
-        return self.projection(x)
-
 
 class Block(nn.Module):
-    """One pre-norm transformer layer: x + attention(norm(x)), then x + mlp(norm(x))."""
+    """One pre-norm transformer layer: x + s1 * attention(norm(x)), then x + s2 * mlp(norm(x))."""
 
-    def __init__(self, width: int, heads: int, layer_scale: bool) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=LAYER_NORM_EPSILON)
+        self.norm1, self.norm2 = LayerNorm(width), LayerNorm(width)
         self.attention = SelfAttention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=LAYER_NORM_EPSILON)
         self.mlp = Mlp(width)
-        start = torch.full((width,), LAYER_SCALE_START)
-        self.scale1 = nn.Parameter(start.clone()) if layer_scale else None
-        self.scale2 = nn.Parameter(start.clone()) if layer_scale else None
+        self.scale1, self.scale2 = (nn.Parameter(torch.full((width,), 0.1)) for _ in range(2))
 
     def forward(
         self, x: Tensor, *, tokens: bool = True, attention: bool = False, keys: bool = False
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Tokens -> tokens after this layer, attention and keys; None for what is not wanted."""
-        mixed, attention_map, key_map = self.attention(
-            self.norm1(x), tokens=tokens, attention=attention, keys=keys
-        )
+        mixed, *maps = self.attention(self.norm1(x), tokens=tokens, attention=attention, keys=keys)
         if mixed is None:
-            return None, attention_map, key_map
-        x = x + (mixed if self.scale1 is None else mixed * self.scale1)
-        branch = self.mlp(self.norm2(x))
-        x = x + (branch if self.scale2 is None else branch * self.scale2)
-        return x, attention_map, key_map
+            return None, *maps
+        x = x + mixed * self.scale1
+        return x + self.mlp(self.norm2(x)) * self.scale2, *maps
 
 
 class SelfAttention(nn.Module):
@@ -228,7 +167,7 @@ class SelfAttention(nn.Module):
     def _probability(self, query: Tensor, key: Tensor) -> Tensor:
         """Softmax over keys, [b,heads,n,n]."""
         query, key = self._heads(query), self._heads(key)
-        return (query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)).softmax(dim=-1)
+        return (query * query.shape[-1] ** -0.5 @ key.mT).softmax(dim=-1)
 
 
 class Mlp(nn.Module):

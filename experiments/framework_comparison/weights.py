@@ -20,18 +20,14 @@ def to_torch(params: Mapping[str, np.ndarray]) -> Arrays:
     state: Arrays = {}
     for name, array in params.items():
         path = re.sub(r"block(\d+)", lambda m: f"blocks/{int(m[1]) - 1}", name).split("/")
-        *_, leaf = path
-        if path[-2] in PROJECTIONS:
-            if path[-2] != PROJECTIONS[0]:
-                continue
-            array = np.concatenate(
-                [params[_sibling(name, projection)] for projection in PROJECTIONS], axis=-1
-            )
-            path[-2] = "qkv"
-        if leaf == "kernel":
-            path[-1] = "weight"
+        if path[-2] in PROJECTIONS[1:]:
+            continue
+        if path[-2] == PROJECTIONS[0]:
+            parts = [params[name.replace("/query/", f"/{part}/")] for part in PROJECTIONS]
+            array, path[-2] = np.concatenate(parts, axis=-1), "qkv"
+        if path[-1] == "kernel":
             array = array.T if array.ndim == 2 else array.transpose(3, 2, 0, 1)
-        elif leaf == "scale":
+        if path[-1] in ("kernel", "scale"):
             path[-1] = "weight"
         state[".".join(path)] = np.ascontiguousarray(array)
     return state
@@ -44,19 +40,10 @@ def to_flax(state: Mapping[str, np.ndarray]) -> Arrays:
         path = re.sub(r"blocks\.(\d+)", lambda m: f"block{int(m[1]) + 1:02d}", name).split(".")
         if path[-1] == "weight":
             path[-1] = "scale" if array.ndim == 1 else "kernel"
-            if array.ndim == 2:
-                array = array.T
-            elif array.ndim == 4:
-                array = array.transpose(2, 3, 1, 0)
+            array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
         if path[-2] != "qkv":
             params["/".join(path)] = array
             continue
         for projection, part in zip(PROJECTIONS, np.split(array, 3, axis=-1), strict=True):
             params["/".join([*path[:-2], projection, path[-1]])] = part
     return params
-
-
-def _sibling(name: str, projection: str) -> str:
-    """The name of the same leaf of another projection."""
-    path = name.split("/")
-    return "/".join([*path[:-2], projection, path[-1]])

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -50,10 +51,24 @@ def test_forward_passes_agree(tmp_path):
 
 def test_parity_needs_no_jax_on_pytorchs_side():
     code = (
-        "import sys; from experiments.framework_comparison import parity_torch, torch_rows;"
-        "sys.exit(any(name in sys.modules for name in ('jax', 'flax', 'exits_jax')))"
+        "import sys; from experiments.framework_comparison import parts, rows, torch_side;"
+        "sys.exit(any(name in sys.modules for name in ('jax', 'flax')))"
     )
     subprocess.run([torch_python(), "-c", code], cwd=ROOT, check=True)
+
+
+def test_both_sides_have_what_parts_and_rows_call():
+    folder = pathlib.Path(parity.__file__).parent
+    sources = [(folder / name).read_text() for name in ("parts.py", "rows.py", "run_row.py")]
+    names = sorted({name for source in sources for name in re.findall(r"\bside\.(\w+)", source)})
+    assert {"transition_matrix", "step_case", "set_up"} <= {*names}
+    code = (
+        "import importlib, sys; side, *names = sys.argv[1:];"
+        "side = importlib.import_module(f'experiments.framework_comparison.{side}');"
+        "sys.exit(str([name for name in names if not hasattr(side, name)] or '') or 0)"
+    )
+    for side, python in (("jax_side", sys.executable), ("torch_side", torch_python())):
+        subprocess.run([python, "-c", code, side, *names], cwd=ROOT, check=True)
 
 
 def test_weights_there_and_back():

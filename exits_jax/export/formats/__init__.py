@@ -1,7 +1,8 @@
-"""Labels for readers that do not take run lengths, a module a format.
+"""Labels for readers that do not take run lengths, one module per format.
 
-All start from the document that `export.pseudo_labels` makes and leave it as it is. Crowd regions
-are no labels: they stay as they are among polygons, are void in index images and absent elsewhere.
+All start from the document that `export.pseudo_labels` makes and leave it unchanged. Crowd regions
+are not labels: they stay as they are among polygons, are void in index images and left out
+elsewhere.
 """
 
 import pathlib
@@ -34,14 +35,14 @@ def write_format(
     *,
     simplify: float = 0.0,
 ) -> str:
-    """Writes the labels in one further format into a run's folder, in place of what was there.
+    """Writes the labels in one further format into a run's folder, replacing an older version.
 
     Args:
       name: one of `FORMATS`.
       folder: the run's; the format gets a file or a folder of its own in it (`format_paths`).
       document: from `export.pseudo_labels`.
       images: `Annotations.images`.
-      simplify: pixels that polygons may leave the masks' outlines by; 0: none.
+      simplify: pixels by which polygons may deviate from the masks' outlines; 0: none.
 
     Returns:
       What was written, in words.

@@ -18,8 +18,8 @@ from exits_jax.system.files import write_bytes, write_json_rows
 
 IMAGE, CONTROL = "image", "label"  # names of the two tags in the labelling interface
 KINDS = {"brushlabels": "BrushLabels", "polygonlabels": "PolygonLabels"}
-RUN_BITS = (3, 4, 8, 16)  # how long the length of a run may be, in bits; two bits say which
-CHANNELS = 4  # the format is of RGBA images; a brush is in all four of them
+RUN_BITS = (3, 4, 8, 16)  # widths of a run's length, in bits; two bits say which
+CHANNELS = 4  # the format has RGBA images; a brush is in all four channels
 
 
 def write_label_studio(
@@ -30,14 +30,14 @@ def write_label_studio(
 ) -> str:
     """`tasks.json`, a task for each image with its labels as a prediction, and `interface.xml`.
 
-    Brush masks hold parts and holes, an object a region with the annotation's id. Of polygons each
-    part is a region of its own, `ID` or `ID-2`, and holes are filled.
+    Brush masks hold components and holes; an object is one region with the annotation's id. With
+    polygons each component is a region of its own, `ID` or `ID-2`, and holes are filled.
 
     Images are named as Label Studio serves local files, below the folder that holds theirs:
     `/data/local-files/?d=FOLDER/NAME`.
 
     Args:
-      directory: where to.
+      directory: where to write.
       document: from `export.pseudo_labels`.
       images: `Annotations.images`.
       simplify: None: brush masks; a number: polygons with this tolerance in pixels.
@@ -80,7 +80,7 @@ def _prediction(
 
 
 def _regions(row: Row, name: str, simplify: float | None) -> list[dict[str, Any]]:
-    """A brush mask, or a polygon for each part."""
+    """A brush mask, or a polygon for each component."""
     mask = label_mask(row)
     height, width = mask.shape
     if simplify is None:
@@ -111,10 +111,10 @@ def _regions(row: Row, name: str, simplify: float | None) -> list[dict[str, Any]
 def brush_rle(mask: Bool[np.ndarray, "h w"]) -> list[int]:
     """A mask in Label Studio's run lengths: the bytes of a string of bits.
 
-    Its head: 32 bits for the number of values, 5 for their width less one, four times 4 for the
-    widths of run lengths less one. Then each run: a 1, which of the four widths its length has,
-    the length less one, and the value. Values are of an RGBA image, row by row; a pixel of the mask
-    is 255 in all of its channels.
+    The header: 32 bits for the number of values, 5 for their width less one, four times 4 for the
+    widths of run lengths less one. Then each run: a 1, which of the four widths its length has, the
+    length less one, and the value. Values are of an RGBA image, row by row; a pixel of the mask is
+    255 in all of its channels.
     """
     values = mask.ravel()
     edges = np.flatnonzero(np.diff(values)) + 1
@@ -130,7 +130,7 @@ def brush_rle(mask: Bool[np.ndarray, "h w"]) -> list[int]:
 def _cut_runs(
     lengths: Int[np.ndarray, "n"], values: Bool[np.ndarray, "n"]
 ) -> tuple[Int[np.ndarray, "m"], Bool[np.ndarray, "m"]]:
-    """Runs of at most as much as the longest width says."""
+    """Runs, none longer than the largest width can hold."""
     most = 2 ** RUN_BITS[-1]
     pieces = -(-lengths // most)
     cut = np.full(pieces.sum(), most)
@@ -142,7 +142,7 @@ def _cut_runs(
 def _run_bits(
     lengths: Int[np.ndarray, "n"], values: Bool[np.ndarray, "n"]
 ) -> UInt8[np.ndarray, "bits"]:
-    """Each run with the shortest width that holds its length, as bits one after the other."""
+    """Each run, with the smallest width that holds its length, as consecutive bits."""
     limits = 2 ** np.array(RUN_BITS)
     which = np.searchsorted(limits, lengths)
     longest = RUN_BITS[-1]
@@ -162,12 +162,12 @@ def _run_bits(
 
 
 def _bits(numbers: Int[np.ndarray, "n"], width: int) -> UInt8[np.ndarray, "n width"]:
-    """Numbers as bits, the highest first."""
+    """Numbers as bits, the highest bit first."""
     return (numbers[:, None] >> np.arange(width - 1, -1, -1) & 1).astype(np.uint8)
 
 
 def _root(paths: Sequence[pathlib.Path]) -> str:
-    """The folder above the one that all photographs are in: what is served has to be below it."""
+    """The folder above the one that all photographs are in: served files have to be below it."""
     if not paths:
         return ""
     folders = {os.path.dirname(os.path.abspath(path)) for path in paths}

@@ -11,7 +11,7 @@ from exits_jax.export.formats.rows import id_in, is_label
 
 MOST_OBJECTS = {"png": 65_534, "voc": 254}  # in an image: one value is background, one void
 MOST_CLASSES = {"voc": 254}
-BY_NAME = ("voc", "label_studio", "label_studio_polygons")  # know categories by their names alone
+BY_NAME = ("voc", "label_studio", "label_studio_polygons")  # identify categories only by name
 DRAW_CROWDS = ("png", "voc")
 BACKGROUND, VOID = "background", "ignored"  # what VOC folders call 0 and 255
 RESERVED = {"voc": (BACKGROUND, VOID)}
@@ -42,14 +42,14 @@ def _category_problems(formats: Sequence[str], names: Sequence[str]) -> Iterator
         if twice and name in BY_NAME:
             yield Problem(
                 "one_name_twice",
-                f"{uses[twice[0]]} categories are called '{twice[0]}', and format '{name}' knows"
-                " categories by their names alone; rename them",
+                f"{uses[twice[0]]} categories are called '{twice[0]}', and format '{name}' "
+                "identifies categories only by name; rename them",
             )
         for word in {*RESERVED.get(name, ())} & uses.keys():
             yield Problem(
                 "reserved_name",
-                f"a category is called '{word}', which format '{name}' keeps for what is no object;"
-                " rename it",
+                f"a category is called '{word}', which format '{name}' reserves for pixels "
+                "without an object; rename it",
             )
         if uses.total() > MOST_CLASSES.get(name, uses.total()):
             yield Problem(
@@ -76,7 +76,7 @@ def _object_problems(
 
 
 def _crowd_problems(rows: Sequence[Any], images: Mapping[int, ImageRecord]) -> Iterator[Problem]:
-    """Crowds come out of the user's file unseen: only here are their masks needed."""
+    """Crowds are not checked on reading: their masks are needed only here."""
     for row in rows:
         if not isinstance(row, dict) or is_label(row) or not row.get("segmentation"):
             continue

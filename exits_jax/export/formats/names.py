@@ -15,8 +15,8 @@ from exits_jax.system.errors import UserError
 
 
 def class_names(document: Mapping[str, Any]) -> dict[int, str]:
-    """Name by category id as one line of printable text, the id where nothing is left of a name."""
-    known = category_names(dict(document), lambda _: None)  # what is wrong was said by reading
+    """Name by category id as one line of printable text; the id if nothing is left of a name."""
+    known = category_names(dict(document), lambda _: None)  # reading has reported what is wrong
     return {key: _line(name) or str(key) for key, name in known.items()}
 
 
@@ -25,18 +25,18 @@ def _line(name: str) -> str:
 
 
 def safe_name(image: ImageRecord) -> str:
-    """An image's name with its folders, which leads nowhere out of a folder it is put into."""
+    """An image's name with its folders, which never leads out of the folder it is put into."""
     parts = re.split(r"[/\\]+", image.file_name)
     kept = [_line(part) for part in parts if part.strip(". ") and not part.endswith(":")]
     return "/".join(kept) or str(image.id)
 
 
 def unique_stems(images: Sequence[ImageRecord], *, flat: bool = False) -> dict[int, str]:
-    """Names without ending, by image id, no two of them one file on any system.
+    """Names without extension, by image id, no two of them the same file on any system.
 
-    The first of these that no other image wants: the name without its ending; with it, as in
-    `a.jpg` beside `a.png`; of flat names the same with the folders before it, `train_a`. Where even
-    so two are the same the later one gets its id.
+    The first of these that no other image wants: the name without its extension; with it, as in
+    `a.jpg` beside `a.png`; for flat names the same after its folders, `train_a`. If two are still
+    the same, the later one gets its id.
 
     Args:
       images: those that need a name.
@@ -57,7 +57,7 @@ def unique_stems(images: Sequence[ImageRecord], *, flat: bool = False) -> dict[i
 
 
 def _choices(name: str, flat: bool) -> list[str]:
-    """What a file may be called, best first."""
+    """Possible names for a file, best first."""
     if not flat:
         return [_without_ending(name), name]
     last, joined = name.rpartition("/")[2], name.replace("/", "_")
@@ -69,19 +69,19 @@ def _without_ending(name: str) -> str:
 
 
 def _folded(name: str) -> str:
-    """The same for names that some file systems take for one."""
+    """Equal for names that some file systems do not tell apart."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def place_photograph(image: ImageRecord, target: pathlib.Path) -> bool:
     """Puts an image's file at `target`: as a hard link, a symbolic one, or a copy.
 
-    A hard link needs no room and outlives being packed and moved; a symbolic link is for another
-    file system, a copy for where there are no links, and for a JPEG file that goes on after its
-    image, as some phones write: older versions of Ultralytics "restore" it in place, through links.
+    A hard link needs no space and survives packing and moving; a symbolic link serves across file
+    systems, a copy where there are no links. A JPEG file that goes on after its image, as some
+    phones write it, is copied: older versions of Ultralytics "restore" it in place, through links.
 
     Returns:
-      Whether there is such a file.
+      Whether the image has a file.
 
     Raises:
       UserError: it cannot be put there.

@@ -33,8 +33,8 @@ def write_index_pngs(
 ) -> str:
     """One PNG per annotated image, its pixels the numbers of the objects, and `index.json`.
 
-    Pixel value k is the image's k-th annotation in the document's order, crowds not counted; 0 is
-    background; the highest value is crowd. 8-bit with a palette up to 254 objects in the image,
+    Pixel value k is the image's k-th annotation in the document's order, not counting crowds; 0 is
+    background; the highest value is a crowd. 8-bit with a palette up to 254 objects in the image,
     else 16-bit grey. Where masks overlap the smaller one is on top. `index.json` maps each PNG to
     its annotation ids.
 
@@ -63,8 +63,8 @@ def write_index_pngs(
 
 
 def hidden_text(hidden: int) -> str:
-    """How many objects are wholly under others, as a clause; nothing for none."""
-    return f"; {hidden} objects lie wholly under smaller ones and are not in them" if hidden else ""
+    """How many objects are wholly under others, as a clause; empty for none."""
+    return f"; {hidden} objects lie wholly under smaller ones and are missing" if hidden else ""
 
 
 def png_bytes(pixels: Shaped[np.ndarray, "h w"]) -> bytes:
@@ -78,9 +78,9 @@ def png_bytes(pixels: Shaped[np.ndarray, "h w"]) -> bytes:
 
 
 def voc_palette() -> UInt8[np.ndarray, "256 3"]:
-    """The colours of PASCAL VOC's index images: the bits of a number, lowest first, make them.
+    """The colours of PASCAL VOC's index images, made from the bits of a number, lowest first.
 
-    Bits 0, 3, 6 are red's from its highest on, bits 1, 4, 7 green's and 2, 5 blue's.
+    Bits 0, 3, 6 are red's, from its highest bit down, bits 1, 4, 7 green's and 2, 5 blue's.
     """
     bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
     channels = [np.packbits(bits[:, channel::3], axis=1)[:, 0] for channel in range(3)]

@@ -13,7 +13,7 @@ from exits_jax.system.files import write_json_rows
 
 
 class PolygonLoss:
-    """What polygons could not say: objects, objects with holes, and IoUs with the masks."""
+    """What polygons could not express: objects, objects with holes, and IoUs with the masks."""
 
     def __init__(self) -> None:
         self.with_holes = 0
@@ -29,7 +29,7 @@ class PolygonLoss:
 
 
 def write_polygons(path: pathlib.Path, document: Mapping[str, Any], simplify: float = 0.0) -> str:
-    """Writes the document with polygons; says in words what they lose.
+    """Writes the document with polygons; returns in words what they lose.
 
     Args:
       path: of the file.
@@ -49,13 +49,13 @@ def polygon_rows(
 ) -> Iterator[Row]:
     """The annotations of a label document with polygons in place of run lengths.
 
-    Every part of a mask becomes a polygon; holes cannot be said and are filled, which is reported
-    for each annotation under `exits` (`polygon_holes`, `polygon_iou`) and in sum. `area` stays the
-    mask's.
+    Every component of a mask becomes a polygon; holes cannot be expressed and are filled, which is
+    reported for each annotation under `exits` (`polygon_holes`, `polygon_iou`) and in total. `area`
+    stays the mask's.
 
     Args:
       document: from `export.pseudo_labels`; it is not changed.
-      loss: takes the sum.
+      loss: takes the totals.
       simplify: tolerance in pixels.
     """
     for row in document["annotations"]:

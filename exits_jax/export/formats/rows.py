@@ -14,16 +14,16 @@ Row = Mapping[str, Any]
 
 
 def is_label(row: Row) -> bool:
-    """Whether a row is a label and no crowd."""
+    """Whether a row is a label and not a crowd."""
     return not row.get("iscrowd")
 
 
 def id_in(row: Row, key: str) -> int | None:
-    """`image_id` or `category_id` of a row as reading takes it; None where it is no number."""
+    """`image_id` or `category_id` of a row as reading takes it; None if it is not a number."""
     try:
         return whole_id(row.get(key), key)
     except BadItem:
-        return None  # of a crowd, which nobody has read
+        return None  # a crowd's, which reading did not check
 
 
 def rows_by_image(
@@ -53,7 +53,7 @@ def label_mask(row: Row) -> Bool[np.ndarray, "h w"]:
 
 
 def crowd_masks(rows: Sequence[Row], image: ImageRecord) -> Iterator[Bool[np.ndarray, "h w"]]:
-    """The masks of an image's crowds that can be read; of the others `export_problems` tells."""
+    """The masks of an image's crowds that can be read; `export_problems` reports the others."""
     for row in rows:
         if not is_label(row) and row.get("segmentation"):
             try:
@@ -69,7 +69,7 @@ def numbered_pixels(
     numbers: Sequence[int],
     dtype: type = np.uint8,
 ) -> Shaped[np.ndarray, "h w"]:
-    """An image's labels as numbers, 0 where there is none, the type's highest on crowds.
+    """An image's labels as numbers: 0 where there is none, the type's maximum on crowds.
 
     Where masks overlap the smaller one is on top, so that none is hidden by a larger one.
 

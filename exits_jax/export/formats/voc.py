@@ -40,13 +40,13 @@ def write_voc(
     """`Annotations`, `SegmentationObject`, `SegmentationClass`, `JPEGImages`, `ImageSets`.
 
     In SegmentationObject the k-th object of the XML has the number k; in SegmentationClass each has
-    its category's place, from 1, as `labelmap.txt` has them. 255 (void) are crowds alone: no border
-    is invented. Where masks overlap the smaller one is on top. The XML's boxes are in whole pixels,
+    its category's position in `labelmap.txt`, from 1. Only crowds are 255 (void): no border is
+    invented. Where masks overlap the smaller one is on top. The XML's boxes are in whole pixels,
     from 1, both ends included. Photographs are linked, not copied. Images without a label are left
     out.
 
     Args:
-      directory: of the data set; names of images lose their folders.
+      directory: of the data set; image names lose their folders.
       document: from `export.pseudo_labels`.
       images: `Annotations.images`.
 
@@ -81,7 +81,7 @@ def _write_pixels(
     crowds: Sequence[Bool[np.ndarray, "h w"]],
     category_ids: list[int],
 ) -> int:
-    """The two PNGs of an image; returns how many objects are not in them, being under others."""
+    """Writes the two PNGs of an image; returns how many objects are hidden under others."""
     if len(rows) > MOST_OBJECTS["voc"]:
         raise UserError(f"{image.file_name}: {len(rows)} objects; VOC holds {MOST_OBJECTS['voc']}")
     by_object = numbered_pixels(rows, crowds, image, range(1, len(rows) + 1))
@@ -93,7 +93,7 @@ def _write_pixels(
 
 
 def _write_lists(directory: pathlib.Path, stems: list[str], names: list[str]) -> None:
-    """Which images there are (ImageSets), and the categories with their colours."""
+    """Writes the lists of images (ImageSets), and the categories with their colours."""
     listed = "".join(f"{stem}\n" for stem in stems).encode()
     for folder in LISTS:
         write_bytes(directory / "ImageSets" / folder / "train.txt", listed)
@@ -127,7 +127,7 @@ def _xml(
 
 
 def _whole_box(row: Row, image: ImageRecord) -> tuple[int, int, int, int]:
-    """The box, else the mask's, in whole pixels of the image from 1, both ends included."""
+    """The box, or else the mask's, in whole pixels of the image from 1, both ends included."""
     given = finite_numbers(row.get("bbox"))
     if given is None or given.size != 4:
         given = coco_masks.toBbox(row["segmentation"])

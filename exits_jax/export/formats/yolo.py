@@ -19,7 +19,7 @@ from exits_jax.system.files import write_bytes
 
 HEAD = """\
 # A data set for Ultralytics: yolo segment train data=data.yaml model=yolo11n-seg.pt
-# `val` names the training images, too: put pictures with labels you trust elsewhere, and name them.
+# `val` names the training images, too: put images with labels you trust elsewhere, and name them.
 """
 
 
@@ -29,14 +29,14 @@ def write_yolo(
     images: Mapping[int, ImageRecord],
     simplify: float = 0.0,
 ) -> str:
-    """`images/`, `labels/`, `data.yaml` and `classes.txt`: a text file for each labelled image.
+    """`images/`, `labels/`, `data.yaml` and `classes.txt`: one text file per labelled image.
 
-    A line an object: `class x y x y ...`, coordinates as shares of the image's width and height.
-    The class is the category's place among those that can be used, from 0; `data.yaml` and
-    `classes.txt` have the names in this order. The format has one polygon an object: parts are
-    joined by seams without width, holes are filled. The photographs are linked, not copied, and all
-    in one folder, where every loader looks. Images without a label are left out: a loader would
-    take them for pictures of nothing, and nobody knows whether they are.
+    One line per object: `class x y x y ...`, coordinates as shares of the image's width and
+    height. The class is the category's position among those that can be used, from 0; `data.yaml`
+    and `classes.txt` have the names in this order. The format has one polygon per object:
+    components are joined by seams without width, holes are filled. The photographs are linked, not
+    copied, and all in one folder, where every loader looks. Images without a label are left out: a
+    loader would take them for images without objects, and nobody knows whether they are.
 
     Args:
       directory: of the data set.
@@ -65,7 +65,7 @@ def write_yolo(
     _write_names(directory, [*names.values()])
     text = f"{len(groups)} label files, {placed} photographs; data.yaml names them"
     missing = len(groups) - placed
-    return text + (f"; {missing} photographs are to be put into images/" if missing else "")
+    return text + (f"; {missing} photographs are missing: put them into images/" if missing else "")
 
 
 def yolo_line(row: Row, number: int, image: ImageRecord, simplify: float = 0.0) -> str:
@@ -76,9 +76,9 @@ def yolo_line(row: Row, number: int, image: ImageRecord, simplify: float = 0.0) 
 
 
 def join_parts(polygons: Sequence[Sequence[float]]) -> list[float]:
-    """Several polygons as one: seams without width lead to each further part and back.
+    """Several polygons as one: seams without width lead to each further polygon and back.
 
-    Each seam connects the nearest pair of corners, so the area is the sum of the parts' areas.
+    Each seam connects the nearest pair of corners, so the area is the sum of their areas.
 
     Args:
       polygons: [x, y, x, y, ...] each, at least one, none inside another.
@@ -94,12 +94,12 @@ def join_parts(polygons: Sequence[Sequence[float]]) -> list[float]:
 
 
 def _ending(image: ImageRecord) -> str:
-    """The file's own ending, whatever the annotations call it: loaders go by it."""
+    """The file's own extension, whatever the annotations call it: loaders go by it."""
     return (image.path or pathlib.PurePath(image.file_name)).suffix
 
 
 def _write_names(directory: pathlib.Path, names: list[str]) -> None:
-    """`data.yaml`, whose folders are relative to where it lies, and `classes.txt`."""
+    """Writes `data.yaml`, whose folders are relative to its own, and `classes.txt`."""
     facts = {"train": "images", "val": "images", "names": dict(enumerate(names))}
     text = yaml.safe_dump(facts, allow_unicode=True, sort_keys=False, width=10_000)
     write_bytes(directory / "data.yaml", (HEAD + text).encode())

@@ -1,15 +1,13 @@
-"""Labelling part by part, by every device of a process, so that nothing is lost or made twice."""
+"""Work done part by part, by every device of a process, so that nothing is lost or made twice."""
 
 import collections
 import pathlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from exits_jax.annotations import Instance
-from exits_jax.data.source import Source
-from exits_jax.export.parts import Share, is_whole, part_positions, taking_order, write_part
-from exits_jax.export.quality import Label
+from exits_jax.export.parts import Share, is_whole, taking_order, write_part
 from exits_jax.export.unfinished import (
     Predicted,
     Unfinished,
@@ -18,7 +16,9 @@ from exits_jax.export.unfinished import (
 )
 from exits_jax.system.progress import Tracker
 
-Labelling = Callable[..., list[Label]]  # a `Labeller`, or a function around one
+# (positions of a part's items, the batches of it that are made, a function that takes every other
+# batch when it is made) -> the part's rows.
+Maker = Callable[[range, Sequence[Any], Callable[[Any], None]], Sequence[Any]]
 
 
 class Stopped(Exception):
@@ -26,57 +26,53 @@ class Stopped(Exception):
 
 
 class PartsToMake:
-    """The parts that are not there yet, for every device's thread to take from.
+    """The missing parts, for every device's thread to take from.
 
-    Parts that are there already, whoever made them, are not made again; of a part that a kill cut
-    off the batches that were done are not (`unfinished`). Batches never reach over a part, and
-    neighbours on one image are never parted, so labels depend neither on where an earlier run
-    stopped nor on who else is at work.
+    Parts that exist, whoever made them, are not made again, nor are the finished batches of a part
+    that a kill left unfinished (`unfinished`). Batches never reach beyond a part, so rows depend
+    neither on where an earlier run stopped nor on who else is working.
 
     Fields:
-      source: where the images come from.
-      instances: those of `source`, in document order.
+      parts: positions of the items of each.
       folder: where parts are kept (`parts`).
-      part_size: annotations in a part, or more to the end of an image.
       share: which of the processes this is.
       progress: told of each batch.
       stop: asked after each batch; True ends the work.
+      kind: of the batches of an unfinished part, see `Unfinished`.
     """
 
     def __init__(
         self,
-        source: Source,
-        instances: Sequence[Instance],
+        parts: Sequence[range],
         folder: pathlib.Path,
         *,
-        part_size: int,
         share: Share,
         progress: Tracker,
         stop: Callable[[], bool] = lambda: False,
+        kind: type = Predicted,
     ) -> None:
-        self._source, self._instances, self._folder = source, instances, folder
+        self._parts, self._folder, self._kind = parts, folder, kind
         self._share, self._progress, self._stop = share, progress, stop
-        self._parts = part_positions(instances, part_size)
         self._waiting = collections.deque(taking_order(len(self._parts), share))
         self._begun = unfinished_files(folder)
         self._lock = threading.Lock()  # of `_waiting` and `_progress`
 
-    def make(self, labellers: Sequence[Labelling]) -> None:
-        """Makes them all, or as many as there is time for until `stop`.
+    def make(self, makers: Sequence[Maker]) -> None:
+        """Makes all parts, or as many as there is time for until `stop`.
 
         Args:
-          labellers: one for each device; they work side by side.
+          makers: one for each device; they work side by side.
         """
-        if len(labellers) == 1:
-            return self._work(labellers[0])
-        with ThreadPoolExecutor(len(labellers)) as pool:
-            for done in [pool.submit(self._work, labeller) for labeller in labellers]:
+        if len(makers) == 1:
+            return self._work(makers[0])
+        with ThreadPoolExecutor(len(makers)) as pool:
+            for done in [pool.submit(self._work, maker) for maker in makers]:
                 done.result()
 
-    def _work(self, labeller: Labelling) -> None:
+    def _work(self, maker: Maker) -> None:
         try:
             while not self._stop() and (number := self._taken()) is not None:
-                self._make(labeller, number)
+                self._make(maker, number)
         except Stopped:
             return
         except BaseException:
@@ -87,16 +83,16 @@ class PartsToMake:
         with self._lock:
             return self._waiting.popleft() if self._waiting else None
 
-    def _make(self, labeller: Labelling, number: int) -> None:
+    def _make(self, maker: Maker, number: int) -> None:
         positions = self._parts[number]
         if is_whole(self._folder, number):
             return self._count(self._progress.skip, len(positions))
         path = unfinished_path(self._folder, number, self._share.index)
-        unfinished = Unfinished(path, self._begun.get(number, ()))
+        unfinished = Unfinished(path, self._begun.get(number, ()), self._kind)
         counted = sum(len(batch.index) for batch in unfinished.batches)
         self._count(self._progress.skip, counted)
 
-        def keep(batch: Predicted) -> None:
+        def keep(batch: Any) -> None:
             nonlocal counted
             counted += len(batch.index)
             unfinished.keep(batch)
@@ -104,10 +100,8 @@ class PartsToMake:
             if self._stop():
                 raise Stopped
 
-        chosen = [self._instances[i] for i in positions]
         try:
-            labels = labeller(self._source.take(positions), chosen, unfinished.batches, keep)
-            write_part(self._folder, number, labels)
+            write_part(self._folder, number, maker(positions, unfinished.batches, keep))
         except BaseException:
             unfinished.flush()
             raise
