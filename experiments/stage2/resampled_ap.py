@@ -30,15 +30,19 @@ class Matches(NamedTuple):
     objects: Int[np.ndarray, " images"]
 
 
-def matches_of(evaluated: COCOeval) -> dict[int, Matches]:
-    """What `COCOeval.evaluate` found, by category id; of its first range of areas.
+def matches_of(evaluated: COCOeval, area: str = "all") -> dict[int, Matches]:
+    """What `COCOeval.evaluate` found, by category id.
 
     Categories without an object are left out, as AP leaves them out.
+
+    Args:
+      evaluated: after `evaluate`.
+      area: "all", "small", "medium" or "large".
     """
-    images, areas = len(evaluated.params.imgIds), len(evaluated.params.areaRng)
+    images, areas = len(evaluated.params.imgIds), evaluated.params.areaRngLbl
     found = {}
     for place, category_id in enumerate(evaluated.params.catIds):
-        first = place * areas * images
+        first = (place * len(areas) + areas.index(area)) * images
         matches = _category(evaluated.evalImgs[first : first + images])
         if matches is not None and matches.objects.any():
             found[category_id] = matches
