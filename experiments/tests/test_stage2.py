@@ -81,7 +81,8 @@ def test_every_arm_has_labels_that_are_made_somehow(scenes, tmp_path):
 
 
 def test_a_mode_that_fails_says_where_and_what(tmp_path):
-    with pytest.raises(UserError, match=r"run\.log: --mode=label ended with status 2: error: .*no_such"):
+    said = r"run\.log: --mode=label ended with status 2: error: .*no_such"
+    with pytest.raises(UserError, match=said):
         run_mode("label", tmp_path / "run", {"label.no_such": 1}, config="configs/own.py")
 
 
