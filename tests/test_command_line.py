@@ -474,7 +474,7 @@ def test_ctrl_c_while_everything_is_loaded_ends_in_order(tmp_path, seconds):
         time.sleep(seconds)
         work.send_signal(signal.SIGINT)
         _, error = work.communicate(timeout=60)
-    assert error == "\nstopped; the same command continues where this run was\n"
+    assert error == "\nstopped; the same command continues where this run stopped\n"
     assert work.returncode == 130
 
 

@@ -187,7 +187,7 @@ def _range_notes(image: Image.Image, values: Values | None) -> Iterator[tuple[st
             yield "negative_values", f"{used} are black to white"
         elif (black, white) != (0.0, full):
             text = f"{used} are {(white - black) * 255 / full:.1f} of 255 grey levels"
-            yield "narrow_range", f"{text}: they are stretched to all of them"
+            yield "narrow_range", f"{text}: they are stretched to all"
         elif full in FULL_VALUES[:-1] and (full > 255 or values.dtype.kind != "f"):
             bits = int(full).bit_length()
             yield "part_of_range", f"its values need {bits} bits of 16: {full:,.0f} is white"

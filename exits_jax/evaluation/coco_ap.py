@@ -75,7 +75,7 @@ def detection_ap(
     """
     if truth is None:
         return dict.fromkeys(DETECTION_FIGURES)
-    return _figures(_evaluated(truth, images, found, iou_type))
+    return _figures(detection_eval(truth, images, found, iou_type))
 
 
 def detection_record(
@@ -92,7 +92,7 @@ def detection_record(
     """
     if truth is None:
         return {**detection_ap(None, images, found), "per_category": {}}
-    coco_eval = _evaluated(truth, images, found, "segm")
+    coco_eval = detection_eval(truth, images, found)
     twice = [name for name, count in collections.Counter(names.values()).items() if count > 1]
     shown = {key: f"{name} ({key})" if name in twice else name for key, name in names.items()}
     # [thresholds, recalls, categories, areas, most detections]
@@ -102,13 +102,17 @@ def detection_record(
     return {**_figures(coco_eval), "per_category": per_category}
 
 
-def _evaluated(
+def detection_eval(
     truth: GroundTruth,
     images: Mapping[int, ImageRecord],
     found: Sequence[Mapping[str, Any]],
-    iou_type: str,
+    iou_type: str = "segm",
 ) -> COCOeval:
-    """COCOeval, carried out."""
+    """COCOeval, carried out: matches in `evalImgs`, figures in `stats`.
+
+    Args:
+      truth, images, found, iou_type: as for `detection_ap`.
+    """
     _, expected = _by_category(truth, {})
     truths = [entry for entries in expected.values() for entry in entries]
     if iou_type == "segm":  # beside a box, pycocotools takes the box's area for the mask's

@@ -28,6 +28,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from pycocotools import mask as coco_masks
 
+from exits_jax.annotations import decode_segmentation
 from exits_jax.data.images import RGBImage
 from exits_jax.data.rows import Row
 
@@ -197,7 +198,7 @@ def _resized(rle: dict[str, Any], size: tuple[int, int]) -> tuple[tuple[int, int
     top, bottom = _span(y, y + high, rows / height, rows)
     left, right = _span(x, x + wide, columns / width, columns)
     # Column-major, as it is decoded, a mask is Pillow's image of the transposed one, uncopied.
-    pixels = Image.fromarray(coco_masks.decode(rle).T * np.uint8(FULL))
+    pixels = Image.fromarray(decode_segmentation(rle, height, width).T * np.uint8(FULL))
     box = (top * height / rows, left * width / columns)
     box += (bottom * height / rows, right * width / columns)
     part = pixels.resize((bottom - top, right - left), Image.Resampling.BILINEAR, box=box)

@@ -5,7 +5,7 @@ them when an image is asked for, so that memory does not grow with the pixels of
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -76,7 +76,7 @@ class ImageSource:
         """
         record = self.images[index]
         rows = np.arange(*self.rows[index])
-        masks = [self._mask(row, record) for row in rows]
+        masks = [self._mask(row, record) for row in rows.tolist()]
         seen = [k for k, mask in enumerate(masks) if coco_masks.area(mask)]
         return {
             "image": self.image(index),
@@ -177,7 +177,7 @@ def image_source(
         annotation_id=np.array([x.id for x in ordered], np.int64),
         classes=np.array([class_of[x.category_id] for x in ordered], np.int32),
         weights=_weights(annotations, ordered, trust),
-        segmentations=PackedRows(rows[x.index]["segmentation"] for x in ordered),
+        segmentations=_packed(annotations, ordered),
         read=read or read_file,
         notes=tuple(_notes(annotations, used, bare)),
     )
@@ -235,6 +235,23 @@ def _by_image(instances: Iterable[Instance], used: Iterable[Instance]) -> dict[i
     for instance in used:
         members[instance.image.id].append(instance)
     return members
+
+
+def _packed(annotations: Annotations, instances: Sequence[Instance]) -> PackedRows:
+    """The segmentations of instances; UserError for one with NaN, which no mask has."""
+    rows, reached = annotations.document["annotations"], None
+
+    def outlines() -> Iterator[Any]:
+        nonlocal reached
+        for instance in instances:
+            reached = instance.id
+            yield rows[instance.index]["segmentation"]
+
+    try:
+        return PackedRows(outlines())
+    except ValueError as error:
+        problem = Problem("bad_segmentation", "NaN or infinity in the segmentation", reached)
+        raise UserError(problem_line(annotations.file, problem)) from error
 
 
 def _doubtful(annotations: Annotations, bare: Iterable[Instance]) -> set[int | None]:
