@@ -13,7 +13,7 @@ from exits_jax.annotations import Annotations, Problem, problem_line
 from exits_jax.annotations.masks import decode_segmentation, run_lengths
 from exits_jax.annotations.records import BadItem, ImageRecord
 from exits_jax.app.outputs import PREDICTIONS, Outputs
-from exits_jax.app.run import ImageSet, Run, images_to_predict, read_files
+from exits_jax.app.run import ImageSet, Run, files_of, images_to_predict, read_files
 from exits_jax.evaluation.coco_ap import DETECTION_FIGURES, detection_record
 from exits_jax.evaluation.iou import GroundTruth, read_ground_truth
 from exits_jax.evaluation.tables import rich_table, shown
@@ -93,11 +93,11 @@ def _read(run: Run, images: ImageSet) -> list[dict[str, Any]]:
 
 def _truth(run: Run, classes: Classes) -> GroundTruth | None:
     """The ground truth in the model's classes; None, and said, where there is no mask."""
-    if not run.config.data.annotations:
+    if not files_of(run, "predict")[0]:
         print("no annotation file: nothing to measure the predictions against")
         return None
     try:
-        annotations = read_files(run, "truth", report=False)
+        annotations = read_files(run, "predict", report=False)
         truth = read_ground_truth(annotations)
     except UserError as error:
         print(f"{error}; so nothing to measure the predictions against")
@@ -171,7 +171,7 @@ def _pictures(
     least = run.config.segmentation.shown_score
     names = dict(zip(classes.ids, classes.names, strict=True))
     sets: dict[str, ByImage] = {"found": _by_image(r for r in found if r["score"] >= least)}
-    if run.workdir.labels.exists():
+    if run.workdir.labels.exists() and files_of(run, "predict") == files_of(run, "label"):
         labels = json.loads(run.workdir.labels.read_text())["annotations"]
         sets["label"] = _by_image(row for row in labels if "exits" in row)
     if truth:

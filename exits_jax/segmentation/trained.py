@@ -50,6 +50,15 @@ def load_trained(path: str | os.PathLike, settings: SegmentationSettings = DEFAU
     Raises:
       UserError: no such file, or one of another kind; a model with other classes.
     """
+    settings, classes = trained_settings(path, settings)
+    network = build_segmenter(settings, len(classes))
+    return Trained(settings, classes, network, load_params(path, param_shapes(settings, network)))
+
+
+def trained_settings(
+    path: str | os.PathLike, settings: SegmentationSettings = DEFAULTS
+) -> tuple[SegmentationSettings, Classes]:
+    """Settings and classes of a model in a file; arguments and errors as `load_trained`."""
     facts = read_made_with(path)
     if CLASSES not in facts or not any(key.startswith(PREFIX) for key in facts):
         raise UserError(
@@ -61,9 +70,7 @@ def load_trained(path: str | os.PathLike, settings: SegmentationSettings = DEFAU
         raise UserError(f"{path}: this version has no setting {PREFIX}{unknown[0]}; train it anew")
     classes = classes_from(facts[CLASSES])
     _check_classes(path, classes, own.get("classes"), settings.classes)
-    settings = dataclasses.replace(settings, **own)
-    network = build_segmenter(settings, len(classes))
-    return Trained(settings, classes, network, load_params(path, param_shapes(settings, network)))
+    return dataclasses.replace(settings, **own), classes
 
 
 def _check_classes(
