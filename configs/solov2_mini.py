@@ -1,7 +1,7 @@
 """SOLOv2 on DINOv2's features, for two cores: coco_mini's photographs; class-agnostic by default.
 
 `:person` has two classes, persons and everything else. Trains on segmentation.annotations (by
-default this workdir's pseudo labels) and finds objects in val2017, without any box.
+default the true masks of train2017) and finds objects in val2017, without any box.
 """
 
 import ml_collections
@@ -18,8 +18,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         raise ValueError(f"solov2_mini has the variant 'person', not '{variant}'")
     light(config)
     config.segmentation.classes = ("person", "*") if variant else ("*",)
-    config.segmentation.images = config.data.train_images
-    config.segmentation.annotations = config.data.train_annotations
+    root = config.data.get_ref("root")
+    config.segmentation.annotations = root + "/annotations/instances_train2017.json"
+    config.segmentation.images = root + "/train2017"
     return config
 
 

@@ -1,6 +1,7 @@
 """Evaluation against masks made by hand, whose IoU, groups and AP are known."""
 
 import contextlib
+import dataclasses
 import io
 import json
 
@@ -13,7 +14,12 @@ from exits_jax.annotations import ImageRecord
 from exits_jax.annotations.masks import encode_rle
 from exits_jax.annotations.outlines import mask_to_polygons
 from exits_jax.annotations.read import read_annotations
-from exits_jax.evaluation.coco_ap import DETECTION_FIGURES, box_conditioned_ap, detection_ap
+from exits_jax.evaluation.coco_ap import (
+    DETECTION_FIGURES,
+    box_conditioned_ap,
+    detection_ap,
+    detection_record,
+)
 from exits_jax.evaluation.iou import (
     Prediction,
     filled_box_labels,
@@ -290,7 +296,47 @@ def test_detections_on_an_image_without_objects_are_mistakes(tmp_path):
     assert detection_ap(truth, IMAGES, [right, wrong])["ap"] == pytest.approx(0.5)
     late = wrong | {"score": 0.1}
     assert detection_ap(truth, IMAGES, [right, late])["ap"] == pytest.approx(1.0)
-    assert detection_ap(truth, IMAGES, []) == dict.fromkeys(DETECTION_FIGURES)
+    assert detection_ap(None, IMAGES, [right]) == dict.fromkeys(DETECTION_FIGURES)
+
+
+def test_nothing_found_is_ap_zero(tmp_path):
+    truth = truth_of(tmp_path, [annotation(1, rectangle(10, 10, 60, 60))])
+    nothing = detection_ap(truth, IMAGES, [])
+    sizes = {"ap_small": None, "ap_medium": 0.0, "ap_large": None}
+    assert nothing == {"ap": 0.0, "ap50": 0.0, "ap75": 0.0} | sizes
+    names = {1: "a", 2: "b"}
+    assert detection_record(truth, IMAGES, [], names)["per_category"] == {"a": 0.0, "b": None}
+
+
+def test_each_category_has_its_own_ap_and_boxes_beside_masks_change_nothing(tmp_path):
+    """Against COCOeval restricted to a category; a box would make the mask's area another."""
+    masks = [rectangle(10, 10, 60, 60), rectangle(70, 10, 20, 20), rectangle(10, 75, 90, 20)]
+    rows = [annotation(k, mask, 1, 1 + k % 2) for k, mask in enumerate(masks, start=1)]
+    truth = truth_of(tmp_path, rows)
+    found = [
+        detection(masks[0], score=0.9, category_id=2),
+        detection(rectangle(72, 10, 20, 20), score=0.8, category_id=1),
+        detection(rectangle(0, 0, 30, 30), score=0.7, category_id=2),
+    ]
+    record = detection_record(truth, IMAGES, found, {1: "a", 2: "a"})
+    each = [
+        detection_ap(_only(truth, k), IMAGES, [f for f in found if f["category_id"] == k])
+        for k in (1, 2)
+    ]
+    assert record["per_category"] == {"a (1)": each[0]["ap"], "a (2)": each[1]["ap"]}
+    assert 0 < each[0]["ap"] < 1
+    assert record["ap"] == pytest.approx((each[0]["ap"] + each[1]["ap"]) / 2)
+    boxed = [row | {"bbox": [0, 0, 100, 100]} for row in found]
+    assert detection_record(truth, IMAGES, boxed, {1: "a", 2: "a"}) == record
+
+
+def _only(truth, category_id):
+    chosen = [k for k, i in enumerate(truth.instances) if i.category_id == category_id]
+    return dataclasses.replace(
+        truth,
+        instances=[truth.instances[k] for k in chosen],
+        rles=[truth.rles[k] for k in chosen],
+    )
 
 
 def test_boxes_are_measured_as_boxes(tmp_path):

@@ -1,5 +1,6 @@
-"""Box-conditioned COCO average precision, by pycocotools."""
+"""COCO average precision by pycocotools: of labels whose boxes are given, and of detections."""
 
+import collections
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
@@ -59,22 +60,46 @@ def detection_ap(
     found: Sequence[Mapping[str, Any]],
     iou_type: str = "segm",
 ) -> dict[str, float | None]:
-    """COCO's detection figures of results; arguments as of `detection_eval`.
+    """COCO's detection figures of results, by plain COCOeval: at most 100 per image, every area.
+
+    Boxes of the ground truth are those that its file states; a crowd's is that of its mask.
 
     Args:
-      truth: None where there is none.
+      truth: the ground truth; None where there is none.
+      images: by id, all that were searched; a detection in one without objects is wrong.
+      found: {image_id, category_id, score} and `segmentation` (run lengths) or `bbox` each.
+      iou_type: "segm" or "bbox".
 
     Returns:
       ap, ap50, ap75, ap_small, ap_medium, ap_large: fractions 0..1, None where there is nothing.
     """
-    if truth is None or not found:
+    if truth is None:
         return dict.fromkeys(DETECTION_FIGURES)
-    coco_eval = detection_eval(truth, images, found, iou_type)
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco_eval.accumulate()
-        coco_eval.summarize()
-    figures = zip(DETECTION_FIGURES, coco_eval.stats, strict=False)
-    return {name: float(value) if value >= 0 else None for name, value in figures}
+    return _figures(detection_eval(truth, images, found, iou_type))
+
+
+def detection_record(
+    truth: GroundTruth | None,
+    images: Mapping[int, ImageRecord],
+    found: Sequence[Mapping[str, Any]],
+    names: Mapping[int, str],
+) -> dict[str, Any]:
+    """The figures of `detection_ap` for masks, and `per_category`, the AP of each by its name.
+
+    Args:
+      truth, images, found: as for `detection_ap`; their categories are those of `names`.
+      names: of the categories by id; one that stands for several gets its id behind it.
+    """
+    if truth is None:
+        return {**detection_ap(None, images, found), "per_category": {}}
+    coco_eval = detection_eval(truth, images, found)
+    twice = [name for name, count in collections.Counter(names.values()).items() if count > 1]
+    shown = {key: f"{name} ({key})" if name in twice else name for key, name in names.items()}
+    # [thresholds, recalls, categories, areas, most detections]
+    precision = coco_eval.eval["precision"][:, :, :, 0, -1]
+    means = {key: precision[:, :, k].mean() for k, key in enumerate(coco_eval.params.catIds)}
+    per_category = {shown[key]: _share(means.get(key, -1.0)) for key in names}
+    return {**_figures(coco_eval), "per_category": per_category}
 
 
 def detection_eval(
@@ -83,30 +108,39 @@ def detection_eval(
     found: Sequence[Mapping[str, Any]],
     iou_type: str = "segm",
 ) -> COCOeval:
-    """Results matched with the ground truth by COCOeval as it is: at most 100 an image, every area.
-
-    Boxes of the ground truth are those that its file states; a crowd's is that of its mask.
+    """COCOeval, carried out: matches in `evalImgs`, figures in `stats`.
 
     Args:
-      truth: the ground truth.
-      images: by id, all that were looked at; what is found in one without objects is wrong.
-      found: {image_id, category_id, score} and `segmentation` (run lengths) or `bbox` each, at
-        least one.
-      iou_type: "segm" or "bbox".
+      truth, images, found, iou_type: as for `detection_ap`.
     """
     _, expected = _by_category(truth, {})
     truths = [entry for entries in expected.values() for entry in entries]
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+    if iou_type == "segm":  # beside a box, pycocotools takes the box's area for the mask's
+        found = [{k: v for k, v in item.items() if k != "bbox"} for item in found]
+    with contextlib.redirect_stdout(io.StringIO()):
         ground_truth = _coco(truths)
         ground_truth.dataset["images"] = [
             {"id": image.id, "height": image.height, "width": image.width}
             for image in images.values()
         ]
         ground_truth.createIndex()
-        detections = ground_truth.loadRes([dict(item) for item in found])
+        # `loadRes` fails on an empty list, and changes the dicts of any other.
+        detections = ground_truth.loadRes([dict(item) for item in found]) if found else _coco([])
         coco_eval = COCOeval(ground_truth, detections, iou_type)
         coco_eval.evaluate()
+        coco_eval.accumulate()
+        coco_eval.summarize()
     return coco_eval
+
+
+def _figures(coco_eval: COCOeval) -> dict[str, float | None]:
+    figures = zip(DETECTION_FIGURES, coco_eval.stats, strict=False)
+    return {name: _share(value) for name, value in figures}
+
+
+def _share(value: float) -> float | None:
+    """A figure of COCOeval's, which says -1 where there is nothing to measure."""
+    return float(value) if value >= 0 else None
 
 
 def _by_category(
@@ -148,7 +182,7 @@ def _precision(
     truths: list[dict[str, Any]], found: list[dict[str, Any]]
 ) -> Float[np.ndarray, "thresholds recalls"]:
     """Precision over IoU thresholds and recalls for the masks of one category."""
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         coco_eval = COCOeval(_coco(truths), _coco(found), "segm")
         coco_eval.params.catIds = [truths[0]["category_id"]]
         coco_eval.params.imgIds = sorted({item["image_id"] for item in truths})

@@ -1,26 +1,22 @@
-"""Published weights -> the parameters of `vit.ViT`."""
+"""Published weights -> the parameters of `vit.ViT` and of `resnet.ResNet`."""
 
 import os
-import re
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from exits_jax.models.embedding import ConvStem
-from exits_jax.models.params_io import flatten, report_misfit, unflatten
-from exits_jax.models.read_tensors import read_tensors
-from exits_jax.models.rename import FAMILIES, Family
-from exits_jax.models.rename_changes import Change
+from exits_jax.models.load_by_table import Shapes, load_by_table
+from exits_jax.models.params_io import flatten
+from exits_jax.models.rename import FAMILIES
+from exits_jax.models.rename_resnet import RESNETS
+from exits_jax.models.resnet import ResNet
 from exits_jax.models.vit import ViT
-from exits_jax.system.errors import UserError, one_line
 from exits_jax.system.types import Params
 
 _STEM = "embedding/conv_stem/"
-_BLOCK = re.compile(r"block(\d+)/")
-
-Tensors = dict[str, np.ndarray]
-Shapes = dict[str, tuple[int, ...]]
+# Of a file, what a ViT may be asked to go without: class token, projection.
+_OPTIONAL = ("embedding/class_token", "embedding/class_position", "embedding/patch_projection/")
 
 
 def load_vit(
@@ -28,7 +24,7 @@ def load_vit(
 ) -> Params:
     """Reads a file of published weights into the parameters of `vit`.
 
-    Every array of the file must be used or listed as ignored in `rename.FAMILIES` (heads,
+    Every array of the file has to be used or be listed as ignored in `rename.FAMILIES` (heads,
     decoders, mask tokens), and every parameter has to be found. Two exceptions follow from the
     fields of `vit`: without `class_token` the file's class token is left out; with `stem="conv"`
     the file's patch projection is left out and the stem starts afresh from `stem_seed`.
@@ -36,7 +32,7 @@ def load_vit(
     Args:
       path: .safetensors, .npz, .pth, .pt or .onnx (`read_tensors`).
       vit: the network to fill.
-      family: a name in `rename.FAMILIES`, or "auto" to recognise it from the names in the file.
+      family: a name in `rename.FAMILIES`, or "auto" to tell it from the names in the file.
       stem_seed: seed of a convolution stem's parameters.
 
     Returns:
@@ -46,108 +42,34 @@ def load_vit(
       UserError: unreadable file, unknown family, or a network that does not fit: missing, unused
         and mis-shaped arrays are listed together.
     """
-    tensors = read_tensors(path)
-    scheme = _family(path, tensors, family)
-    tensors = _without_prefix(tensors, scheme)
-    shapes = _expected(vit)
-    found, misfit = rename_tensors(tensors, shapes, scheme)
-    report_misfit(path, *misfit, advice=f"Read as {scheme.name!r} weights for {_words(vit)}")
-    params = unflatten({name: jnp.asarray(array, jnp.float32) for name, array in found.items()})
+    params = load_by_table(path, _expected(vit), FAMILIES, family, _words(vit), _OPTIONAL)
     if vit.stem == "conv":
         params["embedding"]["conv_stem"] = _fresh_stem(vit, stem_seed)
     return params
 
 
-def rename_tensors(
-    tensors: Tensors, shapes: Shapes, scheme: Family
-) -> tuple[Tensors, tuple[list[str], list[str], list[str]]]:
-    """Applies a family's table.
+def load_resnet(path: str | os.PathLike, resnet: ResNet, family: str = "auto") -> Params:
+    """Reads a file of published weights into the parameters of `resnet`.
 
     Args:
-      tensors: the family's name -> array, common prefix removed.
-      shapes: our '/'-joined name -> shape wanted.
-      scheme: the family.
+      path: as for `load_vit`.
+      resnet: the network to fill.
+      family: a name in `rename_resnet.RESNETS`, or "auto".
 
     Returns:
-      Our name -> array of everything that fits, and the names (missing, not used, mis-shaped).
+      The nested dict for `resnet.apply({"params": ...}, ...)`, float32.
+
+    Raises:
+      UserError: as `load_vit`.
     """
-    found: Tensors = {}
-    missing: list[str] = []
-    misshaped: list[str] = []
-    used = _unasked(shapes, scheme)
-    for ours, shape in shapes.items():
-        theirs, change = _row(ours, scheme)
-        used.add(theirs)
-        if theirs not in tensors:
-            missing.append(theirs)
-            continue
-        array = _changed(tensors[theirs], change)
-        if array is None or array.shape != shape:
-            misshaped.append(f"{theirs} {list(tensors[theirs].shape)} for {ours} {list(shape)}")
-        else:
-            found[ours] = array
-    extra = [n for n in tensors if n not in used and not _ignored(n, scheme)]
-    return found, (sorted(set(missing)), extra, misshaped)
-
-
-def _row(ours: str, scheme: Family) -> tuple[str, Change]:
-    """The table's row of one of our names: the family's name and the change.
-
-    A parameter the family never has (LayerScale, say) is reported missing under our own name.
-    """
-    layer = _BLOCK.match(ours)
-    theirs, change = scheme.table.get(_BLOCK.sub("block/", ours), (ours, np.asarray))
-    return (theirs.format(layer=int(layer[1]) - 1) if layer else theirs), change
-
-
-def _unasked(shapes: Shapes, scheme: Family) -> set[str]:
-    """The family's names for what the network does not use: class token, projection."""
-    optional = ("embedding/class_token", "embedding/class_position", "embedding/patch_projection/")
-    return {
-        theirs
-        for ours, (theirs, _) in scheme.table.items()
-        if ours.startswith(optional) and ours not in shapes
-    }
-
-
-def _changed(array: np.ndarray, change: Change) -> np.ndarray | None:
-    """The array after its change, or None if it does not have the shape for it."""
-    try:
-        return change(array)
-    except (ValueError, IndexError, TypeError):
-        return None
-
-
-def _ignored(name: str, scheme: Family) -> bool:
-    """Whether the family's table says that `name` is not part of the encoder."""
-    return any(re.fullmatch(pattern, name) for pattern in scheme.ignored)
-
-
-def _family(path: str | os.PathLike, tensors: Tensors, name: str) -> Family:
-    """The family asked for, or the first whose marks are all among the names."""
-    known = {family.name: family for family in FAMILIES}
-    if name != "auto":
-        if name not in known:
-            raise UserError(f"family: found {name!r}, expected 'auto' or one of {[*known]}")
-        return known[name]
-    for family in FAMILIES:
-        if all(any(n.endswith(mark) for n in tensors) for mark in family.marks):
-            return family
-    raise UserError(
-        f"{path}: no known ViT: found {len(tensors)} names such as "
-        f"{[one_line(name) for name in sorted(tensors)[:4]]}; expected "
-        f"the naming of one of {[*known]}"
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    params = jax.eval_shape(resnet.init, jax.random.key(0), image)["params"]
+    shapes = {name: tuple(leaf.shape) for name, leaf in flatten(params).items()}
+    network = (
+        f"ResNet(depths={resnet.depths}, width={resnet.width}, bottleneck={resnet.bottleneck}, "
+        f"norm={resnet.norm!r})"
     )
-
-
-def _without_prefix(tensors: Tensors, scheme: Family) -> Tensors:
-    """Removes the prefix ("backbone.", "vit.", "params/") that the family's first mark has.
-
-    Arrays beside the encoder's (of a decoder, a head) do not have that prefix and keep their names.
-    """
-    mark = scheme.marks[0]
-    prefix = next((name.removesuffix(mark) for name in tensors if name.endswith(mark)), "")
-    return {name.removeprefix(prefix): array for name, array in tensors.items()}
+    return load_by_table(path, shapes, RESNETS, family, network)
 
 
 def _expected(vit: ViT) -> Shapes:

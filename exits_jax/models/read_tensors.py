@@ -15,6 +15,8 @@ from exits_jax.system.errors import UserError, one_line
 _REAL = (jnp.floating, jnp.integer, jnp.bool_)
 # An .npz may unpack to this many times its size, and to this many bytes whatever its size.
 _LARGEST_RATIO, _ALWAYS_FINE = 100, 2**26
+# Where a checkpoint of PyTorch's has its weights: MAE, DeiT and detectron2; mmdetection.
+_STATE = ("model", "state_dict")
 _NPY_HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -100,7 +102,7 @@ def _read_onnx(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """A PyTorch state dict, also one under "model" (MAE, DeiT); no code in the file is run."""
+    """A PyTorch state dict, also one in a checkpoint (`_STATE`); no code in the file is run."""
     try:
         import torch
     except ImportError as error:
@@ -111,11 +113,12 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise UserError(
             f"{path}: PyTorch cannot read this: damaged, or more than weights"
         ) from error
-    content = content.get("model", content) if isinstance(content, dict) else {}
+    content = content if isinstance(content, dict) else {}
+    content = next((content[key] for key in _STATE if key in content), content)
     content = content if isinstance(content, dict) else {}
     tensors = {str(name): item for name, item in content.items() if torch.is_tensor(item)}
     if not tensors:
-        raise UserError(f"{path}: holds no state dict, neither at the top nor under 'model'")
+        raise UserError(f"{path}: holds no state dict, neither at the top nor under {_STATE}")
     return {name: _torch_array(path, name, item) for name, item in tensors.items()}
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from exits_jax.models.build import build_backbone, pretrained_params
 from exits_jax.models.fpn import FPN
+from exits_jax.models.pretrained import load_resnet
 from exits_jax.models.published import resolved
 from exits_jax.models.resnet import ResNet
 from exits_jax.models.settings import BackboneSettings

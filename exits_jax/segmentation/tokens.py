@@ -96,7 +96,7 @@ def _tokens(network: Segmenter) -> Callable[[Params, Batch], jax.Array]:
 
 def _both(source: ImageSource, index: int, settings: SegmentationSettings) -> Batch:
     """An image on its canvas, as it is and flipped."""
-    image = source.decoded(index)
+    image = source.image(index)
     canvas = settings.canvases[choose_canvas(*image.shape[:2], settings.canvases)]
     size = placed_size(*image.shape[:2], canvas)
     return {

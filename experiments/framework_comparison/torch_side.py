@@ -180,9 +180,7 @@ def extractor_case(problem: Problem, **asked: tuple[int, ...]) -> Case:
 
 def generator_case(problem: Problem) -> Case:
     """The generator from pixels to logits."""
-    network = _generator(problem).eval()
-    forward = lambda image: network(normalise(image))  # noqa: E731 - as compiled code wants it
-    return inference(forward, (problem.batch["image"],), problem.count)
+    return inference(_forward(problem), (problem.batch["image"],), problem.count)
 
 
 def step_case(problem: Problem, name: str) -> Case:
@@ -200,8 +198,7 @@ def step_case(problem: Problem, name: str) -> Case:
 
 def labeller(problem: Problem, chosen: Sequence[int]) -> Callable[[], list[bytes]]:
     """Labels some of the demo's instances, from files to run lengths."""
-    network = _generator(problem).eval()
-    forward, count = _compiled(lambda image: network(normalise(image))), problem.count
+    forward, count = _compiled(_forward(problem)), problem.count
     loader = label_loader([problem.instances[position] for position in chosen], problem.crop)
 
     def label(batch: list[dict]) -> list[bytes]:
@@ -293,6 +290,12 @@ def _generator(problem: Problem, objective: str = "paper") -> Generator:
     """With its parameters, those frozen that an objective does not train."""
     frozen = frozen_blocks(vit_shape(problem.size)[1], OBJECTIVES[objective])
     return _with_params(Generator(_vit(problem, frozen)), problem.generator)
+
+
+def _forward(problem: Problem) -> Callable[[Tensor], Tensor]:
+    """Pixels -> the generator's logits."""
+    network = _generator(problem).eval()
+    return lambda image: network(normalise(image))
 
 
 def _scores_of(problem: Problem, settings: RetrievalSettings) -> Callable[..., retrieval.Scores]:

@@ -1,18 +1,15 @@
 """Labels of all kinds for one training file: the same images, boxes and ids, other masks."""
 
-import json
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 from pycocotools import mask as coco_masks
 
 from exits_jax.annotations import Annotations, Instance, read_annotations
 from exits_jax.annotations.regions import box_pixels, encode_in_image, filled_box
-from exits_jax.evaluation.iou import label_ious, read_ground_truth
-from exits_jax.export.export import labels_of, pseudo_label_rows
+from exits_jax.export.export import pseudo_label_rows
 from exits_jax.export.quality import Label
 from exits_jax.system.files import write_json_rows
 from experiments.stage2.command import run_mode
@@ -138,9 +135,3 @@ def ellipse(instance: Instance) -> dict:
 
 
 DRAWN: Mapping[str, Callable[[Instance], dict]] = {BOXES: _box, ELLIPSES: ellipse}
-
-
-def label_quality(data: DataSet, path: pathlib.Path) -> Float[np.ndarray, " n"]:
-    """IoU of the labels in a file with the true masks, by instance."""
-    truth = read_ground_truth(read_annotations(data.train, data.train_images))
-    return label_ious(truth, labels_of(json.loads(path.read_text())))

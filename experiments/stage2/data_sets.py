@@ -4,6 +4,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
+PERSON = 1  # COCO's category id
+
 
 class DataSet(NamedTuple):
     """Two splits with masks, and the config of the network.
@@ -15,6 +17,7 @@ class DataSet(NamedTuple):
       train_images, val_images: folders.
       config: of stage 2.
       photographs: the data set whose labels these are: two networks may learn from the same.
+      measured: category id of the class whose AP is reported; None: the mean over all.
     """
 
     name: str
@@ -25,6 +28,7 @@ class DataSet(NamedTuple):
     val_images: pathlib.Path
     config: str
     photographs: str
+    measured: int | None = None
 
 
 def data_sets(scenes: pathlib.Path, coco: pathlib.Path) -> Mapping[str, DataSet]:
@@ -49,10 +53,11 @@ def data_sets(scenes: pathlib.Path, coco: pathlib.Path) -> Mapping[str, DataSet]
         ),
         DataSet(
             "coco_mini_person",
-            "coco-mini, persons and everything else",
+            "coco-mini, persons (beside one class of everything else)",
             *photographs,
             "configs/solov2_mini.py:person",
             "coco_mini",
+            PERSON,
         ),
     )
     return {row.name: row for row in rows}

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -15,14 +16,36 @@ from exits_jax.evaluation.iou import GroundTruth, read_ground_truth
 from exits_jax.models.params_io import read_made_with
 from exits_jax.segmentation.classes import Classes, classes_from
 from experiments.stage2.data_sets import DataSet
-from experiments.stage2.resampled_ap import average_precision, matches_of
+from experiments.stage2.resampled_ap import average_precision, drawn_counts, matches_of
+
+SIZES = ("small", "medium", "large")
 
 
-class Drawn(NamedTuple):
-    """AP in sets of drawn images, [sets]; the first set has every image once."""
+class Found(NamedTuple):
+    """How good a network's detections are.
 
-    ap: Float[np.ndarray, " r"]
-    ap50: Float[np.ndarray, " r"]
+    Fields:
+      drawn: AP by set of images and IoU threshold; the first set has every image once.
+      sizes: AP of `SIZES`, of all images; nan where there are none.
+    """
+
+    drawn: Float[np.ndarray, "r t"]
+    sizes: Mapping[str, float]
+
+    @property
+    def ap(self) -> Float[np.ndarray, " r"]:
+        """Mean over IoU .50:.05:.95, by set."""
+        return self.drawn.mean(axis=1)
+
+    @property
+    def ap50(self) -> Float[np.ndarray, " r"]:
+        """At IoU .50, by set."""
+        return self.drawn[:, 0]
+
+    @property
+    def ap75(self) -> Float[np.ndarray, " r"]:
+        """At IoU .75, by set."""
+        return self.drawn[:, 5]
 
 
 def of_classes(truth: GroundTruth, classes: Classes) -> GroundTruth:
@@ -52,18 +75,24 @@ def matched(data: DataSet, workdir: pathlib.Path) -> COCOeval:
     return detection_eval(truth, annotations.images, found)
 
 
-def drawn_ap(
-    evaluated: COCOeval, counts: Int[np.ndarray, "r images"], category_id: int | None = None
-) -> Drawn:
-    """AP over sets of drawn images.
+def found_by(evaluated: COCOeval, samples: int, category_id: int | None = None) -> Found:
+    """AP of all images and of drawn sets of them.
 
     Args:
       evaluated: of `matched`.
-      counts: how often each image is in each set.
+      samples: how many sets are drawn, the same for every network.
       category_id: of the only class to look at; None: the mean over all.
     """
-    found = matches_of(evaluated)
-    if category_id is not None:
-        found = {category_id: found[category_id]}
-    ap = average_precision([*found.values()], counts, evaluated.params.recThrs)
-    return Drawn(ap.mean(axis=1), ap[:, 0])
+    images = len(evaluated.params.imgIds)
+    once = np.ones((1, images), int)
+    counts = np.concatenate([once, drawn_counts(images, samples)])
+
+    def ap(area: str, counts: Int[np.ndarray, "r images"]) -> Float[np.ndarray, "r t"]:
+        found = matches_of(evaluated, area)
+        if category_id is not None:
+            found = {key: one for key, one in found.items() if key == category_id}
+        if not found:
+            return np.full((len(counts), len(evaluated.params.iouThrs)), np.nan)
+        return average_precision([*found.values()], counts, evaluated.params.recThrs)
+
+    return Found(ap("all", counts), {size: float(ap(size, once).mean()) for size in SIZES})

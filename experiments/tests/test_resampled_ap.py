@@ -93,6 +93,16 @@ def test_every_image_once_is_cocos_ap(scenes):
     np.testing.assert_allclose(ap[[0, 5]], evaluated.stats[1:3], rtol=1e-12)
 
 
+def test_sizes_are_cocos(scenes):
+    evaluated, once = _evaluated(scenes), np.ones((1, IMAGES), int)
+    for place, area in ((3, "small"), (4, "medium")):
+        found = [*matches_of(evaluated, area).values()]
+        ap = (
+            average_precision(found, once, evaluated.params.recThrs) if found else -np.ones((1, 10))
+        )
+        np.testing.assert_allclose(ap.mean(), evaluated.stats[place], rtol=1e-12)
+
+
 def test_images_drawn_again_are_cocos_ap_of_the_set_with_copies(scenes):
     counts = drawn_counts(IMAGES, 70)
     ap = _ap(_evaluated(scenes), counts)
