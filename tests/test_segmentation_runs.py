@@ -145,8 +145,8 @@ def test_a_killed_prediction_goes_on_to_the_same_bytes(
     stamp = part.stat().st_mtime_ns
     assert run(tmp_path / "w", data, params) == 0
     assert part.stat().st_mtime_ns == stamp
-    for name in ("predictions.json",):
-        assert (tmp_path / "w" / name).read_bytes() == (finished / name).read_bytes()
+    same = [(w / "predictions.json").read_bytes() for w in (tmp_path / "w", finished)]
+    assert same[0] == same[1]
     assert not list((tmp_path / "w" / "prediction_parts").glob("*/*.begun"))
 
 
@@ -323,6 +323,27 @@ def test_predictions_of_other_images_or_classes_are_refused(
     assert "image 77" in text
     (tmp_path / "w" / "predictions.json").write_text('[{"image_id": 1}]')
     assert "damaged" in refused(capsys, tmp_path / "w", other, params, mode="evaluate")
+
+
+def test_detections_go_on_in_other_formats(finished, data, model, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "w")
+    params = f"--config.segmentation.params={model}"
+    score = sorted(row["score"] for row in rows_of(finished))[-4]
+    shown = f"--config.segmentation.shown_score={score}"
+    formats = "--config.segmentation.formats=('yolo','png')"
+    assert run(tmp_path / "w", data, params, shown, formats) == 0
+    assert "png: " in capsys.readouterr().out
+    kept = [row for row in rows_of(finished) if row["score"] >= score]
+    labels = tmp_path / "w" / "predictions" / "yolo" / "labels"
+    assert sum(len(file.read_text().splitlines()) for file in labels.iterdir()) == len(kept)
+    names = (tmp_path / "w" / "predictions" / "yolo" / "classes.txt").read_text()
+    assert names.split() == ["ellipse", "other"]
+    index = json.loads((tmp_path / "w" / "predictions" / "png" / "index.json").read_text())
+    assert sum(map(len, index["images"].values())) == len(kept)
+    assert run(tmp_path / "w", data, params) == 0
+    assert not (tmp_path / "w" / "predictions").exists()
+    same = [(w / "predictions.json").read_bytes() for w in (tmp_path / "w", finished)]
+    assert same[0] == same[1]
 
 
 def test_mode_run_has_a_second_stage_where_one_is_asked_for(tmp_path):
