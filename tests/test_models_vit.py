@@ -56,11 +56,14 @@ def test_parameter_counts(network, parameters):
 
 
 def test_shapes_rows_and_class_token(image, params):
-    features, out = run(ViT(**SMALL), params, image, attention_layers=(1, 2), key_layers=(2,))
+    features, out = run(
+        ViT(**SMALL), params, image, attention_layers=(1, 2), key_layers=(2,), token_layers=(1,)
+    )
     assert features.shape == (2, 4, 4, 24)
     assert {kind: {k: v.shape for k, v in found.items()} for kind, found in out.items()} == {
         "attention": {1: (2, 17, 17), 2: (2, 17, 17)},
         "keys": {2: (2, 17, 24)},
+        "tokens": {1: (2, 17, 24)},
     }
     np.testing.assert_allclose(out["attention"][2].sum(-1), 1.0, atol=1e-6)
 

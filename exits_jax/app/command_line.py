@@ -28,6 +28,9 @@ Installed, `exits` is `python main.py` in any folder. The mode may be the first 
   exits label FILE DIR [--workdir=W] [--config.a.b=value ...]
       your own data: masks of the objects in FILE on the images in DIR; no training. Uses
       configs/own.py unless --config is given, and runs/NAME for NAME.json unless --workdir is
+  exits predict DIR --params=FILE.safetensors [--workdir=W] [--config.a.b=value ...]
+      the objects a trained model (params/segmentation.safetensors of a run) finds on the images in
+      DIR, or on one image, or on those an annotation file lists: no points, no boxes
   exits check FILE ... [--images=DIR]        exits evaluate --workdir=W        (so for every mode)
 
 Modes
@@ -48,6 +51,8 @@ there, else from this package
   configs/own.py              the same settings for your own data; labels by propagation; with
                               --config.label.source=generator it trains on what it labels
   configs/coco.py, lvis.py, voc.py   the paper's experiments
+  configs/solov2_mini.py, solov2_scenes.py   stage 2 on a CPU: a model trained on the masks
+  configs/solov2_coco.py, solov2_lvis.py, solov2_voc.py   the paper's stage 2
   --help=settings lists every setting with its default, its source and what it means.
 
 Your own data, nothing to edit: `exits label FILE DIR`, short for

@@ -13,7 +13,7 @@ from rich.table import Table
 from exits_jax.app import networks
 from exits_jax.app.phases import Counts, Phase
 from exits_jax.app.published import PUBLISHED, DataSet
-from exits_jax.app.run import Run, files_of, read_files
+from exits_jax.app.run import Run, files_of, images_to_predict, read_files
 from exits_jax.models.backbones import backbone_path
 from exits_jax.models.slices import jit_in_slices, slice_size
 from exits_jax.system.errors import UserError
@@ -48,19 +48,24 @@ def describe(run: Run, phases: Sequence[Phase]) -> None:
 
 
 def _counts(run: Run, phases: Sequence[Phase]) -> Counts:
-    """Instances that are labelled, and of the training set if a phase reads it."""
-    files = [files_of(run, role)[0] for role in ("label", "train")]
+    """Instances that are labelled, and of the training set if a phase reads it; images searched."""
+    files = [files_of(run, role)[0] for role in ("label", "train", "predict")]
     absent = [file for file in files if file and not pathlib.Path(file).exists()]
-    published = PUBLISHED.get(run.config.name)
+    # A config of stage 2 is on the data of that of stage 1.
+    published = PUBLISHED.get(run.config.name.removeprefix("solov2_").partition(":")[0])
     if absent and published:
         print(_where_to_get(absent[0], published, run.config.data.root))
-        return Counts(*[published.instances] * 3)
+        return Counts(*[published.instances] * 3, published.images)
+    searching = [phase for phase in phases if phase.searches_images]
+    images = len(images_to_predict(run, report=False).records) if searching else 0
+    if len(searching) == len(phases):
+        return Counts(0, 0, 0, images)
     label = read_files(run, "label", report=False).instances
     if not any(phase.reads_training_set for phase in phases):
-        return Counts(len(label), 0, 0)
+        return Counts(len(label), 0, 0, images)
     smallest = run.config.data.min_train_area
     train = read_files(run, "train", report=False).instances
-    return Counts(len(label), len(train), sum(i.box_area >= smallest for i in train))
+    return Counts(len(label), len(train), sum(i.box_area >= smallest for i in train), images)
 
 
 def _where_to_get(file: str, data: DataSet, root: str) -> str:

@@ -1,4 +1,4 @@
-"""Labels against ground truth: measured, drawn, reported, and printed as tables."""
+"""Labels and predictions against ground truth: measured, drawn, reported, printed as tables."""
 
 import dataclasses
 import json
@@ -11,11 +11,12 @@ from rich.console import Console
 
 from exits_jax.annotations import Annotations, ImageRecord
 from exits_jax.annotations.records import NoAnnotations
-from exits_jax.app import trust
+from exits_jax.app import predictions, trust
 from exits_jax.app.labels import make_labels
 from exits_jax.app.outputs import file_digest
 from exits_jax.app.reporting import report
 from exits_jax.app.run import DataSet, Run, data_to_label, read_files
+from exits_jax.data.source import file_source
 from exits_jax.evaluation.coco_ap import DETECTION_FIGURES, detection_ap
 from exits_jax.evaluation.iou import (
     GroundTruth,
@@ -39,7 +40,27 @@ MAX_PHOTO_ROWS = 20  # with more photographs the second table is by category
 
 
 def evaluate(run: Run) -> None:
-    """Measures the finished labels against ground truth; draws, reports, prints tables."""
+    """Measures what is there, labels and predictions, against ground truth; draws and reports."""
+    workdir, figures = run.workdir, {}
+    predicted = predictions.measure(run) if workdir.predictions.exists() else None
+    if workdir.labels.exists():
+        figures |= evaluate_labels(run, predicted)
+    else:
+        facts = {"config": run.config.name}
+        report(run, shown([], file_source([]), {}), None, "", facts, predicted)
+    if predicted and predicted.figures:
+        figures["segmentation"] = predicted.figures
+    if figures:
+        _write_evaluation(run, figures)
+
+
+def evaluate_labels(run: Run, predicted: predictions.Measured | None) -> dict[str, Any]:
+    """The labels' part of evaluation.json; draws, reports, prints tables.
+
+    Args:
+      run: whose labels are measured.
+      predicted: what the report says of predictions.
+    """
     everything = data_to_label(run)
     labels = labels_of(json.loads(run.workdir.labels.read_text()))
     source = run.config.label.source
@@ -49,7 +70,7 @@ def evaluate(run: Run) -> None:
     facts = {"config": run.config.name, "labels from": source, "checked": checked}
     facts |= trust.facts(run)
     if run.config.data.boxes:
-        return evaluate_detections(run, data, labels, facts)
+        return evaluate_detections(run, data, labels, facts, predicted)
     truth = measured = record = None
     if any_mask(annotations):
         truth = read_ground_truth(annotations)
@@ -60,35 +81,41 @@ def evaluate(run: Run) -> None:
         methods = {"filled box": filled_box_labels(truth.instances)}
         methods |= {"propagation only": propagated, LABEL_NAMES[source]: labels}
         measured = {name: label_ious(truth, masks) for name, masks in methods.items()}
-        _write_evaluation(run, record)
     ious = measured[LABEL_NAMES[source]] if measured else None
     what = shown(data.instances, data.source, labels, truth, ious)
-    report(run, what, record, LABEL_NAMES[source], facts)
+    report(run, what, record, LABEL_NAMES[source], facts, predicted)
     if record:
         print_tables(truth, record, measured, LABEL_NAMES[source], run.config.report.apart)
     else:
         print("no ground-truth masks in the annotation file: nothing to measure the labels against")
+    return record or {}
 
 
 def evaluate_detections(
-    run: Run, data: DataSet, labels: Mapping[int, Label], facts: Mapping[str, object]
-) -> None:
+    run: Run,
+    data: DataSet,
+    labels: Mapping[int, Label],
+    facts: Mapping[str, object],
+    predicted: predictions.Measured | None = None,
+) -> dict[str, Any]:
     """Average precision of a detector's boxes with masks, end to end; draws and reports.
 
     For comparison the boxes themselves: as boxes, and filled as masks. Without ground-truth masks,
     as in a file that lists only images, every figure is None.
     """
-    report(run, shown(data.instances, data.source, labels), None, "", facts)
+    report(run, shown(data.instances, data.source, labels), None, "", facts, predicted)
     figures = detection_figures(run, data, detection_truth(run), data.annotations.images)
-    _write_evaluation(run, figures)
     rows = [["", *DETECTION_FIGURES]]
     rows += [[name, *map(figure, row.values())] for name, row in figures.items()]
     Console().print(rich_table(rows, "detection, COCO's average precision"))
+    return figures
 
 
 def _write_evaluation(run: Run, figures: Mapping[str, Any]) -> None:
-    """`evaluation.json`, with the digest of the label file that was measured."""
-    measured = {"labels_sha256": file_digest(run.workdir.labels)}
+    """`evaluation.json`, with the digests of the files that were measured."""
+    files = {"labels": run.workdir.labels, "predictions": run.workdir.predictions}
+    there = {name: file for name, file in files.items() if file.exists()}
+    measured = {f"{name}_sha256": file_digest(file) for name, file in there.items()}
     write_json(run.workdir.evaluation, {**figures, **measured}, indent=2)
 
 

@@ -26,17 +26,19 @@ class Together(enum.Enum):
 
 
 class Counts(NamedTuple):
-    """Instances of a run; none of the training set if no phase reads it.
+    """Instances and images of a run; none of the training set if no phase reads it.
 
     Attributes:
       label: that are labelled.
       train: of the training set.
       large: those of the training set whose box is large enough to learn from.
+      images: that are searched for objects; none if no phase searches any.
     """
 
     label: int
     train: int
     large: int
+    images: int = 0
 
 
 class Estimate(NamedTuple):
@@ -59,6 +61,7 @@ class Phase:
         does not belong to mode `run`.
       together: how several processes share it.
       reads_training_set: whether it opens the training set.
+      searches_images: whether it works on images, whatever is annotated on them.
       estimate: what `--dry_run` says of it.
       renewed_after: phases whose new result makes this one's out of date.
       next: what to do after it, a format of `workdir` (the flag) and `report` (a path).
@@ -77,6 +80,7 @@ class Phase:
     renewed_after: tuple[str, ...] = ()
     next: str = ""
     unused: tuple[Unused, ...] = ()
+    searches_images: bool = False
     before: Callable[["Run"], Any] | None = None
     after: Callable[["Run"], Any] | None = None
 
@@ -151,6 +155,7 @@ PHASES = (
         result=Later("predict_phase:needs_no_predictions"),
         together=Together.PARTS,
         reads_training_set=False,
+        searches_images=True,
         estimate=Later("predict_phase:estimate"),
         next="figures and pictures: --mode=evaluate {workdir}",
         unused=unused_settings.PREDICT,

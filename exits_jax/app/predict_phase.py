@@ -3,19 +3,25 @@
 import collections
 import hashlib
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 
 from exits_jax.annotations import Problem
+from exits_jax.app import networks
 from exits_jax.app.label_files import say_written
 from exits_jax.app.networks import digest
 from exits_jax.app.outputs import PREDICTIONS, REPORT, Outputs, file_digest, summary
+from exits_jax.app.phases import Counts, Estimate
 from exits_jax.app.run import ImageSet, Run, images_to_predict, report_problems
 from exits_jax.app.settings import SECTIONS
 from exits_jax.export.in_parts import PartsToMake
 from exits_jax.export.parts import Share, StoredRows, positions_in_parts
+from exits_jax.models.build import param_shapes as generator_shapes
+from exits_jax.segmentation.build import build_segmenter, param_shapes
+from exits_jax.segmentation.detect import make_detect
 from exits_jax.segmentation.predict import (
     ImagePredictions,
     Pictures,
@@ -24,12 +30,15 @@ from exits_jax.segmentation.predict import (
     part_maker,
     result_rows,
 )
-from exits_jax.segmentation.trained import Trained, load_trained
+from exits_jax.segmentation.trained import Trained, load_trained, trained_settings
 from exits_jax.system.errors import UserError
 from exits_jax.system.files import write_json_rows
 from exits_jax.system.interruption import stop_between_steps
 from exits_jax.system.progress import track
 from exits_jax.system.settings import Affects, affected
+
+USUAL_CLASSES = 80  # COCO's, for estimates
+IMAGE_BYTES = 10_000  # of an image's detections in parts and in predictions.json, typical of COCO
 
 
 def predict(run: Run) -> None:
@@ -44,7 +53,7 @@ def predict(run: Run) -> None:
         )
     found = StoredRows(folder, len(_parts(run, images)), ImagePredictions)
     errors = ((row.image_id, row.error) for row in found.values() if row.error)
-    report_problems(run, "label", [Problem("image", text, image_id=key) for key, text in errors])
+    report_problems(run, "predict", [Problem("image", text, image_id=key) for key, text in errors])
     _write(run, model, found.values())
 
 
@@ -55,6 +64,32 @@ def needs_no_predictions(run: Run) -> bool:
         return True
     made = Outputs(workdir.outputs).settings(PREDICTIONS) or {}
     return workdir.predictions.exists() and made.get("model_sha256") == file_digest(_file(run))
+
+
+def estimate(run: Run, counts: Counts) -> Estimate:
+    """For `--dry_run`; a crop's forward pass is that of the generator."""
+    config, settings, classes = run.config, run.config.segmentation, USUAL_CLASSES
+    if _file(run).exists():
+        settings, known = trained_settings(_file(run), settings)
+        classes = len(known)
+    network = build_segmenter(settings, classes)
+    rows, columns = settings.canvases[0]
+    canvas = np.zeros((1, rows, columns, 3), np.uint8), np.zeros((1, 2), np.int32)
+    detect = make_detect(network, settings)
+    image = _operations(detect, param_shapes(settings, network), *canvas)
+    generator = networks.generator(config)
+    crop = np.zeros((1, config.crop.size, config.crop.size, 3), np.float32)
+    one = _operations(
+        lambda p, x: generator.apply({"params": p}, x), generator_shapes(generator), crop
+    )
+    parts = len(positions_in_parts(counts.images, config.segmentation.part_size))
+    work = f"{counts.images} images in {parts} part{'s' * (parts != 1)}"
+    return Estimate(work, counts.images * image / one, counts.images * IMAGE_BYTES / 1e6)
+
+
+def _operations(function: Callable[..., Any], *arguments: Any) -> float:
+    """Floating-point operations of a call, as the compiler counts them."""
+    return jax.jit(function).lower(*arguments).cost_analysis()["flops"]
 
 
 def trained_model(run: Run) -> Trained:

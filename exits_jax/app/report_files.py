@@ -1,6 +1,7 @@
 """The report's files, written so that they show the current labels."""
 
 import pathlib
+from typing import Any
 
 from exits_jax.app import measuring
 from exits_jax.app.label_files import say_written
@@ -19,11 +20,14 @@ def evaluate(run: Run) -> None:
     What an earlier report had and this one does not, a figure or the measures, is removed.
 
     Raises:
-      UserError: there are no labels, or not all of their files.
+      UserError: there are neither labels nor predictions, or not all of their files.
     """
     workdir = run.workdir
-    if not workdir.labels.exists():
-        raise UserError(f"{workdir.labels}: does not exist yet; run --mode=label first")
+    if not (workdir.labels.exists() or workdir.predictions.exists()):
+        raise UserError(
+            f"{workdir.labels}: does not exist yet; run --mode=label first (or --mode=predict, for "
+            "what a trained model finds)"
+        )
     outputs, digest = Outputs(workdir.outputs), file_digest(workdir.labels)
     if outputs.is_unfinished(LABELS):
         raise UserError(
@@ -36,8 +40,7 @@ def evaluate(run: Run) -> None:
     with recording() as written:
         measuring.evaluate(run)
     files = [path.relative_to(workdir.folder) for path in written if _is_of_report(workdir, path)]
-    settings = free_settings(run.config, "report")
-    outputs.finish(REPORT, {file.as_posix() for file in files}, digest, settings)
+    outputs.finish(REPORT, {file.as_posix() for file in files}, digest, _settings(run))
     say_written(workdir, outputs.files(REPORT))
 
 
@@ -47,8 +50,15 @@ def report_is_written(run: Run) -> bool:
     return (
         workdir.report.exists()
         and outputs.is_made_from(REPORT, file_digest(workdir.labels))
-        and outputs.settings(REPORT) == free_settings(run.config, "report")
+        and outputs.settings(REPORT) == _settings(run)
     )
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """What a report is made with besides labels."""
+    digest = file_digest(run.workdir.predictions)
+    settings = free_settings(run.config, "report")
+    return settings | ({"predictions_sha256": digest} if digest else {})
 
 
 def estimate(run: Run, counts: Counts) -> Estimate:

@@ -8,11 +8,12 @@ from typing import Any
 
 from exits_jax.app.hops import hops_of
 from exits_jax.app.outputs import version
+from exits_jax.app.predictions import Measured
 from exits_jax.app.review import review_for_page
 from exits_jax.app.run import Run
 from exits_jax.export.decisions import verdict_counts
 from exits_jax.report.gallery import Files, write_gallery
-from exits_jax.report.report import summary_rows
+from exits_jax.report.report import PredictionPart, summary_rows
 from exits_jax.report.shown import Shown, chosen, worst
 
 
@@ -22,6 +23,7 @@ def report(
     record: Mapping[str, Any] | None,
     name: str,
     facts: Mapping[str, object],
+    predicted: Measured | None = None,
 ) -> None:
     """Writes `figures/*.png` and `report.html` of the workdir; the labels are called `name`.
 
@@ -31,6 +33,7 @@ def report(
       record: the content of evaluation.json; None without ground truth.
       name: see above.
       facts: for the head of the page; when, how and from which labels it was made comes after them.
+      predicted: what there is to show of predictions.
     """
     settings, workdir = run.config.report, run.workdir
     few = chosen(what, settings.max_items)
@@ -44,17 +47,18 @@ def report(
         facts={**facts, **_made(review)},
         review=review,
         total=len(what.instances),
+        predictions=PredictionPart(*predicted) if predicted else None,
     )
 
 
 def _made(review: Mapping[str, Any]) -> dict[str, str]:
     """When, how and from which labels the page was made, and the decisions about them."""
-    verdicts = review["decisions"].values()
+    verdicts, labels = review["decisions"].values(), review["labels_sha256"]
     python = "python " if sys.argv[0].endswith(".py") else ""
     return {
         "made": time.strftime("%Y-%m-%d %H:%M %z"),
         "exits_jax": version(),
-        "pseudo_labels.json": f"sha256 {review['labels_sha256'][:16]}",
+        **({"pseudo_labels.json": f"sha256 {labels[:16]}"} if labels else {}),
         **({"review": verdict_counts(verdicts)} if verdicts else {}),
         "command": python + shlex.join(sys.argv),
     }

@@ -75,30 +75,29 @@ class ImageSet:
 
 
 def images_to_predict(run: Run, *, report: bool = True) -> ImageSet:
-    """What is predicted: every image of data.annotations, or of the folder data.images alone.
+    """What is predicted: every image of an annotation file, or of a folder alone.
 
     Raises:
       UserError: no image, or one that cannot be told.
     """
-    data = run.config.data
-    if data.source == "tfds":
+    data, (file, images) = run.config.data, files_of(run, "predict")
+    if data.source == "tfds" and (file, images) == files_of(run, "label"):
         annotations, source = _prepared(run, "label")
         if missing := len(annotations.images) - len(source.images):
             run.note(f"{missing} images without objects are not in prepared data: not predicted")
         return ImageSet(annotations, source.images, source.read)
-    file = data.annotations or data.images
-    if not file:
+    if not file and not images:
         raise UserError("no images: give --config.data.images=DIR, or data.annotations besides")
     found = read_images(
-        file,
-        data.images,
-        kind=data.kind if data.annotations else "images",
+        file or images,
+        images,
+        kind=_kind(run, "predict") if file else "images",
         on_error=data.on_error,
         exif=data.exif,
     )
     if report:
-        _say_notes(run, file, found)
-        report_problems(run, "label", found.problems)
+        _say_notes(run, file or images, found)
+        report_problems(run, "predict", found.problems)
     return ImageSet(found, [*found.images.values()], read_file)
 
 
@@ -138,8 +137,10 @@ def usable(run: Run, role: str, instances: list[Instance]) -> list[Instance]:
 
 
 def files_of(run: Run, role: str) -> tuple[str, str]:
-    """Annotation file and image folder of a role, "label" or "train"."""
-    data = run.config.data
+    """Annotation file and image folder of a role, "label", "train", "truth" or "predict"."""
+    data, stage2 = run.config.data, run.config.segmentation
+    if role == "predict" and stage2.test_annotations:
+        return stage2.test_annotations, stage2.test_images
     if role == "train" and data.train_annotations:
         return data.train_annotations, data.train_images
     return data.annotations, data.images
@@ -164,7 +165,7 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
     annotations = read_annotations(
         images if bare else file,
         images,
-        kind="images" if bare else data.kind,
+        kind="images" if bare else _kind(run, role),
         points=data.points,
         on_error=data.on_error,
         seed=run.config.seed,
@@ -179,6 +180,12 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
         _say_notes(run, file or images, annotations)
         report_problems(run, role, annotations.problems)
     return annotations
+
+
+def _kind(run: Run, role: str) -> str:
+    """The kind of the annotation file of a role; `data.kind` is not that of a test file."""
+    same = files_of(run, role)[0] != run.config.segmentation.test_annotations
+    return run.config.data.kind if same else "auto"
 
 
 def _say_notes(run: Run, file: str, annotations: Annotations) -> None:

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from exits_jax.app.settings import as_json, default_config, flat, read_settings
 from exits_jax.system.errors import UserError
+from exits_jax.system.settings import tuples
 
 
 def saved_config(path: pathlib.Path, *, say: bool = True) -> ConfigDict:
@@ -54,6 +55,6 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
 def _set(config: ConfigDict, key: str, value: Any, path: pathlib.Path) -> None:
     *sections, name = key.split(".")
     try:
-        functools.reduce(getattr, sections, config)[name] = value
+        functools.reduce(getattr, sections, config)[name] = tuples(value)
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: {key} is {value!r}, which is not possible: {error}") from error

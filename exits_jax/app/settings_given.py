@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from exits_jax.annotations.folder_files import IMAGE_ENDINGS
 from exits_jax.app.saved_config import saved_config
 from exits_jax.app.settings import default_config, paths
 from exits_jax.system.errors import UserError
@@ -63,16 +64,26 @@ def _of_files(argv: list[str], modes: Sequence[str]) -> Given:
     given = _parsed([argv[0], *config, *argv[1:]], modes)
     if not given.rest and config:
         return _parsed(argv, modes)
+    predicts = given.flags.mode == "predict"
     keys = ("annotations", "images")[: len(given.rest)]
+    if predicts and len(given.rest) == 1 and _holds_images(given.rest[0]):
+        keys = ("images",)
     for key, value in zip(keys, given.rest, strict=False):
         if f"config.data.{key}" in given.changed:
             raise UserError(f"data.{key} is given twice: {value} and --config.data.{key}")
         given.config.data[key] = value
     if keys and given.flags.workdir is None:
         name = pathlib.Path(given.rest[0]).resolve().name.removesuffix(".gz")
-        given.flags.workdir = os.path.join("runs", pathlib.Path(name).stem)
+        # What is found on images and labels of a file of the same name are two runs.
+        stem = pathlib.Path(name).stem + "_predictions" * predicts
+        given.flags.workdir = os.path.join("runs", stem)
     changed = given.changed | {f"config.data.{key}" for key in keys}
     return given._replace(rest=given.rest[len(keys) :], changed=changed)
+
+
+def _holds_images(path: str) -> bool:
+    """Whether a path is a folder or an image, not an annotation file."""
+    return os.path.isdir(path) or path.lower().endswith(IMAGE_ENDINGS)
 
 
 def _parsed(argv: list[str], modes: Sequence[str]) -> Given:
@@ -88,6 +99,8 @@ def _parsed(argv: list[str], modes: Sequence[str]) -> Given:
         if config is not None:
             config.to_dict()  # a config that could not be loaded raises only when it is used
             _expand_paths(config)
+        if values.params is not None:
+            _take_params(values, config, changed)
         return Given(values, config, rest, changed)
     except UserError:
         raise
@@ -104,6 +117,21 @@ def _parsed(argv: list[str], modes: Sequence[str]) -> Given:
         raise UserError(f"config: {text}") from error
     except (TypeError, ValueError) as error:
         raise UserError(f"config: {_one_line(error)}") from error
+
+
+def _take_params(values: flags.FlagValues, config: ConfigDict | None, changed: set[str]) -> None:
+    """--params is a short name of segmentation.params, for the mode that reads it.
+
+    Raises:
+      UserError: in another mode, or beside the long name.
+    """
+    key = "config.segmentation.params"
+    if values.mode != "predict" or config is None:
+        raise UserError("--params is for --mode=predict FOLDER; see --help")
+    if key in changed:
+        raise UserError(f"segmentation.params is given twice: --params and --{key}")
+    config.segmentation.params = values.params
+    changed.add(key)
 
 
 def _find_configs() -> None:
@@ -155,6 +183,7 @@ def _defined(modes: Sequence[str]) -> flags.FlagValues:
     flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
     flags.DEFINE_enum("mode", "run", modes, "what to do", flag_values=values)
     flags.DEFINE_string("images", None, "image folder, for --mode=check", flag_values=values)
+    flags.DEFINE_string("params", None, "trained model, for --mode=predict", flag_values=values)
     flags.DEFINE_bool("all", False, "list every finding, for --mode=check", flag_values=values)
     flags.DEFINE_bool("dry_run", False, "say what would be done", flag_values=values)
     flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, or auto", flag_values=values)

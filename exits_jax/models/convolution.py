@@ -1,6 +1,7 @@
 """A convolution whose gradient is fast on a CPU, even inside loops."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -33,8 +34,8 @@ class Conv(nn.Module):
     size: int = 3
     stride: int = 1
     use_bias: bool = True
-    kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
-    bias_init: nn.initializers.Initializer = nn.initializers.zeros
+    kernel_init: Callable[..., Any] = nn.initializers.he_normal()
+    bias_init: Callable[..., Any] = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: Float[Array, "b _h _w c"]) -> Float[Array, "b h w d"]:

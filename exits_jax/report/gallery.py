@@ -13,7 +13,7 @@ from exits_jax.report.hop_panels import Hops, hop_panels
 from exits_jax.report.outlines import cut_out, marks_in, window_around
 from exits_jax.report.overlays import encode_image, save_png
 from exits_jax.report.overview import image_overlay
-from exits_jax.report.report import ReportImage, ReportItem, write_report
+from exits_jax.report.report import PredictionPart, ReportImage, ReportItem, write_report
 from exits_jax.report.shown import Shown, worst_images
 from exits_jax.report.training_figure import read_metrics, training_figure
 from exits_jax.system.errors import UserError
@@ -48,6 +48,7 @@ def write_gallery(
     facts: Mapping[str, object],
     review: Mapping[str, Any],
     total: int,
+    predictions: PredictionPart | None = None,
 ) -> None:
     """Draws labels and writes the figures and the page.
 
@@ -59,6 +60,7 @@ def write_gallery(
       hops: how some of them were made.
       title, summary, facts, review: of the page, see `write_report`.
       total: how many labels there are in all; `what` may be a selection.
+      predictions: what the page shows of them.
     """
     panels = dict(hop_panels(what, hops, files.figures))
     items, images, unread = _items_and_images(files.figures, what, panels)
@@ -77,6 +79,7 @@ def write_gallery(
         facts=facts,
         review=review,
         total=total,
+        predictions=predictions,
     )
     if unread:
         print(f"{len(unread)} images could not be drawn; the first: {unread[0]}")

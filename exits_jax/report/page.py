@@ -53,6 +53,14 @@ COLUMNS = {
     "ap50": "AP50",
     "ap75": "AP75",
 }
+AP_COLUMNS = {
+    "ap": "AP",
+    "ap50": "AP50",
+    "ap75": "AP75",
+    "ap_small": "AP small",
+    "ap_medium": "AP medium",
+    "ap_large": "AP large",
+}
 
 
 def data_uri(content: bytes) -> str:
@@ -95,18 +103,28 @@ def summary_table(summary: Mapping[str, Mapping[str, Any]] | None) -> str:
     """One row per method, its measures in the columns; n/a if there is no number."""
     if not summary:
         return "<p>No ground truth was given, so nothing was measured.</p>"
-    head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS.values())
-    best = {key: _best(summary.values(), key) for key in COLUMNS}
-    rows = []
-    for method, row in summary.items():
-        cells = "".join(_measure(row.get(key), key, best[key]) for key in COLUMNS)
-        rows.append(f'<tr><th scope="row">{text(method)}</th>{cells}</tr>')
     return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Table of measures"><table>'
-        f'<thead><tr><th scope="col">method</th>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"{_table(summary, COLUMNS, 'method')}"
         '<p class="hint">Mean IoU is taken over instances that are not crowds; small is an area'
         " below 32² pixels, large above 96². n/a: nothing to measure. Bold: best of its column.</p>"
+    )
+
+
+def predictions_section(figures: Mapping[str, Any] | None, pictures: Mapping[str, bytes]) -> str:
+    """What the trained model found, its average precision and pictures; nothing for nothing."""
+    if figures is None and not pictures:
+        return ""
+    measured = "<p>No ground truth was given, so nothing was measured.</p>"
+    if figures is not None:
+        each = {name: {"ap": value} for name, value in figures["per_category"].items()}
+        measured = _table({"all": figures}, AP_COLUMNS, "classes")
+        measured += (
+            f"<details><summary>By class</summary>{_table(each, {'ap': 'AP'}, 'class')}</details>"
+        )
+    return (
+        '<section aria-labelledby="predictions"><h2 id="predictions">Predictions</h2>'
+        '<p class="hint">Found by the trained model, without any box. AP: average precision of '
+        f"masks, as COCO defines it.</p>{measured}{figure_list(pictures)}</section>\n"
     )
 
 
@@ -153,6 +171,21 @@ def _own_file(name: str) -> str:
 def text(value: object) -> str:
     """Any value as text in HTML or in a quoted attribute."""
     return escape(str(value), quote=True)
+
+
+def _table(rows: Mapping[str, Mapping[str, Any]], columns: Mapping[str, str], first: str) -> str:
+    """A table of measures, a row each, under the heads of the columns."""
+    head = "".join(f'<th scope="col">{name}</th>' for name in columns.values())
+    best = {key: _best(rows.values(), key) for key in columns}
+    lines = []
+    for name, row in rows.items():
+        cells = "".join(_measure(row.get(key), key, best[key]) for key in columns)
+        lines.append(f'<tr><th scope="row">{text(name)}</th>{cells}</tr>')
+    return (
+        '<div class="scroll" tabindex="0" role="region" aria-label="Table of measures"><table>'
+        f'<thead><tr><th scope="col">{first}</th>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
 
 
 def _best(rows: Collection[Mapping[str, Any]], key: str) -> float | None:

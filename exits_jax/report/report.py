@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -13,11 +13,23 @@ from exits_jax.report import cards, page
 from exits_jax.report.cards import ReportImage, ReportItem
 from exits_jax.system.files import write_bytes
 
-__all__ = ["ReportImage", "ReportItem", "summary_rows", "write_report"]
+__all__ = ["PredictionPart", "ReportImage", "ReportItem", "summary_rows", "write_report"]
 
 MAX_BYTES = 40_000_000
 PANEL_QUALITY = 75
 SMALL_PX = 240  # longer side of a photograph for which there is no room
+
+
+class PredictionPart(NamedTuple):
+    """What the report shows of predictions.
+
+    Attributes:
+      figures: average precision, as evaluation.json has it; None without ground truth.
+      pictures: encoded, by caption.
+    """
+
+    figures: Mapping[str, Any] | None
+    pictures: Mapping[str, bytes]
 
 
 def write_report(
@@ -31,6 +43,7 @@ def write_report(
     facts: Mapping[str, object] | None = None,
     review: Mapping[str, Any] | None = None,
     total: int | None = None,
+    predictions: PredictionPart | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> None:
     """Writes report.html: header, measures, curves, images, and a gallery of instances.
@@ -56,15 +69,17 @@ def write_report(
       review: what the page starts from: `run`, which names the run in the browser's memory, and the
         content of a file of decisions.
       total: how many instances there are, if `rows` are a selection; None: these.
+      predictions: of stage 2's model; None: there are none.
       max_bytes: size that pictures and panels must not exceed.
 
     Raises:
       UserError: the file cannot be written.
       ValueError: a picture is not a PNG, JPEG, WebP or GIF.
     """
-    figures = figures or {}
+    figures, predictions = figures or {}, predictions or PredictionPart(None, {})
     order = sorted(range(len(rows)), key=lambda index: (rows[index].quality, index))
-    room = _Room(max_bytes - sum(map(_embedded_size, figures.values())) - 1000 * len(rows))
+    always = [*figures.values(), *predictions.pictures.values()]
+    room = _Room(max_bytes - sum(map(_embedded_size, always)) - 1000 * len(rows))
     worst_first = _with_pictures([rows[index] for index in order], room)
     shown = [images[k] for k in room.first([_image_size(image) for image in images], 0.5)]
     wanted = {i: _small(panel) for i in order if (panel := rows[i].panel) is not None}
@@ -79,6 +94,7 @@ def write_report(
         "facts": page.facts_list(facts or {}),
         "summary": page.summary_table(summary),
         "figures": page.figure_list(figures),
+        "predictions": page.predictions_section(*predictions),
         "images": "".join(map(cards.image_card, shown)),
         "images_note": _note(len(shown), len(images), "pictures of images"),
         "chosen_note": _chosen_note(len(rows), total or len(rows)),

@@ -21,7 +21,7 @@ from exits_jax.segmentation.settings import SegmentationSettings
 from exits_jax.system.errors import UserError
 from exits_jax.system.types import Batch
 
-Groups = tuple[Int[np.ndarray, " n"], ...]  # by canvas, the positions of its images
+Groups = tuple[Int[np.ndarray, " _"], ...]  # by canvas, the positions of its images
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +132,7 @@ def by_canvas(source: ImageSource, canvases: tuple[CanvasSize, ...]) -> Groups:
 @functools.lru_cache(maxsize=2)
 def epoch_batches(
     counts: tuple[int, ...], rows: int, seed: int, epoch: int
-) -> tuple[tuple[int, Int[np.ndarray, " k"]], ...]:
+) -> tuple[tuple[int, Int[np.ndarray, " _"]], ...]:
     """The global batches of an epoch: each a canvas, and places in that canvas's group.
 
     Args:
@@ -141,7 +141,7 @@ def epoch_batches(
       seed, epoch: of the order.
     """
     rng = np.random.default_rng([seed, epoch])
-    batches: list[tuple[int, Int[np.ndarray, " k"]]] = []
+    batches: list[tuple[int, Int[np.ndarray, " _"]]] = []
     for canvas, count in enumerate(counts):
         order = rng.permutation(count)
         batches += [(canvas, order[k : k + rows]) for k in range(0, count, rows)]

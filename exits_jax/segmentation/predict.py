@@ -133,6 +133,37 @@ def part_maker(
     return make
 
 
+def found_in(
+    image: RGBImage, detect: Detecting, settings: SegmentationSettings, min_score: float
+) -> tuple[Bool[np.ndarray, "k h w"], Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """The objects of one image, best first: masks, classes and scores of at least `min_score`.
+
+    Args:
+      image: the image.
+      detect: of `detecting`.
+      settings: of the model.
+      min_score: of the detections.
+    """
+    size = image.shape[:2]
+    canvas = settings.canvases[choose_canvas(*size, settings.canvases)]
+    extent = placed_size(*size, canvas)
+    batch = (place(image, extent, canvas)[None], np.array([extent], np.int32))
+    found = Detections(*(column[0] for column in detect(*batch)))
+    count = int(((found.scores > 0) & (found.scores >= min_score)).sum())
+    masks = np.zeros((count, *size), bool)
+    parts = image_masks(
+        found.masks[:count],
+        canvas=canvas,
+        extent=extent,
+        size=size,
+        threshold=settings.mask_threshold,
+    )
+    for mask, (part, (x0, y0, x1, y1)) in zip(masks, parts, strict=True):
+        mask[y0:y1, x0:x1] = part
+    kept = np.flatnonzero(masks.any(axis=(1, 2)))
+    return masks[kept], found.classes[kept], found.scores[kept]
+
+
 def image_masks(
     probabilities: Float[np.ndarray, "n r c"],
     *,

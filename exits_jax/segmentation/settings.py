@@ -220,6 +220,17 @@ class SegmentationSettings(PhaseSettings):
     )
 
     # Prediction.
+    test_annotations: str = setting(
+        "",
+        "file whose images are predicted and evaluated; empty: data.annotations, which may be too: "
+        "then every image of the folder",
+        mark="?",
+        affects=LABELS,
+        path=True,
+    )
+    test_images: str = setting(
+        "", "folder of the images of test_annotations", mark="?", affects=LABELS, path=True
+    )
     params: str = setting(
         "",
         "a trained model to predict with, instead of the workdir's own",

@@ -10,7 +10,7 @@ from exits_jax.segmentation.build import Segmenter, build_segmenter, param_shape
 from exits_jax.segmentation.classes import Classes, classes_from
 from exits_jax.segmentation.settings import SegmentationSettings
 from exits_jax.system.errors import UserError
-from exits_jax.system.settings import Affects, affected
+from exits_jax.system.settings import Affects, affected, tuples
 from exits_jax.system.types import Params
 
 DEFAULTS = SegmentationSettings()
@@ -50,20 +50,27 @@ def load_trained(path: str | os.PathLike, settings: SegmentationSettings = DEFAU
     Raises:
       UserError: no such file, or one of another kind; a model with other classes.
     """
+    settings, classes = trained_settings(path, settings)
+    network = build_segmenter(settings, len(classes))
+    return Trained(settings, classes, network, load_params(path, param_shapes(settings, network)))
+
+
+def trained_settings(
+    path: str | os.PathLike, settings: SegmentationSettings = DEFAULTS
+) -> tuple[SegmentationSettings, Classes]:
+    """Settings and classes of a model in a file; arguments and errors as `load_trained`."""
     facts = read_made_with(path)
     if CLASSES not in facts or not any(key.startswith(PREFIX) for key in facts):
         raise UserError(
             f"{path}: does not say which network it is of, as a model of --mode=segment does"
         )
-    own = {key.removeprefix(PREFIX): _tuples(v) for key, v in facts.items() if key != CLASSES}
+    own = {key.removeprefix(PREFIX): tuples(v) for key, v in facts.items() if key != CLASSES}
     known = {field.name for field in dataclasses.fields(settings)}
     if unknown := sorted(own.keys() - known):
         raise UserError(f"{path}: this version has no setting {PREFIX}{unknown[0]}; train it anew")
     classes = classes_from(facts[CLASSES])
     _check_classes(path, classes, own.get("classes"), settings.classes)
-    settings = dataclasses.replace(settings, **own)
-    network = build_segmenter(settings, len(classes))
-    return Trained(settings, classes, network, load_params(path, param_shapes(settings, network)))
+    return dataclasses.replace(settings, **own), classes
 
 
 def _check_classes(
@@ -80,8 +87,3 @@ def _check_classes(
 def _listed(names: tuple[str, ...], most: int = 5) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(repr, names[:most])) + more
-
-
-def _tuples(value: Any) -> Any:
-    """A JSON value with tuples for its lists, as settings have them."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

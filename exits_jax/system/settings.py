@@ -108,6 +108,11 @@ class Section:
                 raise UserError(f"{key} is {value!r}, expected {check.expected}")
 
 
+def tuples(value: Any) -> Any:
+    """A JSON value as settings have it: tuples for its lists, also in each other."""
+    return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+
 Made = TypeVar("Made", bound=Section)
 
 

@@ -35,5 +35,5 @@ def run_mode(
     with log.open("ab") as output:
         done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT)
     if done.returncode:
-        last = log.read_text(errors="replace").strip().splitlines()[-1:]
+        last = log.read_text(errors="replace").strip().rsplit("\n", 1)[-1]
         raise UserError(f"{log}: --mode={mode} ended with status {done.returncode}: {last}")

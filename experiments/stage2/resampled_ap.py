@@ -90,19 +90,24 @@ def _mean_of_known(values: Float[np.ndarray, "c r t"]) -> Float[np.ndarray, "r t
 def _precision(
     one: Matches, counts: Int[np.ndarray, "r images"], recalls: Float[np.ndarray, " k"]
 ) -> Float[np.ndarray, "r t"]:
-    """Of one category; nan for a set without an object of it."""
+    """Of one category; nan for a set without an object of it.
+
+    Precision is looked at where an object is found: nowhere else does it rise.
+    """
     objects = counts @ one.objects
-    weights = counts[:, None, one.image]
-    hits = np.cumsum(weights * (one.hit & one.counted), axis=2)
-    wrong = np.cumsum(weights * (~one.hit & one.counted), axis=2)
-    precision = hits / (hits + wrong + np.spacing(1))
-    envelope = np.maximum.accumulate(precision[..., ::-1], axis=2)[..., ::-1]
-    envelope = np.concatenate([envelope, np.zeros((*envelope.shape[:2], 1))], axis=2)
-    values = np.full(hits.shape[:2], np.nan)
-    for sample in np.flatnonzero(objects):
-        for threshold, row in enumerate(hits[sample]):
-            reached = np.searchsorted(row / objects[sample], recalls, side="left")
-            values[sample, threshold] = envelope[sample, threshold, reached].mean()
+    weights = counts[:, one.image]
+    values = np.full((len(counts), len(one.hit)), np.nan)
+    some = objects > 0
+    for threshold, (hit, counted) in enumerate(zip(one.hit, one.counted, strict=True)):
+        places = np.flatnonzero(hit & counted)
+        hits = np.cumsum(weights[:, places], axis=1)
+        both = np.cumsum(weights * counted, axis=1)[:, places]
+        precision = hits / (both + np.spacing(1))
+        envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        envelope = np.pad(envelope, ((0, 0), (0, 1)))  # 0 at recalls that are not reached
+        reached = hits[some] / objects[some, None]
+        first = (reached[..., None] < recalls).sum(axis=1)
+        values[some, threshold] = np.take_along_axis(envelope[some], first, axis=1).mean(axis=1)
     return values
 
 

@@ -1,0 +1,50 @@
+"""Several sets of masks of one image beside each other: what was found, the label, the truth."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from PIL import Image, ImageDraw
+
+from exits_jax.report import drawing
+from exits_jax.report.drawing import INK, PAPER
+from exits_jax.report.overview import image_overlay
+from exits_jax.report.sheet import GAP_PX, TITLE_FONT_PX, TITLE_PX
+
+SIDE_PX = 480  # of each picture, its longer side
+
+
+class MaskSet(NamedTuple):
+    """Masks of an image, and what each is called."""
+
+    masks: Bool[np.ndarray, "k h w"]
+    names: Sequence[str]
+
+
+def side_by_side(
+    image: UInt8[np.ndarray, "h w 3"], sets: Mapping[str, MaskSet]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The image once for each set of masks, under the set's title and how many masks it has.
+
+    Args:
+      image: of all sets.
+      sets: by title, at least one; a set may be empty.
+    """
+    tiles = [_tile(image, title, one) for title, one in sets.items()]
+    gap = np.full((len(tiles[0]), GAP_PX, 3), PAPER, np.uint8)
+    row = [piece for tile in tiles for piece in (gap, tile)]
+    return np.concatenate([*row, gap], axis=1)
+
+
+def _tile(
+    image: UInt8[np.ndarray, "h w 3"], title: str, one: MaskSet
+) -> UInt8[np.ndarray, "height width 3"]:
+    picture = image_overlay(image, one.masks, one.names, max_side_px=SIDE_PX)
+    height, width = picture.shape[:2]
+    tile = Image.new("RGB", (width, TITLE_PX + height + GAP_PX), PAPER)
+    tile.paste(Image.fromarray(picture), (0, TITLE_PX))
+    letters = drawing.font(TITLE_FONT_PX, bold=True)
+    text = drawing.fit_text(f"{title} ({len(one.masks)})", letters, width)
+    ImageDraw.Draw(tile).text((0, TITLE_PX / 2), text, fill=INK, font=letters, anchor="lm")
+    return np.asarray(tile)
