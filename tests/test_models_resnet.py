@@ -129,9 +129,10 @@ def test_the_pyramid_is_pytorchs(image):
         np.testing.assert_allclose(x, expected("pyramid")[f"map_{image}_{level}"], atol=1e-5)
 
 
-@pytest.mark.parametrize("bottleneck", KINDS.values(), ids=KINDS)
-@pytest.mark.parametrize("norm", ["frozen", "group"])
-@pytest.mark.parametrize("frozen", [0, 1, 4])
+@pytest.mark.parametrize(
+    ("bottleneck", "norm", "frozen"),
+    [(True, "frozen", 0), (True, "frozen", 1), (False, "group", 0), (False, "group", 2)],
+)
 def test_a_gradient_reaches_what_learns_and_nothing_else(bottleneck, norm, frozen):
     network = ResNet(**SMALL, bottleneck=bottleneck, norm=norm, frozen_stages=frozen)
     image = normal(0, 1, 64, 64, 3)
@@ -149,8 +150,7 @@ def test_a_gradient_reaches_what_learns_and_nothing_else(bottleneck, norm, froze
     stages = {name.split("/")[0] for name in moved}
     kept = ["stem", "stage1", "stage2", "stage3", "stage4"][frozen and frozen + 1 :]
     assert stages == set(kept)
-    statistics = {name for name in moved if name.endswith(("mean", "var"))}
-    assert not statistics
+    assert not any(name.endswith(("mean", "var")) for name in moved)
 
 
 def test_frozen_statistics_leave_scale_and_bias_to_learn():
