@@ -19,6 +19,7 @@ from exits_jax.annotations import (
 )
 from exits_jax.data import tfds_builder
 from exits_jax.data.iterator import PlannedBatches
+from exits_jax.data.source import file_source
 from exits_jax.segmentation.canvas import (
     at_stride,
     choose_canvas,
@@ -299,7 +300,7 @@ def test_voc_masks(tmp_path):
     assert source.notes[0].code == "no_mask"
 
 
-def test_prepared_records_are_the_same_source(tmp_path):
+def test_images_are_read_from_prepared_records(tmp_path):
     (tmp_path / "images").mkdir()
     content = document()
     content["annotations"][:3] = []  # an image that is not packed
@@ -311,10 +312,30 @@ def test_prepared_records_are_the_same_source(tmp_path):
         path.unlink()
     found, packed = tfds_builder.read_prepared(out)
     for keep_empty in (False, True):
-        prepared = image_source(found, classes_of(found), read=packed.read, keep_empty=keep_empty)
+        prepared = image_source(found, classes_of(found), packed=packed, keep_empty=keep_empty)
         assert prepared.fingerprint() == source.fingerprint()
+    assert_images(prepared)
+    # Labels of ours name fewer images, and in another order.
+    (tmp_path / "labels").mkdir()
+    content["annotations"] = sorted(content["annotations"][:-3], key=lambda row: row["id"])
+    labels = read(tmp_path / "labels", content)
+    for keep_empty, ids in ((False, {12, 13, 14}), (True, {11, 12, 13, 14})):
+        source = image_source(labels, classes_of(labels), packed=packed, keep_empty=keep_empty)
+        assert {record.id for record in source.images} == ids
+        assert_images(source)
+
+
+def test_an_image_that_is_not_among_the_prepared_records(tmp_path):
+    annotations = read(tmp_path, document())
+    packed = file_source(annotations.instances[3:])
+    with pytest.raises(UserError, match=r"json: image 10: absent_image: 0\.png is not in the prep"):
+        image_source(annotations, classes_of(annotations), packed=packed)
+
+
+def assert_images(source):
+    """The pictures of a source are those of `segmentation_examples.save`."""
     for index, record in enumerate(source.images):
-        example = prepared[index]
+        example = source[index]
         assert example["id"] == record.id
         rng = np.random.default_rng(record.id)
         pixels = rng.integers(0, 256, (record.height, record.width, 3), dtype=np.uint8)
