@@ -11,7 +11,7 @@ Letters used in array shapes throughout the package:
 
 from typing import Any
 
-__all__ = ["Session", "label_image"]
+__all__ = ["Session", "label_image", "segment_image"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,8 @@
-"""`exits_jax.label_image` and `exits_jax.Session`: masks in Python, without config or workdir."""
+"""`exits_jax.label_image`, `segment_image` and `Session`: masks in Python, without a config."""
 
+import functools
 import os
+import pathlib
 from typing import Any
 
 import jax
@@ -11,10 +13,13 @@ from PIL import Image
 from exits_jax.annotations import ImageRecord, Instance, Problem, problem_line
 from exits_jax.annotations.fields import stated_box
 from exits_jax.annotations.instances import PointRule, read_instances
+from exits_jax.app.workdir import Workdir
 from exits_jax.data.images import RGBImage, decode_image, rgb_of
 from exits_jax.models.published import DEFAULT
 from exits_jax.models.slices import CPU_SLICE
 from exits_jax.pseudo_labels.session import OpenImage, check_backbone
+from exits_jax.segmentation.predict import Detecting, detecting, found_in
+from exits_jax.segmentation.trained import Trained, load_trained
 from exits_jax.system.cpu import prefer_eigen
 from exits_jax.system.errors import UserError
 
@@ -70,6 +75,45 @@ def label_image(
         for number, instance in enumerate(chosen, start=first):
             masks[number], scores[number] = opened.mask(instance, own_view=True)
     return masks, scores
+
+
+def segment_image(
+    image: ImageLike, run_or_params: str | os.PathLike, *, min_score: float = 0.3
+) -> tuple[Bool[np.ndarray, "k h w"], list[str], Float[np.ndarray, " k"]]:
+    """The objects that a trained model of stage 2 finds in an image, without any prompt.
+
+    The model is read, and compiled for its canvases, by the first call and kept for the next ones.
+
+    Args:
+      image: as `label_image` takes it.
+      run_or_params: the folder of a run with a trained model, or a .safetensors file of one; what
+        the network is like stands in the file.
+      min_score: of the detections, 0..1; all that a model finds with 0.
+
+    Returns:
+      masks bool[k,h,w], the names of their classes and scores float[k], best first.
+
+    Raises:
+      UserError: the image cannot be read; there is no trained model, or the file is none.
+    """
+    prefer_eigen()
+    pixels = _pixels(image)
+    path = pathlib.Path(run_or_params)
+    if path.is_dir():
+        path = Workdir(path).segmentation
+    if not path.is_file():
+        raise UserError(f"{path}: no trained model; --mode=segment trains one")
+    model, detect = _trained(path.resolve(), path.stat().st_mtime_ns)
+    masks, classes, scores = found_in(pixels, detect, model.settings, min_score)
+    return masks, [model.classes.names[number] for number in classes], scores
+
+
+@functools.lru_cache(maxsize=2)
+def _trained(path: pathlib.Path, changed: int) -> tuple[Trained, Detecting]:
+    """A model, ready to be used; read again if its file has changed since."""
+    del changed
+    model = load_trained(path)
+    return model, detecting(model)
 
 
 class Session:

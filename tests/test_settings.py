@@ -5,7 +5,21 @@ import dataclasses
 import numpy as np
 import pytest
 
-from configs import base, coco, coco_mini, demo, lvis, own, synthetic, voc
+from configs import (
+    base,
+    coco,
+    coco_mini,
+    demo,
+    lvis,
+    own,
+    solov2_coco,
+    solov2_lvis,
+    solov2_mini,
+    solov2_scenes,
+    solov2_voc,
+    synthetic,
+    voc,
+)
 from exits_jax.app.command_line import main
 from exits_jax.app.settings import (
     SECTIONS,
@@ -26,7 +40,8 @@ from exits_jax.system.settings import MARKS, Affects, Check, Section, setting, s
 from tests import tiny_config
 
 ALL = [(name, field) for name, section in SECTIONS.items() for field in settings_in(section)]
-CONFIGS = (base, coco, coco_mini, demo, lvis, own, synthetic, voc, tiny_config)
+STAGE2 = (solov2_coco, solov2_lvis, solov2_mini, solov2_scenes, solov2_voc)
+CONFIGS = (base, coco, coco_mini, demo, lvis, own, synthetic, voc, tiny_config, *STAGE2)
 
 
 @pytest.mark.parametrize(("section", "field"), ALL, ids=lambda x: getattr(x, "name", x))

@@ -29,14 +29,14 @@ def load_by_table(
 ) -> Params:
     """Reads a file of published weights into a network's parameters.
 
-    Every array of the file has to be used or be listed as ignored by its family, and every
-    parameter has to be found.
+    Every array of the file must be used or listed as ignored by its family, and every parameter
+    has to be found.
 
     Args:
       path: .safetensors, .npz, .pth, .pt or .onnx (`read_tensors`).
       shapes: our '/'-joined name -> shape of every parameter wanted.
       families: the namings to choose from.
-      family: the name of one, or "auto" to tell it from the names in the file.
+      family: the name of one, or "auto" to recognise it from the names in the file.
       network: what is to be filled, for messages: "ViT(patch=16, ...)".
       optional: beginnings of our names; what the file has of them need not be wanted.
 

@@ -24,7 +24,7 @@ def load_vit(
 ) -> Params:
     """Reads a file of published weights into the parameters of `vit`.
 
-    Every array of the file has to be used or be listed as ignored in `rename.FAMILIES` (heads,
+    Every array of the file must be used or listed as ignored in `rename.FAMILIES` (heads,
     decoders, mask tokens), and every parameter has to be found. Two exceptions follow from the
     fields of `vit`: without `class_token` the file's class token is left out; with `stem="conv"`
     the file's patch projection is left out and the stem starts afresh from `stem_seed`.
@@ -32,7 +32,7 @@ def load_vit(
     Args:
       path: .safetensors, .npz, .pth, .pt or .onnx (`read_tensors`).
       vit: the network to fill.
-      family: a name in `rename.FAMILIES`, or "auto" to tell it from the names in the file.
+      family: a name in `rename.FAMILIES`, or "auto" to recognise it from the names in the file.
       stem_seed: seed of a convolution stem's parameters.
 
     Returns:

@@ -1,4 +1,4 @@
-"""How published weights call the parameters of `resnet.ResNet`: tables, no code paths.
+"""How published weights call the parameters of `resnet.ResNet` and `fpn.FPN`: tables only.
 
 ResNet-50s of ImageNet that fit: stride on the 3x3 convolution, RGB, pixels as `vit.normalise`'s
 "imagenet". They are downloaded by hand.
@@ -90,6 +90,17 @@ DETECTRON2: Table = _resnet(
     tuple(_detectron2(f"conv{number}") for number in (1, 2, 3)),
     _detectron2("shortcut"),
 )
+
+# mmdetection's feature pyramid, and the original SOLO's.
+PYRAMID: Table = {
+    name: row
+    for level in range(4)
+    for rows in (
+        conv(f"lateral{level + 2}", f"neck.lateral_convs.{level}.conv"),
+        conv(f"output{level + 2}", f"neck.fpn_convs.{level}.conv"),
+    )
+    for name, row in rows.items()
+}
 
 # PyTorch's batch norm counts its batches in training.
 COUNTERS = r".*\bnum_batches_tracked"

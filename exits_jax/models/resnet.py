@@ -69,7 +69,7 @@ class ResNet(nn.Module):
                 self.dtype,
                 name=f"stage{number}",
             )(x)
-            if number == self.frozen_stages:
+            if number <= self.frozen_stages:
                 x = jax.lax.stop_gradient(x)
             maps.append(x)
         return maps

@@ -9,7 +9,7 @@ does not grow with how many there are.
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -131,6 +131,37 @@ def part_maker(
         return [found[records[i].id] for i in positions]
 
     return make
+
+
+def found_in(
+    image: RGBImage, detect: Detecting, settings: SegmentationSettings, min_score: float
+) -> tuple[Bool[np.ndarray, "k h w"], Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """The objects of one image, best first: masks, classes and scores of at least `min_score`.
+
+    Args:
+      image: the image.
+      detect: of `detecting`.
+      settings: of the model.
+      min_score: of the detections.
+    """
+    size = image.shape[:2]
+    canvas = settings.canvases[choose_canvas(*size, settings.canvases)]
+    extent = placed_size(*size, canvas)
+    batch = (place(image, extent, canvas)[None], np.array([extent], np.int32))
+    found = Detections(*(column[0] for column in detect(*batch)))
+    count = int(((found.scores > 0) & (found.scores >= min_score)).sum())
+    masks = np.zeros((count, *size), bool)
+    parts = image_masks(
+        found.masks[:count],
+        canvas=canvas,
+        extent=extent,
+        size=size,
+        threshold=settings.mask_threshold,
+    )
+    for mask, (part, (x0, y0, x1, y1)) in zip(masks, parts, strict=True):
+        mask[y0:y1, x0:x1] = part
+    kept = np.flatnonzero(masks.any(axis=(1, 2)))
+    return masks[kept], found.classes[kept], found.scores[kept]
 
 
 def image_masks(
@@ -311,6 +342,41 @@ def result_rows(predictions: ImagePredictions) -> Iterator[dict[str, Any]]:
     """The detections of an image as rows of COCO's results form."""
     for detection in predictions.detections:
         yield {"image_id": predictions.image_id, **detection}
+
+
+def shown_document(
+    images: Sequence[Any],
+    classes: Classes,
+    predictions: Iterable[ImagePredictions],
+    min_score: float,
+) -> dict[str, Any]:
+    """Detections of at least `min_score` as the document that the export formats take.
+
+    Args:
+      images: of the annotation file, as it lists them.
+      classes: of the model, which become the categories.
+      predictions: of the images.
+      min_score: see above.
+    """
+    shown = [
+        (row, float(coco_masks.area(row["segmentation"])))
+        for one in predictions
+        for row in result_rows(one)
+        if row["score"] >= min_score
+    ]
+    ids_and_names = zip(classes.ids, classes.names, strict=True)
+    return {
+        "images": list(images),
+        "categories": [{"id": key, "name": name} for key, name in ids_and_names],
+        "annotations": [
+            {
+                **{"id": number, "area": area, "iscrowd": 0},
+                **row,
+                "exits": {"score": row["score"], "flags": []},
+            }
+            for number, (row, area) in enumerate(shown, start=1)
+        ],
+    }
 
 
 def _packed(
