@@ -655,6 +655,8 @@ def test_an_epoch_has_every_image_once_each_batch_on_one_canvas(tmp_path):
     orders = [[int(row["index"]) for row in all_rows(batches)] for batches in epochs]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(13))
     assert orders[0] != orders[1]
+    together = [{frozenset(batch["index"].tolist()) for batch in batches} for batches in epochs]
+    assert together[0] != together[1]
     shapes = [batch["image"].shape[1:3] for batch in epochs[0]]
     assert {*shapes} == {*CANVASES}
     assert shapes != sorted(shapes)  # mixed
