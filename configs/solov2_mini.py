@@ -11,7 +11,7 @@ from exits_jax.models.published import DEFAULT
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    """The settings that measured best on two cores; `variant`: "", or "person"."""
+    """Settings for two cores, not tuned yet; `variant`: "", or "person"."""
     config = coco_mini.get_config()
     config.name = f"solov2_mini{':' * bool(variant)}{variant}"
     if variant not in ("", "person"):
@@ -26,6 +26,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 def light(config: ml_collections.ConfigDict) -> None:
     """A narrow head on a frozen ViT's features, which are computed once."""
+    narrow(config)
     config.segmentation.update(
         encoder="vit",
         weights=DEFAULT,
@@ -34,21 +35,26 @@ def light(config: ml_collections.ConfigDict) -> None:
         canvases=((448, 448),),
         grids=(28, 24, 20, 12, 8),
         ranges=((1.0, 56.0), (28.0, 112.0), (56.0, 224.0), (112.0, 448.0), (224.0, 896.0)),
-        neck_width=64,
         head_width=128,
-        head_depth=2,
-        kernel_width=64,
-        mask_width=64,
         max_instances=64,
         cache_features=True,
-        optimiser="adamw",
-        betas=(0.9, 0.999),
         epochs=30,
         batch_size=8,
         learning_rate=1e-3 / 8,
-        weight_decay=1e-4,
+        rate_warmup_steps=100,
+    )
+
+
+def narrow(config: ml_collections.ConfigDict) -> None:
+    """A pyramid and a head of few channels, and AdamW on a cosine."""
+    config.segmentation.update(
+        neck_width=64,
+        head_depth=2,
+        kernel_width=64,
+        mask_width=64,
+        optimiser="adamw",
+        betas=(0.9, 0.999),
         drops=(),
         final_rate=0.01,
-        rate_warmup_steps=100,
         clip_norm=10.0,
     )

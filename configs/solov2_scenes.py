@@ -6,7 +6,7 @@ default the true masks of train.json; finds objects in val.json.
 
 import ml_collections
 
-from configs import own
+from configs import own, solov2_mini
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -21,28 +21,19 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.train_images = root + "/train"
     config.segmentation.annotations = root + "/train.json"
     config.segmentation.images = root + "/train"
+    solov2_mini.narrow(config)
     config.segmentation.update(
         encoder="resnet_mini",
         norm="group",
         canvases=((160, 160),),
         grids=(20, 16, 12, 8, 6),
         ranges=((1.0, 24.0), (16.0, 48.0), (32.0, 80.0), (64.0, 128.0), (96.0, 400.0)),
-        neck_width=64,
         head_width=64,
-        head_depth=2,
-        kernel_width=64,
-        mask_width=64,
         max_instances=8,
         positives=64,
-        optimiser="adamw",
-        betas=(0.9, 0.999),
         epochs=20.0,
         batch_size=16,
         learning_rate=1e-3 / 16,
-        weight_decay=1e-4,
-        drops=(),
-        final_rate=0.01,
         rate_warmup_steps=200,
-        clip_norm=10.0,
     )
     return config

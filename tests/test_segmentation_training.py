@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from exits_jax.annotations import read_annotations
 from exits_jax.losses import focal_loss
 from exits_jax.models.vit import build_vit
 from exits_jax.models.vit_pyramid import ViTPyramid
@@ -20,14 +21,19 @@ from exits_jax.segmentation.build import (
     on_mean,
     param_shapes,
 )
+from exits_jax.segmentation.canvas import image_row, placed_size
+from exits_jax.segmentation.classes import classes_of
+from exits_jax.segmentation.examples import image_source
 from exits_jax.segmentation.objective import FOCAL_OFFSET, solov2_counts, solov2_objective
 from exits_jax.segmentation.settings import SegmentationSettings
 from exits_jax.segmentation.solov2 import SOLOv2
 from exits_jax.segmentation.targets import assign
+from exits_jax.segmentation.tokens import kept_tokens, tokens_key, with_tokens
 from exits_jax.system.errors import UserError
 from exits_jax.training.parallel import parallel_step, replicate
 from exits_jax.training.state import init_state, split_params
 from exits_jax.training.step import make_step
+from tests.segmentation_examples import document, save
 
 CANVAS, CLASSES, PLACES = (64, 96), 3, 4
 SETTINGS = SegmentationSettings(
@@ -258,3 +264,47 @@ def test_the_rate_rises_and_falls_in_steps():
     for step, value in {**expected, 1150: 0.01 * peak}.items():
         assert float(rate(step)) == pytest.approx(value, rel=1e-5)
     assert schedule.total_steps(settings, 100) == 1200
+
+
+def test_kept_tokens_are_those_of_the_image_and_its_mirror_image(tmp_path):
+    annotations = read_annotations(save(tmp_path, document(images=3)), tmp_path, masks=True)
+    source = image_source(annotations, classes_of(annotations))
+    settings = SegmentationSettings(encoder="vit", canvases=((64, 64),))
+    network = tiny_vit(2)
+    whole = jnp.zeros((1, 64, 64, 3), jnp.uint8), jnp.full((1, 2), 64)
+    params = jax.jit(network.init)(jax.random.key(0), *whole)["params"]
+    kept = kept_tokens(network, params, source, settings, tmp_path / "tokens")
+    written = [path.stat().st_mtime_ns for path in (tmp_path / "tokens").iterdir()]
+    record = source.images[1]
+    size = placed_size(record.height, record.width, (64, 64))
+    rows = [
+        image_row(source[1], (64, 64), size=size, flip=flip, max_instances=4)
+        for flip in (False, True)
+    ]
+    batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    added = with_tokens(network, kept)(batch)["tokens"]
+    seen = network.apply(
+        {"params": params}, batch["image"], batch["extent"], method="frozen_tokens"
+    )
+    assert {*added} == {*seen} == {1, 2}
+    for layer, tokens in seen.items():
+        np.testing.assert_allclose(added[layer], tokens, rtol=2e-3, atol=2e-3)
+        assert np.abs(np.float32(tokens[0] - tokens[1])).max() > 0.1
+    again = kept_tokens(network, params, source, settings, tmp_path / "tokens")
+    np.testing.assert_array_equal(again[0], kept[0])
+    assert written == [path.stat().st_mtime_ns for path in (tmp_path / "tokens").iterdir()]
+
+
+def test_kept_tokens_are_told_apart_by_images_placing_and_layers_and_not_by_masks(tmp_path):
+    content = document(images=3)
+    annotations = read_annotations(save(tmp_path, content), tmp_path, masks=True)
+    source = image_source(annotations, classes_of(annotations))
+    settings = SegmentationSettings(encoder="vit", canvases=((64, 64),))
+    key = tokens_key(tiny_vit(2), source, settings)
+    one_class = image_source(annotations, classes_of(annotations, ("*",)))
+    assert one_class.fingerprint() != source.fingerprint()
+    assert tokens_key(tiny_vit(2), one_class, settings) == key
+    larger = dataclasses.replace(settings, canvases=((128, 128),))
+    others = [(3, source, settings), (2, source.take([0, 1]), settings), (2, source, larger)]
+    keys = {tokens_key(tiny_vit(frozen), *rest) for frozen, *rest in others}
+    assert len(keys | {key}) == 4

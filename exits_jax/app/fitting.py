@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from exits_jax.app import networks
+from exits_jax.app.fit_task import fit_task
 from exits_jax.app.run import DataSet, Run, data_to_train
 from exits_jax.app.settings import Settings
 from exits_jax.models.generator import Generator
@@ -26,9 +27,7 @@ from exits_jax.retrieval.settings import RetrievalSettings
 from exits_jax.system.errors import UserError
 from exits_jax.system.files import write_json
 from exits_jax.system.types import Batch, Params
-from exits_jax.training.loop import Machine, fit
-from exits_jax.training.optimiser import make_optimiser
-from exits_jax.training.schedule import Schedule, rates, steps_asked, total_steps
+from exits_jax.training.schedule import adamw, rates, steps_asked, total_steps
 from exits_jax.training.settings import PhaseSettings
 from exits_jax.training.state import (
     merge_params,
@@ -179,24 +178,7 @@ def _fit(
         extend=extend,
     )
     rate = rates(section, count, steps)
-    optimiser = make_optimiser(
-        rate,
-        betas=section.betas,
-        weight_decay=section.weight_decay,
-        clip_norm=section.clip_norm,
-        decoder_rate=section.decoder_rate,
-    )
-    learnt = fit(
-        task,
-        optimiser,
-        rate,
-        Schedule(steps, config.train.checkpoint_every, config.train.log_every),
-        Machine(
-            config.train.parallel, section.batch_size, section.microbatches, config.data.workers
-        ),
-        phase=phase,
-        workdir=run.workdir.folder,
-    )
+    learnt = fit_task(run, phase, section, task, adamw(section, rate), rate, steps)
     return merge_params(learnt, frozen)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 
 from exits_jax.annotations import read_annotations
+from exits_jax.app.fit_task import fit_task
 from exits_jax.app.networks import digest
 from exits_jax.app.phases import Counts, Estimate
 from exits_jax.app.run import Run, prepared_data, report_problems, say_notes
@@ -16,14 +17,12 @@ from exits_jax.segmentation.classes import Classes, classes_of
 from exits_jax.segmentation.examples import ImageSource, image_source, surplus, usable_images
 from exits_jax.segmentation.objective import FOCAL_OFFSET, solov2_counts, solov2_objective
 from exits_jax.segmentation.plan import image_plan
-from exits_jax.segmentation.tokens import kept_tokens, with_tokens
+from exits_jax.segmentation.tokens import kept_tokens, tokens_key, with_tokens
 from exits_jax.segmentation.trained import made_with
 from exits_jax.system.errors import UserError
 from exits_jax.system.hosts import wait_for_all
 from exits_jax.system.progress import track
 from exits_jax.system.types import Batch, Params
-from exits_jax.training.loop import Machine, fit
-from exits_jax.training.schedule import Schedule
 from exits_jax.training.state import merge_params, split_params
 from exits_jax.training.task import Task
 
@@ -128,20 +127,8 @@ def train_segmenter(run: Run, source: ImageSource, classes: Classes) -> Params:
         offsets=FOCAL_OFFSET,
         extend=_extension(run, network, params, source),
     )
-    learnt = fit(
-        task,
-        schedule.optimiser(settings, rate),
-        rate,
-        Schedule(steps, config.train.checkpoint_every, config.train.log_every),
-        Machine(
-            config.train.parallel,
-            settings.batch_size,
-            settings.microbatches,
-            config.data.workers,
-        ),
-        phase="segment",
-        workdir=run.workdir.folder,
-    )
+    optimiser = schedule.optimiser(settings, rate)
+    learnt = fit_task(run, "segment", settings, task, optimiser, rate, steps)
     return merge_params(learnt, frozen)
 
 
@@ -152,7 +139,8 @@ def _extension(
     settings = run.config.segmentation
     if not settings.cache_features:
         return dict
-    folder = run.workdir.tokens / f"{digest(params['encoder'])}-{source.fingerprint()}"
+    seen = tokens_key(network, source, settings)
+    folder = run.workdir.tokens / f"{digest(params['encoder'])}-{seen}"
     return with_tokens(network, kept_tokens(network, params, source, settings, folder))
 
 

@@ -62,22 +62,24 @@ def load_resnet(path: str | os.PathLike, resnet: ResNet, family: str = "auto") -
     Raises:
       UserError: as `load_vit`.
     """
-    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    params = jax.eval_shape(resnet.init, jax.random.key(0), image)["params"]
-    shapes = {name: tuple(leaf.shape) for name, leaf in flatten(params).items()}
     network = (
         f"ResNet(depths={resnet.depths}, width={resnet.width}, bottleneck={resnet.bottleneck}, "
         f"norm={resnet.norm!r})"
     )
-    return load_by_table(path, shapes, RESNETS, family, network)
+    return load_by_table(path, _shapes(resnet, 32), RESNETS, family, network)
 
 
 def _expected(vit: ViT) -> Shapes:
-    """Our '/'-joined name -> shape of what a file has to provide (a convolution stem is not)."""
-    image = jax.ShapeDtypeStruct((1, vit.patch, vit.patch, 3), jnp.float32)
-    params = jax.eval_shape(vit.init, jax.random.key(0), image)["params"]
-    flat = flatten(params).items()
-    return {name: tuple(leaf.shape) for name, leaf in flat if not name.startswith(_STEM)}
+    """What a file has to provide; a convolution stem is not."""
+    shapes = _shapes(vit, vit.patch)
+    return {name: shape for name, shape in shapes.items() if not name.startswith(_STEM)}
+
+
+def _shapes(network: ViT | ResNet, side: int) -> Shapes:
+    """Our '/'-joined name -> shape of every parameter; `side` of an image the network takes."""
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    params = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
+    return {name: tuple(leaf.shape) for name, leaf in flatten(params).items()}
 
 
 def _fresh_stem(vit: ViT, seed: int) -> Params:

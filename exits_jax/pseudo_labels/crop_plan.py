@@ -16,9 +16,10 @@ from jaxtyping import Int
 from exits_jax.annotations import Instance
 from exits_jax.data import crop
 from exits_jax.data.iterator import PlannedBatches, batches_per_epoch
+from exits_jax.data.rows import Row, stack
 from exits_jax.data.source import Example, Source, as_source
 from exits_jax.pseudo_labels.colour import change_colour
-from exits_jax.pseudo_labels.crops import Row, cut, stack
+from exits_jax.pseudo_labels.crops import cut
 from exits_jax.pseudo_labels.settings import CropSettings
 from exits_jax.system.errors import UserError
 from exits_jax.system.types import Batch

@@ -16,16 +16,12 @@ The keys of a batch, b crops of s x s pixels, all numpy arrays:
   valid          bool[b]           False for rows that only fill the batch
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Float
 
 from exits_jax.data import crop
+from exits_jax.data.rows import Row
 from exits_jax.data.source import Example
-from exits_jax.system.types import Batch
-
-Row = dict[str, np.ndarray]
 
 
 def cut(
@@ -58,10 +54,3 @@ def placed(example: Example, window_xyxy: Float[np.ndarray, "4"], flip: bool = F
         "id": np.int32(example["annotation_id"]),
         "index": np.int32(example["index"]),
     }
-
-
-def stack(rows: Sequence[Row], batch_size: int) -> Batch:
-    """Rows -> a full batch; missing rows repeat the last one and are not `valid`."""
-    filled = [*rows, *[rows[-1]] * (batch_size - len(rows))]
-    batch = {key: np.stack([row[key] for row in filled]) for key in rows[0]}
-    return batch | {"valid": np.arange(batch_size) < len(rows)}

@@ -7,8 +7,9 @@ from exits_jax.annotations import Instance
 from exits_jax.data import crop
 from exits_jax.data.ahead import in_order
 from exits_jax.data.images import RGBImage
+from exits_jax.data.rows import Row, stack
 from exits_jax.data.source import Source, as_source
-from exits_jax.pseudo_labels.crops import Row, cut, stack
+from exits_jax.pseudo_labels.crops import cut
 from exits_jax.system.errors import UserError
 from exits_jax.system.types import Batch
 

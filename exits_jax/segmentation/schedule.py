@@ -3,12 +3,8 @@
 import optax
 
 from exits_jax.segmentation.settings import SegmentationSettings
-from exits_jax.training.optimiser import (
-    learning_rate_schedule,
-    make_optimiser,
-    make_sgd,
-    stepped_schedule,
-)
+from exits_jax.training.optimiser import learning_rate_schedule, make_sgd, stepped_schedule
+from exits_jax.training.schedule import adamw
 
 
 def total_steps(settings: SegmentationSettings, batches: int) -> int:
@@ -40,10 +36,4 @@ def optimiser(settings: SegmentationSettings, rate: optax.Schedule) -> optax.Gra
             weight_decay=settings.weight_decay,
             clip_norm=settings.clip_norm,
         )
-    return make_optimiser(
-        rate,
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
-        clip_norm=settings.clip_norm,
-        decoder_rate=settings.decoder_rate,
-    )
+    return adamw(settings, rate)

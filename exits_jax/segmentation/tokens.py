@@ -5,10 +5,12 @@ and frozen layers say the same of them in every epoch. They are kept as float16,
 all that differs.
 """
 
+import hashlib
 import pathlib
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float16
 
@@ -67,6 +69,13 @@ def kept_tokens(
     return parts
 
 
+def tokens_key(network: Segmenter, source: ImageSource, settings: SegmentationSettings) -> str:
+    """Changes with the images, how they are placed and the layers read; not with their masks."""
+    records = [(x.id, x.file_name, x.height, x.width) for x in source.images]
+    facts = str((records, settings.canvases, network.frozen_layers))
+    return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+
 def with_tokens(network: Segmenter, kept: Kept) -> Callable[[Batch], Batch]:
     """Builds the function that adds "tokens" to a batch, by `index` and `flip`."""
     layers = network.frozen_layers
@@ -88,8 +97,8 @@ def _tokens(network: Segmenter) -> Callable[[Params, Batch], jax.Array]:
 
     def forward(params: Params, batch: Batch) -> jax.Array:
         tokens = network.apply({"params": params}, **batch, method="frozen_tokens")
-        stacked = jax.numpy.stack([tokens[layer] for layer in network.frozen_layers], axis=1)
-        return stacked.astype(jax.numpy.float16)
+        stacked = jnp.stack([tokens[layer] for layer in network.frozen_layers], axis=1)
+        return stacked.astype(jnp.float16)
 
     return forward
 

@@ -5,7 +5,7 @@ import dataclasses
 import optax
 
 from exits_jax.data.iterator import batches_per_epoch
-from exits_jax.training.optimiser import learning_rate_schedule
+from exits_jax.training.optimiser import learning_rate_schedule, make_optimiser
 from exits_jax.training.settings import PhaseSettings
 
 
@@ -41,4 +41,15 @@ def rates(phase: PhaseSettings, items: int, total_steps: int) -> optax.Schedule:
         total_steps=total_steps,
         warmup_steps=round(phase.rate_warmup_epochs * batches * longer),
         final_rate=phase.final_rate,
+    )
+
+
+def adamw(phase: PhaseSettings, rate: optax.Schedule) -> optax.GradientTransformation:
+    """The phase's AdamW at a learning rate by step."""
+    return make_optimiser(
+        rate,
+        betas=phase.betas,
+        weight_decay=phase.weight_decay,
+        clip_norm=phase.clip_norm,
+        decoder_rate=phase.decoder_rate,
     )
