@@ -58,7 +58,7 @@ def test_more_data_and_other_phases_are_left_alone():
             "train: 0.4 epochs of 16 instances are 1 step of 8; 40 are taken (train.min_steps)",
         ),
         (0, 16, "train: 1 step of 8: too few to learn anything"),
-        (2, 16, "train: 0.4 epochs of 16 instances are 1 step of 8; 2 are made"),
+        (2, 16, "train: 0.4 epochs of 16 instances are 1 step of 8; 2 are taken"),
         (0, 100, "train: 5 steps of 8: too few to learn anything"),
         (40, 5000, ""),
         (0, 5000, ""),
