@@ -11,6 +11,7 @@ from exits_jax.annotations import (
     encode_rle,
     extreme_points,
     read_annotations,
+    read_images,
     tight_box,
 )
 from exits_jax.system.errors import UserError
@@ -274,3 +275,25 @@ def test_fewer_points_are_enough_beside_a_box(tmp_path, given):
     assert instance.points_source == "given"
     assert instance.points_xy[0].tolist() == POINTS[0]
     assert instance.points_xy[3].tolist() == [30.0, 12.0]  # the middle of the right side
+
+
+def test_images_alone_are_read_from_a_file_without_annotations(tmp_path):
+    """As COCO's image_info files of the test sets; what is annotated does not matter either."""
+    folder = save_images(tmp_path / "images")
+    whole = document()
+    listed = {"images": [*whole["images"], {"id": 99, "file_name": "absent.jpg"}]}
+    file = save(tmp_path, listed)
+    with pytest.raises(UserError, match="image 99: bad_size"):
+        read_images(file, folder)
+    read = read_images(file, folder, on_error="skip")
+    assert [*read.images] == [image["id"] for image in whole["images"]]
+    assert [problem.image_id for problem in read.problems] == [99]
+    assert (read.instances, read.categories) == ([], {})
+    bare = read_images(folder, folder, kind="images")
+    assert [i.file_name for i in bare.images.values()] == ["a.png", "sub/b.png"]
+    one = read_images(folder / "a.png")
+    assert [(i.file_name, i.width, i.height) for i in one.images.values()] == [
+        ("a.png", WIDTH, HEIGHT)
+    ]
+    with pytest.raises(UserError, match="no list of images"):
+        read_images(save(tmp_path, {"annotations": []}), folder)

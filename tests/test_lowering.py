@@ -153,8 +153,12 @@ def stage2(config, name):
     return function, (state, frozen, {"image": image, "extent": extent, **instances})
 
 
-@pytest.mark.parametrize("name", ["detect", "train"])
-@pytest.mark.parametrize("config", CLASSES, ids=lambda config: config.__name__)
+# Their training differs in the number of classes alone.
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [*((config, "detect") for config in CLASSES), (solov2_lvis, "train")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
 def test_lowering_of_stage_2(config, name):
     function, arguments = stage2(config, name)
     exported = export.export(jax.jit(function), platforms=["cuda", "tpu"])(*arguments)

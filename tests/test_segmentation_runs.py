@@ -221,6 +221,17 @@ def test_without_a_model_or_with_another_it_is_refused(data, model, tmp_path, ca
         exits_jax.segment_image(data / "0.png", tmp_path)
 
 
+def test_the_short_name_of_a_model_is_predict_s_alone(data, model, tmp_path, capsys):
+    params = f"--params={model}"
+    text = refused(capsys, tmp_path, data, params, mode="label")
+    assert "--params is for --mode=predict" in text
+    text = refused(capsys, tmp_path, data, params, f"--config.segmentation.params={model}")
+    assert "given twice" in text
+    assert program("check", params) == 2
+    assert program("predict", tmp_path / "none", params, f"--workdir={tmp_path / 'w'}") == 2
+    assert f"{tmp_path / 'none'}" in capsys.readouterr().err
+
+
 def test_an_image_that_cannot_be_decoded_stops_or_is_left_out(data, model, tmp_path, capsys):
     folder = tmp_path / "data"
     shutil.copytree(data, folder)

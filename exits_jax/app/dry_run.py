@@ -30,7 +30,8 @@ def describe(run: Run, phases: Sequence[Phase]) -> None:
       UserError: annotations cannot be read, or are missing and their counts are not published.
     """
     counts = _counts(run, phases)
-    for text in {text: None for text in _missing_weights(run)}:
+    missing = _missing_weights(run) if counts.label else ()  # trained models have all of theirs
+    for text in {text: None for text in missing}:
         print(f"missing: {text}")
     rate = crops_per_second(run)
     table = Table("phase", "work", "time, about", "disk, about")

@@ -170,10 +170,12 @@ def _pictures(
     """Some images with what was found, the labels and the truth side by side, by caption."""
     least = run.config.segmentation.shown_score
     names = dict(zip(classes.ids, classes.names, strict=True))
-    sets: dict[str, ByImage] = {"found": _by_image(r for r in found if r["score"] >= least)}
+    sets: dict[str, ByImage] = {"prediction": _by_image(r for r in found if r["score"] >= least)}
     if run.workdir.labels.exists() and files_of(run, "predict") == files_of(run, "label"):
-        labels = json.loads(run.workdir.labels.read_text())["annotations"]
-        sets["label"] = _by_image(row for row in labels if "exits" in row)
+        labels = json.loads(run.workdir.labels.read_text())
+        called = {row["id"]: row.get("name", "") for row in labels["categories"]}
+        ours = (row for row in labels["annotations"] if "exits" in row)
+        sets["label"] = _by_image({**row, "name": called[row["category_id"]]} for row in ours)
     if truth:
         true = zip(truth.instances, truth.rles, strict=True)
         rows = ({"image_id": i.image.id, "name": i.category, "segmentation": r} for i, r in true)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Shaped, UInt8
 from PIL import Image, ImageDraw
 
 from exits_jax.report import drawing
@@ -27,14 +27,28 @@ def side_by_side(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The image once for each set of masks, under the set's title and how many masks it has.
 
+    A small image is enlarged by a whole number, so that names have room.
+
     Args:
       image: of all sets.
       sets: by title, at least one; a set may be empty.
     """
-    tiles = [_tile(image, title, one) for title, one in sets.items()]
+    times = max(SIDE_PX // max(image.shape[:2]), 1)
+    large = {
+        title: MaskSet(_enlarged(one.masks, times, 1), one.names) for title, one in sets.items()
+    }
+    image = _enlarged(image, times, 0)
+    tiles = [_tile(image, title, one) for title, one in large.items()]
     gap = np.full((len(tiles[0]), GAP_PX, 3), PAPER, np.uint8)
     row = [piece for tile in tiles for piece in (gap, tile)]
     return np.concatenate([*row, gap], axis=1)
+
+
+def _enlarged(
+    pixels: Shaped[np.ndarray, "..."], times: int, axis: int
+) -> Shaped[np.ndarray, "..."]:
+    """Every pixel of rows and columns (this axis and the next) so many times."""
+    return pixels.repeat(times, axis=axis).repeat(times, axis=axis + 1)
 
 
 def _tile(
