@@ -21,7 +21,6 @@ from scipy import ndimage
 
 from experiments.scene_parts import Mask, SceneFile, patch, photograph, with_noise
 
-
 SIZE = 160  # side of an image, pixels
 BORDER = 64  # drawn around it, for what an object at the border loses
 FINE = 3  # drawn so many times larger, then shrunk: soft seams

@@ -8,7 +8,6 @@ import pytest
 from exits_jax.annotations import ImageRecord, Instance, decode_segmentation, read_annotations
 from exits_jax.evaluation.coco_ap import detection_eval
 from exits_jax.evaluation.iou import read_ground_truth
-from exits_jax.segmentation.classes import classes_of
 from exits_jax.system.errors import UserError
 from experiments.shape_scenes import write_split
 from experiments.stage2.arms import (
@@ -25,7 +24,7 @@ from experiments.stage2.arms import (
 from experiments.stage2.command import run_mode
 from experiments.stage2.compare import compared, mean_over_seeds, ratio, seed_deviation, value_of
 from experiments.stage2.data_sets import data_sets
-from experiments.stage2.detections import Found, found_by, of_classes
+from experiments.stage2.detections import Found, found_by
 from experiments.stage2.page import Section, page_of, text_of, verdict
 
 
@@ -84,20 +83,6 @@ def test_a_mode_that_fails_says_where_and_what(tmp_path):
     said = r"run\.log: --mode=label ended with status 2: error: .*no_such"
     with pytest.raises(UserError, match=said):
         run_mode("label", tmp_path / "run", {"label.no_such": 1}, config="configs/own.py")
-
-
-def test_truth_is_counted_by_the_networks_classes(scenes):
-    annotations = read_annotations(scenes.val, scenes.val_images)
-    truth = read_ground_truth(annotations)
-    stars = [i for i in truth.instances if i.category == "star"]
-    assert stars
-    other = of_classes(truth, classes_of(annotations, ("star", "*")))
-    assert len(other.instances) == len(truth.instances)
-    assert [i.category_id for i in other.instances if i.category == "star"] == [4] * len(stars)
-    assert {i.category_id for i in other.instances if i.category != "star"} == {0}
-    alone = of_classes(truth, classes_of(annotations, ("star",)))
-    assert [i.id for i in alone.instances] == [i.id for i in stars]
-    assert len(alone.rles) == len(alone.separated) == len(stars)
 
 
 def test_perfect_detections_have_ap_one_in_every_set(scenes):
