@@ -26,6 +26,7 @@ from experiments.stage2.compare import compared, mean_over_seeds, ratio, seed_de
 from experiments.stage2.data_sets import data_sets
 from experiments.stage2.detections import Found, found_by
 from experiments.stage2.page import Section, page_of, text_of, verdict
+from experiments.stage2.study import network_settings
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,15 @@ def test_only_the_masks_of_an_arm_are_other_ones(labels, scenes, tmp_path):
 def test_every_arm_has_labels_that_are_made_somehow(scenes, tmp_path):
     assert {arm.labels for arm in ARMS.values()} == {TRUE, *MADE, *DRAWN}
     assert label_file(tmp_path, scenes, TRUE) == scenes.train
+
+
+def test_other_settings_are_other_runs():
+    plain, person = (
+        network_settings(f"configs/solov2_mini.py{variant}") for variant in ("", ":person")
+    )
+    assert plain["classes"] == ("*",)
+    assert person["classes"] == ("person", "*")
+    assert plain | {"classes": ()} == person | {"classes": ()}
 
 
 def test_a_mode_that_fails_says_where_and_what(tmp_path):
@@ -132,13 +142,19 @@ def test_the_page_says_whether_the_goal_is_met(ours, place):
     arms[BOXES] = _arm(*(true * 0.4))
     said = verdict(arms)
     assert f"the interval lies {place} the goal of 0.97" in said
-    assert "filled boxes is beyond chance: +" in said
+    assert "over filled boxes is beyond chance: AP +" in said
 
 
 def test_an_arm_like_boxes_is_not_said_to_beat_them():
     rng = np.random.default_rng(0)
     arms = {OURS: _arm(0.5 + 0.01 * rng.normal(size=200)), BOXES: _arm(np.full(200, 0.5))}
     assert "is not beyond chance" in verdict(arms)
+
+
+def test_nothing_is_claimed_where_nothing_is_found():
+    nothing = _arm(np.zeros(20))
+    assert str(compared(nothing, nothing, ratio, "ap")) == "n/a"
+    assert verdict({TRUE: nothing, OURS: nothing}) == ""
 
 
 def test_the_page_has_a_row_for_every_arm():
