@@ -20,12 +20,17 @@ class Value(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        """With its interval."""
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+        """With its interval; n/a where there is nothing to say."""
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})" if self.known else "n/a"
 
     def signed(self) -> str:
         """A difference with its interval."""
-        return f"{self.value:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+        return f"{self.value:+.3f} ({self.low:+.3f} to {self.high:+.3f})" if self.known else "n/a"
+
+    @property
+    def known(self) -> bool:
+        """Whether anything can be said."""
+        return not np.isnan(self.value)
 
     def is_outside(self) -> bool:
         """Whether the interval leaves out 0."""

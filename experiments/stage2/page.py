@@ -45,17 +45,16 @@ class Section(NamedTuple):
 def text_of(section: Section) -> str:
     """The section as Markdown."""
     parts = [f"## {section.title}", verdict(section.arms), _ap_table(section)]
-    if pairs := _pair_table(section.arms):
-        parts.append(pairs)
+    parts.append(_pair_table(section.arms))
     parts.append(f"![What was found](stage2_{section.name}.png)")
-    return "\n\n".join(parts)
+    return "\n\n".join(part.strip() for part in parts if part)
 
 
 def verdict(arms: Mapping[str, Seeds]) -> str:
     """In words: how much of the AP with true masks remains, and whether points beat boxes."""
     lines = []
     kept = arms.get(TRUE) and arms.get(OURS) and compared(arms[OURS], arms[TRUE], ratio, "ap")
-    if kept:
+    if kept and kept.known:
         place = "above" if kept.low > GOAL else "below" if kept.high < GOAL else "around"
         lines.append(
             f"**Labels from extreme points, not trained, keep {kept} of the AP with true masks**;"
@@ -65,7 +64,7 @@ def verdict(arms: Mapping[str, Seeds]) -> str:
     gain = gain and compared(arms[OURS], arms[BOXES], np.subtract, "ap")
     if gain:
         word = "is" if gain.is_outside() else "is not"
-        lines.append(f"Their AP minus that of filled boxes {word} beyond chance: {gain.signed()}.")
+        lines.append(f"What they gain over filled boxes {word} beyond chance: AP {gain.signed()}.")
     return " ".join(lines)
 
 
@@ -75,7 +74,7 @@ def _ap_table(section: Section) -> str:
     for arm, seeds in section.arms.items():
         labels = section.labels.get(ARMS[arm].labels)
         cells = [ARMS[arm].title, f"{float(labels['miou']):.3f}" if labels else "1"]
-        cells += [str(value_of(mean_over_seeds(seeds))), f"{seed_deviation(seeds):.3f}"]
+        cells += [str(value_of(mean_over_seeds(seeds))), _figure(seed_deviation(seeds))]
         cells += [str(value_of(mean_over_seeds(seeds, key))) for key in ("ap50", "ap75")]
         cells += [_mean([found.sizes[size] for found in seeds.values()]) for size in SIZES]
         rows.append(cells + _beside_true(seeds, section.arms.get(TRUE, {}), arm))
@@ -84,7 +83,11 @@ def _ap_table(section: Section) -> str:
 
 def _mean(values: Sequence[float]) -> str:
     """Over seeds; n/a where the data set has nothing of it."""
-    return "n/a" if np.isnan(values).any() else f"{np.mean(values):.3f}"
+    return _figure(float(np.mean(values)))
+
+
+def _figure(value: float) -> str:
+    return "n/a" if np.isnan(value) else f"{value:.3f}"
 
 
 def _beside_true(seeds: Seeds, true: Seeds, arm: str) -> list[str]:

@@ -119,6 +119,9 @@ def drawn_counts(images: int, samples: int, seed: int = 0) -> Int[np.ndarray, "s
 
 
 def interval(values: Float[np.ndarray, " r"]) -> tuple[float, float]:
-    """The middle 95 %; sets of which nothing can be said are left out."""
-    low, high = np.nanpercentile(values, [2.5, 97.5])
+    """The middle 95 %; sets of which nothing can be said are left out, nan if that is all."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.percentile(known, [2.5, 97.5])
     return float(low), float(high)

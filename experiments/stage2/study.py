@@ -1,8 +1,10 @@
 """All arms and seeds on one data set: what is missing is made, what is finished is read."""
 
+import importlib
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -33,7 +35,8 @@ class Study:
         self, data: DataSet, folder: pathlib.Path, results: pathlib.Path, more: Sequence[str]
     ) -> None:
         self._data, self._folder, self._more = data, folder, more
-        self._runs = Ledger(results / f"stage2_{data.name}.csv", ("arm", "seed"), more)
+        facts = (network_settings(data.config), *more)
+        self._runs = Ledger(results / f"stage2_{data.name}.csv", ("arm", "seed"), facts)
         labels = results / f"stage2_{data.photographs}_labels.csv"
         self._labels = Ledger(labels, ("labels",))
 
@@ -88,10 +91,17 @@ class Study:
         return {"instances": len(ious), **shares}
 
     def _found(self, arm: str, seed: int, samples: int) -> Found:
-        """From the predictions; AP of all images has to be what the program says."""
+        """From the predictions; AP over all classes has to be what the program says."""
         data, evaluated = self._data, matched(self._data, self._workdir(arm, seed))
-        said = float(self._runs[arm, seed]["ap"])
-        ours = float(found_by(evaluated, 0).ap[0])
+        said, ours = float(self._runs[arm, seed]["ap"]), float(found_by(evaluated, 1).ap[0])
         if abs(ours - said) > 1e-5:
             raise ValueError(f"{data.name}, {arm}, {seed}: AP {ours}, --mode=evaluate says {said}")
         return found_by(evaluated, samples, data.measured)
+
+
+def network_settings(config: str) -> dict[str, Any]:
+    """The settings of stage 2 in a config file, with its variant: with others, runs are others."""
+    file, _, variant = config.partition(":")
+    module = importlib.import_module(file.removesuffix(".py").replace("/", "."))
+    found = module.get_config(variant) if variant else module.get_config()
+    return found.segmentation.to_dict()

@@ -8,7 +8,6 @@ import pytest
 from exits_jax.annotations import ImageRecord, Instance, decode_segmentation, read_annotations
 from exits_jax.evaluation.coco_ap import detection_eval
 from exits_jax.evaluation.iou import read_ground_truth
-from exits_jax.segmentation.classes import classes_of
 from exits_jax.system.errors import UserError
 from experiments.shape_scenes import write_split
 from experiments.stage2.arms import (
@@ -25,8 +24,9 @@ from experiments.stage2.arms import (
 from experiments.stage2.command import run_mode
 from experiments.stage2.compare import compared, mean_over_seeds, ratio, seed_deviation, value_of
 from experiments.stage2.data_sets import data_sets
-from experiments.stage2.detections import Found, found_by, of_classes
+from experiments.stage2.detections import Found, found_by
 from experiments.stage2.page import Section, page_of, text_of, verdict
+from experiments.stage2.study import network_settings
 
 
 @pytest.fixture(scope="module")
@@ -80,24 +80,19 @@ def test_every_arm_has_labels_that_are_made_somehow(scenes, tmp_path):
     assert label_file(tmp_path, scenes, TRUE) == scenes.train
 
 
+def test_other_settings_are_other_runs():
+    plain, person = (
+        network_settings(f"configs/solov2_mini.py{variant}") for variant in ("", ":person")
+    )
+    assert plain["classes"] == ("*",)
+    assert person["classes"] == ("person", "*")
+    assert plain | {"classes": ()} == person | {"classes": ()}
+
+
 def test_a_mode_that_fails_says_where_and_what(tmp_path):
     said = r"run\.log: --mode=label ended with status 2: error: .*no_such"
     with pytest.raises(UserError, match=said):
         run_mode("label", tmp_path / "run", {"label.no_such": 1}, config="configs/own.py")
-
-
-def test_truth_is_counted_by_the_networks_classes(scenes):
-    annotations = read_annotations(scenes.val, scenes.val_images)
-    truth = read_ground_truth(annotations)
-    stars = [i for i in truth.instances if i.category == "star"]
-    assert stars
-    other = of_classes(truth, classes_of(annotations, ("star", "*")))
-    assert len(other.instances) == len(truth.instances)
-    assert [i.category_id for i in other.instances if i.category == "star"] == [4] * len(stars)
-    assert {i.category_id for i in other.instances if i.category != "star"} == {0}
-    alone = of_classes(truth, classes_of(annotations, ("star",)))
-    assert [i.id for i in alone.instances] == [i.id for i in stars]
-    assert len(alone.rles) == len(alone.separated) == len(stars)
 
 
 def test_perfect_detections_have_ap_one_in_every_set(scenes):
@@ -147,13 +142,19 @@ def test_the_page_says_whether_the_goal_is_met(ours, place):
     arms[BOXES] = _arm(*(true * 0.4))
     said = verdict(arms)
     assert f"the interval lies {place} the goal of 0.97" in said
-    assert "filled boxes is beyond chance: +" in said
+    assert "over filled boxes is beyond chance: AP +" in said
 
 
 def test_an_arm_like_boxes_is_not_said_to_beat_them():
     rng = np.random.default_rng(0)
     arms = {OURS: _arm(0.5 + 0.01 * rng.normal(size=200)), BOXES: _arm(np.full(200, 0.5))}
     assert "is not beyond chance" in verdict(arms)
+
+
+def test_nothing_is_claimed_where_nothing_is_found():
+    nothing = _arm(np.zeros(20))
+    assert str(compared(nothing, nothing, ratio, "ap")) == "n/a"
+    assert verdict({TRUE: nothing, OURS: nothing}) == ""
 
 
 def test_the_page_has_a_row_for_every_arm():
