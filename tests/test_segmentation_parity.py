@@ -19,7 +19,7 @@ from exits_jax.segmentation.detect import make_detect
 from exits_jax.segmentation.matrix_nms import matrix_nms
 from exits_jax.segmentation.objective import FOCAL_OFFSET, solov2_counts, solov2_objective
 from exits_jax.segmentation.predict import image_masks
-from exits_jax.segmentation.rename_solov2 import MMDETECTION
+from exits_jax.segmentation.rename_solov2 import SOLOV2S
 from exits_jax.segmentation.targets import assign
 from tests.solov2_small import CANVAS, CLASSES, DEPTHS, SMALL, WIDTH, small_settings
 
@@ -44,7 +44,7 @@ def renamed(tensors, norm):
     """Arrays under PyTorch's names -> ours; those of another network's are left out."""
     shapes = flatten(param_shapes(small_settings(norm=norm), small_network(norm)))
     shapes = {name: leaf.shape for name, leaf in shapes.items()}
-    return rename_tensors(tensors, shapes, MMDETECTION)[0]
+    return rename_tensors(tensors, shapes, SOLOV2S[0])[0]
 
 
 def params_of(norm):

@@ -122,9 +122,9 @@ SOLOv2 on ResNet-50, 80 classes, float32, against its twin in PyTorch
 (`experiments/framework_comparison/torch_solov2.py`, whose results
 `tests/test_segmentation_parity.py` holds to be the same), by
 `python -m experiments.framework_comparison.stage2_speed`. Minimum / median / maximum of the runs of
-{rounds} rounds of at least {seconds:g} s each; a column's ratio is its median over JAX's, above 1 JAX
-is faster. MB: the largest memory of a process, libraries and weights included. The same weights on
-both sides, with {peaks} peaks of classes to look at in an image of {side} pixels.
+{rounds} rounds of at least {seconds:g} s each; a column's ratio is its median over JAX's: above 1
+JAX is faster. MB: the largest memory of a process, libraries and weights included. The same weights
+on both sides, with {peaks} peaks of classes to look at in an image of {side} pixels.
 Goals at {side} pixels: {goals}.
 {warnings}
 {table}
