@@ -70,20 +70,21 @@ def measurements(given: argparse.Namespace, folder: pathlib.Path) -> Iterator[di
                     yield record | {"error": absent[column]}
                     continue
                 python = sys.executable if column == "jax" else given.torch_python
-                found = _measure(python, record, given.seconds, folder)
-                print(f"{row} {size} {column} round {number + 1}: {_brief(found)}", flush=True)
+                options = {"row": row, "column": column, "seconds": given.seconds}
+                options["problem"] = folder / f"{size}.npz"
+                found = measure(python, "run_row", options, folder)
+                print(f"{row} {size} {column} round {number + 1}: {brief(found)}", flush=True)
                 yield record | found
 
 
-def _measure(
-    python: str, record: Mapping[str, Any], seconds: float, folder: pathlib.Path
+def measure(
+    python: str, module: str, options: Mapping[str, Any], folder: pathlib.Path
 ) -> dict[str, Any]:
-    """Runs `run_row` in a process and reads what it wrote."""
+    """Runs a module of this package in a process and reads what it wrote to its `--out`."""
     out = folder / "measured.json"
     out.unlink(missing_ok=True)
-    options = {name: record[name] for name in ("row", "column")}
-    options |= {"problem": folder / f"{record['size']}.npz", "out": out, "seconds": seconds}
-    command = [python, "-m", f"{PACKAGE}.run_row", *(f"--{k}={v}" for k, v in options.items())]
+    arguments = [f"--{name}={value}" for name, value in {**options, "out": out}.items()]
+    command = [python, "-m", f"{PACKAGE}.{module}", *arguments]
     # The first round compiles, later ones find its work; nothing older is found.
     caches = {
         "TORCHINDUCTOR_CACHE_DIR": str(folder / "torchinductor"),
@@ -100,7 +101,7 @@ def _measure(
     return json.loads(out.read_text())
 
 
-def _brief(found: Mapping[str, Any]) -> str:
+def brief(found: Mapping[str, Any]) -> str:
     """What the terminal shows of a measurement."""
     if "error" in found:
         return found["error"]

@@ -72,13 +72,13 @@ def lines(measurements: Sequence[Run]) -> list[Line]:
         Line(
             row,
             size if ROWS[row].sized else "any",
-            {column: _cell(records) for column, records in grouped[row, size].items()},
+            {column: joined(records) for column, records in grouped[row, size].items()},
         )
         for row, size in places
     ]
 
 
-def _cell(records: Sequence[Run]) -> Cell:
+def joined(records: Sequence[Run]) -> Cell:
     """The rounds of one column joined."""
     good = [record for record in records if "error" not in record]
     error = next((record["error"] for record in records if "error" in record), "")
@@ -126,14 +126,14 @@ def _section(results: Run) -> str:
     rate = matmul_rate(found)
     return SECTION.format(
         device=device_of(results),
-        warnings=_warnings(results),
+        warnings=warnings(results),
         **settings,
         plural="s" * (settings["rounds"] > 1),
-        machine=_machine(results),
+        machine=machine_words(results),
         times=time_table(found),
         # Nothing without a step.
         shares=SHARES.format(shares_table(found)) if _steps(found) else "",
-        rate=_shown(rate and rate / 1e9, ".0f"),
+        rate=shown(rate and rate / 1e9, ".0f"),
         details=detail_table(found, rate),
         errors=_errors(found),
     )
@@ -151,8 +151,8 @@ def shares_table(found: Sequence[Line]) -> str:
         step, crf = medians["train_step", size], medians.get(("mean_field", "any"))
         parts = [medians.get(("extractor_attention", size)), medians.get(RETRIEVAL)]
         both = crf, sum(parts) if all(parts) else None
-        table.append([size, *(_shown(x and step and x / step, ".1%") for x in both)])
-    return _markdown(table, left=1)
+        table.append([size, *(shown(x and step and x / step, ".1%") for x in both)])
+    return markdown(table, left=1)
 
 
 def time_table(found: Sequence[Line]) -> str:
@@ -160,10 +160,10 @@ def time_table(found: Sequence[Line]) -> str:
     table = [["row", "size", "device"]]
     table[0] += [f"{c}, ms" for c in COLUMNS] + [f"{c} / jax" for c in OTHERS]
     for line in found:
-        spreads = [_spread(line.cells[column]) for column in COLUMNS]
-        ratios = [_shown(line.ratio(column), ".2f") for column in OTHERS]
+        spreads = [spread(line.cells[column]) for column in COLUMNS]
+        ratios = [shown(line.ratio(column), ".2f") for column in OTHERS]
         table.append([line.row, line.size, line.device or ABSENT, *spreads, *ratios])
-    return _markdown(table, left=3)
+    return markdown(table, left=3)
 
 
 def detail_table(found: Sequence[Line], rate: float | None) -> str:
@@ -185,13 +185,13 @@ def detail_table(found: Sequence[Line], rate: float | None) -> str:
     names = [name if name == "GFLOP" else f"{c}: {name}" for name in figures for c in columns[name]]
     table = [["row", "size", *names]]
     for line in found:
-        shown = [
-            _shown(value(line, line.cells[column]), form)
+        texts = [
+            shown(value(line, line.cells[column]), form)
             for name, (value, form) in figures.items()
             for column in columns[name]
         ]
-        table.append([line.row, line.size, *shown])
-    return _markdown(table, left=2)
+        table.append([line.row, line.size, *texts])
+    return markdown(table, left=2)
 
 
 def plot(runs: Sequence[Run]) -> bytes:
@@ -213,14 +213,14 @@ def plot(runs: Sequence[Run]) -> bytes:
     axes.set_xscale("log")
     axes.margins(x=0.12)
     axes.set_xlabel("PyTorch's median time over JAX's; right of the line JAX is faster")
-    axes.set_title("\n".join(map(_machine, runs)), fontsize=7, wrap=True)
+    axes.set_title("\n".join(map(machine_words, runs)), fontsize=7, wrap=True)
     axes.legend(fontsize=8)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=120)
     return file.getvalue()
 
 
-def _warnings(results: Run) -> str:
+def warnings(results: Run) -> str:
     """What a reader has to know before any number."""
     texts, load, cores = [], results["load_before"], results["machine"]["cores"]
     if results["settings"]["quick"]:
@@ -234,10 +234,10 @@ def _warnings(results: Run) -> str:
     return "".join(f"\n**{text}**\n" for text in texts)
 
 
-def _machine(results: Run) -> str:
+def machine_words(results: Run) -> str:
     """What the numbers depend on, in words."""
     versions = sorted({r["versions"] for r in results["measurements"] if "versions" in r})
-    before, after = (_shown(results.get(f"load_{when}"), ".1f") for when in ("before", "after"))
+    before, after = (shown(results.get(f"load_{when}"), ".1f") for when in ("before", "after"))
     return (
         "Machine: {processor}, {cores} cores, {memory_gb} GB, {system}, Python {python}; {versions}"
         ". Load average before and after: {before}, {after}."
@@ -255,19 +255,20 @@ def _errors(found: Sequence[Line]) -> str:
     return "### Not measured\n\n" + "\n".join(texts) + "\n\n" if texts else ""
 
 
-def _spread(cell: Cell) -> str:
+def spread(cell: Cell) -> str:
     """minimum / median / maximum in milliseconds."""
     if not cell.seconds:
         return ABSENT
-    spread = (min(cell.seconds), cell.median, max(cell.seconds))
-    return " / ".join(f"{1000 * value:.4g}" for value in spread)
+    extent = (min(cell.seconds), cell.median, max(cell.seconds))
+    return " / ".join(f"{1000 * value:.4g}" for value in extent)
 
 
-def _shown(value: float | None, form: str) -> str:
+def shown(value: float | None, form: str) -> str:
+    """A number as it stands in a table."""
     return ABSENT if value is None else format(value, form)
 
 
-def _markdown(table: Sequence[Sequence[str]], left: int) -> str:
+def markdown(table: Sequence[Sequence[str]], left: int) -> str:
     """A Markdown table, its first row the head, the first `left` columns aligned left."""
     rule = ["---"] * left + ["---:"] * (len(table[0]) - left)
     return "\n".join("| " + " | ".join(row) + " |" for row in (table[0], rule, *table[1:]))

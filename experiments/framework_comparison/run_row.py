@@ -13,35 +13,38 @@ import pathlib
 import resource
 import time
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
-from experiments.framework_comparison.problem import Problem, load_problem
-from experiments.framework_comparison.rows import COLUMNS, ROWS
+from experiments.framework_comparison.problem import load_problem
+from experiments.framework_comparison.rows import COLUMNS, ROWS, Case
 
 LEAST, MOST = 3, 50  # timed runs; fewer than LEAST only where the time is up
 
 
-def measure(column: str, row: str, problem: Problem, seconds: float) -> dict[str, Any]:
-    """Builds a row's case and times its runs.
+def measure(
+    column: str, build: Callable[[ModuleType], Case], seconds: float, *, counted: bool = True
+) -> dict[str, Any]:
+    """Builds a case and times its runs.
 
     Args:
       column: one of `rows.COLUMNS`.
-      row: one of `rows.ROWS`.
-      problem: what it works on.
+      build: the case from a side.
       seconds: after so many no further run is begun once there are `LEAST`, and after three times
         as many none at all.
+      counted: whether operations are counted.
 
     Returns:
-      "seconds" of each run; "first": from the loaded problem to the first result (building,
-      compiling, running once); "examples" and "flops" of a run (None: not known); "peak_bytes": the
-      largest memory of the process, problem and libraries included; "device" and "versions".
+      "seconds" of each run; "first": building, compiling, running once; "examples" and "flops" of a
+      run (None: not known); "peak_bytes": the largest memory of the process, what it was given and
+      libraries included; "device" and "versions".
     """
     start = time.perf_counter()
     framework = column.partition(".")[0]
     # The other framework stays unloaded.
     side = importlib.import_module(f"experiments.framework_comparison.{framework}_side")
     side.set_up(column)
-    case = ROWS[row].build(side, problem)
+    case = build(side)
     case.run()
     first = time.perf_counter() - start
     times = timed(case.run, seconds)
@@ -50,7 +53,7 @@ def measure(column: str, row: str, problem: Problem, seconds: float) -> dict[str
         "seconds": times,
         "first": first,
         "examples": case.examples,
-        "flops": case.flops() if case.flops is not None and ROWS[row].counted else None,
+        "flops": case.flops() if case.flops is not None and counted else None,
         "peak_bytes": peak + side.peak_device_bytes(),
         "device": side.device(),
         "versions": side.versions(),
@@ -79,7 +82,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--out", required=True)
     given = parser.parse_args()
-    measured = measure(given.column, given.row, load_problem(given.problem), given.seconds)
+    row, problem = ROWS[given.row], load_problem(given.problem)
+    measured = measure(
+        given.column, lambda side: row.build(side, problem), given.seconds, counted=row.counted
+    )
     pathlib.Path(given.out).write_text(json.dumps(measured))
 
 

@@ -158,12 +158,12 @@ def objective_of(problem: Problem, name: str) -> torch_step.Objective:
 
 def inference(function: Callable[..., Any], arguments: Sequence[Any], examples: int) -> Case:
     """A function of arrays that lie on the device, without gradients."""
-    compiled, placed = _compiled(function), place(tuple(arguments))
+    forward, placed = compiled(function), place(tuple(arguments))
 
     @torch.inference_mode()
     def run() -> None:
-        compiled(*placed)
-        _wait()
+        forward(*placed)
+        wait()
 
     return Case(run, examples)
 
@@ -187,18 +187,18 @@ def step_case(problem: Problem, name: str) -> Case:
     """Training steps, each from arrays on the host."""
     objective, rate = objective_of(problem, name), problem.rate("paper, AdamW")
     trainer = torch_step.Trainer(objective, rate, TRAINING.teacher_rate)
-    trainer.objective = _compiled(trainer.objective)
+    trainer.objective = compiled(trainer.objective)
 
     def run() -> None:
         trainer.step(batch_of(problem))
-        _wait()
+        wait()
 
     return Case(run, problem.count)
 
 
 def labeller(problem: Problem, chosen: Sequence[int]) -> Callable[[], list[bytes]]:
     """Labels some of the demo's instances, from files to run lengths."""
-    forward, count = _compiled(_forward(problem)), problem.count
+    forward, count = compiled(_forward(problem)), problem.count
     loader = label_loader([problem.instances[position] for position in chosen], problem.crop)
 
     def label(batch: list[dict]) -> list[bytes]:
@@ -241,11 +241,13 @@ def peak_device_bytes() -> int:
     return torch.cuda.max_memory_allocated() if DEVICE == "cuda" else 0
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as the column has it."""
     return _compile[0](function) if _compile else function
 
 
-def _wait() -> None:
+def wait() -> None:
+    """Until the device has done its work."""
     if DEVICE == "cuda":
         torch.cuda.synchronize()
 
