@@ -21,11 +21,6 @@ from scipy import ndimage
 
 from experiments.scene_parts import Mask, SceneFile, patch, photograph, with_noise
 
-OUT = flags.DEFINE_string("out", "data/shape_scenes", "folder to write")
-TRAIN = flags.DEFINE_integer("train", 2000, "images of train")
-VAL = flags.DEFINE_integer("val", 250, "images of val")
-SEED = flags.DEFINE_integer("seed", 0, "of everything that is drawn")
-
 SIZE = 160  # side of an image, pixels
 BORDER = 64  # drawn around it, for what an object at the border loses
 FINE = 3  # drawn so many times larger, then shrunk: soft seams
@@ -301,9 +296,14 @@ def main(argv: list[str]) -> None:
     """Writes both splits."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    for split, images in (("train", TRAIN.value), ("val", VAL.value)):
-        write_split(pathlib.Path(OUT.value), split, images, SEED.value)
+    asked = flags.FLAGS
+    for split, images in (("train", asked.train), ("val", asked.val)):
+        write_split(pathlib.Path(asked.out), split, images, asked.seed)
 
 
 if __name__ == "__main__":
+    flags.DEFINE_string("out", "data/shape_scenes", "folder to write")
+    flags.DEFINE_integer("train", 2000, "images of train")
+    flags.DEFINE_integer("val", 250, "images of val")
+    flags.DEFINE_integer("seed", 0, "of everything that is drawn")
     app.run(main)

@@ -310,12 +310,12 @@ def test_nothing_found_is_ap_zero(tmp_path):
 
 def test_each_category_has_its_own_ap_and_boxes_beside_masks_change_nothing(tmp_path):
     """Against COCOeval restricted to a category; a box would make the mask's area another."""
-    masks = [rectangle(10, 10, 60, 60), rectangle(70, 10, 20, 20), rectangle(10, 75, 90, 20)]
+    masks = [rectangle(10, 10, 60, 60), rectangle(70, 10, 90, 30), rectangle(10, 70, 100, 85)]
     rows = [annotation(k, mask, 1, 1 + k % 2) for k, mask in enumerate(masks, start=1)]
     truth = truth_of(tmp_path, rows)
     found = [
         detection(masks[0], score=0.9, category_id=2),
-        detection(rectangle(72, 10, 20, 20), score=0.8, category_id=1),
+        detection(rectangle(72, 10, 92, 30), score=0.8, category_id=1),
         detection(rectangle(0, 0, 30, 30), score=0.7, category_id=2),
     ]
     record = detection_record(truth, IMAGES, found, {1: "a", 2: "a"})

@@ -17,8 +17,14 @@ from exits_jax.annotations import (
     mask_to_polygons,
     read_annotations,
 )
+from exits_jax.app.prepare_phase import prepare
+from exits_jax.app.run import Run
+from exits_jax.app.segment_phase import masks_to_train
+from exits_jax.app.settings import read_settings
+from exits_jax.app.workdir import Workdir
 from exits_jax.data import tfds_builder
 from exits_jax.data.iterator import PlannedBatches
+from exits_jax.data.source import file_source
 from exits_jax.segmentation.canvas import (
     at_stride,
     choose_canvas,
@@ -32,6 +38,7 @@ from exits_jax.segmentation.examples import image_source, surplus, usable_images
 from exits_jax.segmentation.plan import image_plan
 from exits_jax.segmentation.settings import SegmentationSettings
 from exits_jax.system.errors import UserError
+from tests import tiny_stage2
 
 CANVASES = ((32, 64), (64, 32))
 SETTINGS = SegmentationSettings(canvases=CANVASES, scales=(0.7, 1.0), max_instances=4)
@@ -299,7 +306,7 @@ def test_voc_masks(tmp_path):
     assert source.notes[0].code == "no_mask"
 
 
-def test_prepared_records_are_the_same_source(tmp_path):
+def test_images_are_read_from_prepared_records(tmp_path):
     (tmp_path / "images").mkdir()
     content = document()
     content["annotations"][:3] = []  # an image that is not packed
@@ -311,10 +318,30 @@ def test_prepared_records_are_the_same_source(tmp_path):
         path.unlink()
     found, packed = tfds_builder.read_prepared(out)
     for keep_empty in (False, True):
-        prepared = image_source(found, classes_of(found), read=packed.read, keep_empty=keep_empty)
+        prepared = image_source(found, classes_of(found), packed=packed, keep_empty=keep_empty)
         assert prepared.fingerprint() == source.fingerprint()
+    assert_images(prepared)
+    # Labels of ours name fewer images, and in another order.
+    (tmp_path / "labels").mkdir()
+    content["annotations"] = sorted(content["annotations"][:-3], key=lambda row: row["id"])
+    labels = read(tmp_path / "labels", content)
+    for keep_empty, ids in ((False, {12, 13, 14}), (True, {11, 12, 13, 14})):
+        source = image_source(labels, classes_of(labels), packed=packed, keep_empty=keep_empty)
+        assert {record.id for record in source.images} == ids
+        assert_images(source)
+
+
+def test_an_image_that_is_not_among_the_prepared_records(tmp_path):
+    annotations = read(tmp_path, document())
+    packed = file_source(annotations.instances[3:])
+    with pytest.raises(UserError, match=r"json: image 10: absent_image: 0\.png is not in the prep"):
+        image_source(annotations, classes_of(annotations), packed=packed)
+
+
+def assert_images(source):
+    """The pictures of a source are those of `segmentation_examples.save`."""
     for index, record in enumerate(source.images):
-        example = prepared[index]
+        example = source[index]
         assert example["id"] == record.id
         rng = np.random.default_rng(record.id)
         pixels = rng.integers(0, 256, (record.height, record.width, 3), dtype=np.uint8)
@@ -628,6 +655,8 @@ def test_an_epoch_has_every_image_once_each_batch_on_one_canvas(tmp_path):
     orders = [[int(row["index"]) for row in all_rows(batches)] for batches in epochs]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(13))
     assert orders[0] != orders[1]
+    together = [{frozenset(batch["index"].tolist()) for batch in batches} for batches in epochs]
+    assert together[0] != together[1]
     shapes = [batch["image"].shape[1:3] for batch in epochs[0]]
     assert {*shapes} == {*CANVASES}
     assert shapes != sorted(shapes)  # mixed
@@ -725,3 +754,49 @@ def test_coco_photographs(coco_mini):
         large = [area * share for area in true if area * share > 500]
         found = sorted(row["area"][row["weight"] > 0])[-len(large) :] if large else []
         np.testing.assert_allclose(found, large, rtol=0.06)
+
+
+# What the segment phase trains on
+
+
+def run_on(folder, **data):
+    config = tiny_stage2.get_config()
+    config.data.update(annotations=str(folder / "annotations.json"), images=str(folder), **data)
+    config.segmentation.annotations = config.data.annotations
+    return Run(read_settings(config), Workdir(folder / "w"))
+
+
+def test_the_phase_reads_prepared_images(tmp_path):
+    save(tmp_path, document())
+    run = run_on(tmp_path)
+    prepare(run)
+    for path in tmp_path.glob("*.png"):
+        path.unlink()
+    source, _ = masks_to_train(run_on(tmp_path, source="tfds", on_error="skip"))
+    assert len(source) == 5
+    assert_images(source)
+    other = run_on(tmp_path, source="tfds")
+    elsewhere = dataclasses.replace(other.config.segmentation, images=str(tmp_path / "w"))
+    settings = dataclasses.replace(other.config, segmentation=elsewhere)
+    source, _ = masks_to_train(dataclasses.replace(other, config=settings))
+    with pytest.raises(UserError, match="no such image"):  # these are not the prepared ones
+        source[0]
+
+
+def test_the_phase_lists_what_it_skips_and_says_what_it_leaves_out(tmp_path, capsys):
+    content = document(images=4, objects=5)
+    bad_mask(content)
+    content["annotations"][6]["segmentation"] = None
+    save(tmp_path, content)
+    (tmp_path / "2.png").write_bytes(b"")
+    with pytest.raises(UserError, match="annotation 104: rle_size"):
+        masks_to_train(run_on(tmp_path))
+    source, classes = masks_to_train(run_on(tmp_path, on_error="skip"))
+    assert [record.id for record in source.images] == [10, 11, 13]
+    assert classes.names == ("cat", "dog")
+    skipped = (tmp_path / "w" / "skipped.txt").read_text().splitlines()
+    assert "annotation 104: rle_size" in skipped[0]
+    assert "image 12: image: " in skipped[1]
+    said = capsys.readouterr().out
+    assert "note: 1 object without a mask, not trained on; the first is annotation 106" in said
+    assert "note: 1 image with more than 4 instances (segmentation.max_instances): 1 inst" in said

@@ -145,8 +145,8 @@ def test_a_killed_prediction_goes_on_to_the_same_bytes(
     stamp = part.stat().st_mtime_ns
     assert run(tmp_path / "w", data, params) == 0
     assert part.stat().st_mtime_ns == stamp
-    for name in ("predictions.json",):
-        assert (tmp_path / "w" / name).read_bytes() == (finished / name).read_bytes()
+    same = [(w / "predictions.json").read_bytes() for w in (tmp_path / "w", finished)]
+    assert same[0] == same[1]
     assert not list((tmp_path / "w" / "prediction_parts").glob("*/*.begun"))
 
 
@@ -190,7 +190,7 @@ def test_in_python_it_finds_the_same(finished, data, model, tmp_path):
     shutil.copy(model, tmp_path / "params" / "segmentation.safetensors")
     expected = [row for row in rows_of(finished) if row["image_id"] == 1]
     for place in (model, tmp_path):
-        masks, classes, scores = exits_jax.segment_image(data / "0.png", place, min_score=0)
+        masks, classes, scores = exits_jax.segment_image(data / "0.png", place, min_score=0.0)
         assert [encode_rle(mask) for mask in masks] == [row["segmentation"] for row in expected]
         names = {3: "ellipse", 0: "other"}
         assert classes == [names[row["category_id"]] for row in expected]
@@ -255,7 +255,7 @@ def shifted_truth(document):
         row = {
             "image_id": 9 if k == 3 else annotation["image_id"],
             "category_id": 3 if (annotation["category_id"] == 3) != (k == 2) else 0,
-            "score": round(float(rng.random()), 4),
+            "score": 0.9 if k == 3 else round(float(rng.random()), 4),
             "bbox": [0, 0, SIZE, SIZE],
             "segmentation": encode_rle(moved),
         }
@@ -282,14 +282,16 @@ def plain_pycocotools(document, rows):
     return each
 
 
-def test_evaluation_is_plain_pycocotools_in_the_model_s_classes(finished, data, model, capsys):
+def test_evaluation_is_plain_pycocotools_in_the_model_s_classes(
+    finished, data, model, tmp_path, capsys
+):
     params = f"--config.segmentation.params={model}"
     document = json.loads((data / "annotations.json").read_text())
     rows = shifted_truth(document)
-    before = (finished / "predictions.json").read_bytes()
-    (finished / "predictions.json").write_text(json.dumps(rows))
-    assert run(finished, data, params, mode="evaluate") == 0
-    figures = json.loads((finished / "evaluation.json").read_text())["segmentation"]
+    workdir = shutil.copytree(finished, tmp_path / "w")
+    (workdir / "predictions.json").write_text(json.dumps(rows))
+    assert run(workdir, data, params, mode="evaluate") == 0
+    figures = json.loads((workdir / "evaluation.json").read_text())["segmentation"]
     expected = plain_pycocotools(document, rows)
     assert [figures[name] for name in DETECTION_FIGURES] == pytest.approx(expected[0, 3])
     assert figures["per_category"]["ellipse"] == pytest.approx(expected[3,][0])
@@ -298,11 +300,10 @@ def test_evaluation_is_plain_pycocotools_in_the_model_s_classes(finished, data, 
     out = capsys.readouterr().out
     assert f"{figures['ap']:.3f}" in out
     assert "ellipse" in out
-    page = (finished / "report.html").read_text()
+    page = (workdir / "report.html").read_text()
     assert 'id="predictions"' in page
     assert f"{figures['ap']:.3f}" in page
-    assert (finished / "figures" / "prediction_9.png").exists()  # something was found there
-    (finished / "predictions.json").write_bytes(before)
+    assert (workdir / "figures" / "prediction_9.png").exists()  # something was found there
 
 
 def test_predictions_of_other_images_or_classes_are_refused(
@@ -323,6 +324,27 @@ def test_predictions_of_other_images_or_classes_are_refused(
     assert "image 77" in text
     (tmp_path / "w" / "predictions.json").write_text('[{"image_id": 1}]')
     assert "damaged" in refused(capsys, tmp_path / "w", other, params, mode="evaluate")
+
+
+def test_detections_go_on_in_other_formats(finished, data, model, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "w")
+    params = f"--config.segmentation.params={model}"
+    score = sorted(row["score"] for row in rows_of(finished))[-4]
+    shown = f"--config.segmentation.shown_score={score}"
+    formats = "--config.segmentation.formats=('yolo','png')"
+    assert run(tmp_path / "w", data, params, shown, formats) == 0
+    assert "png: " in capsys.readouterr().out
+    kept = [row for row in rows_of(finished) if row["score"] >= score]
+    labels = tmp_path / "w" / "predictions" / "yolo" / "labels"
+    assert sum(len(file.read_text().splitlines()) for file in labels.iterdir()) == len(kept)
+    names = (tmp_path / "w" / "predictions" / "yolo" / "classes.txt").read_text()
+    assert names.split() == ["ellipse", "other"]
+    index = json.loads((tmp_path / "w" / "predictions" / "png" / "index.json").read_text())
+    assert sum(map(len, index["images"].values())) == len(kept)
+    assert run(tmp_path / "w", data, params) == 0
+    assert not (tmp_path / "w" / "predictions").exists()
+    same = [(w / "predictions.json").read_bytes() for w in (tmp_path / "w", finished)]
+    assert same[0] == same[1]
 
 
 def test_mode_run_has_a_second_stage_where_one_is_asked_for(tmp_path):

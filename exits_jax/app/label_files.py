@@ -10,7 +10,6 @@ from rich.console import Console
 from exits_jax.annotations import Annotations, Instance, problem_line
 from exits_jax.app.outputs import (
     LABELS,
-    NO_FORMATS,
     REPORT,
     Outputs,
     file_digest,
@@ -99,7 +98,7 @@ def labels_are_written(run: Run) -> bool:
     return (
         workdir.labels.exists()
         and outputs.settings(LABELS) == _settings(run)
-        and outputs.names() - NO_FORMATS == formats
+        and outputs.formats() == formats
         and all(outputs.is_made_from(name, digest) for name in formats)
     )
 
@@ -132,7 +131,7 @@ def _kept(
 
 def _stale(run: Run, outputs: Outputs, digest: str) -> list[str]:
     """The outputs that show other labels, or are formats that are not asked for any more."""
-    dropped = outputs.names() - {*NO_FORMATS, *run.config.label.formats}
+    dropped = outputs.formats() - {*run.config.label.formats}
     other = {REPORT} & outputs.names()
     return sorted(dropped | {name for name in other if not outputs.is_made_from(name, digest)})
 

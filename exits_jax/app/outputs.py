@@ -22,7 +22,6 @@ from exits_jax.system.errors import UserError
 from exits_jax.system.files import write_json
 
 LABELS, PREDICTIONS, REPORT = "labels", "predictions", "report"
-NO_FORMATS = {LABELS, PREDICTIONS, REPORT}
 MAKING = ".making"  # suffix of the folder that an output is written into before it takes its place
 
 Made = TypeVar("Made")
@@ -62,6 +61,12 @@ class Outputs:
     def names(self) -> set[str]:
         """The names of the outputs that exist or were begun."""
         return set(self._entries)
+
+    def formats(self, of: str = LABELS) -> set[str]:
+        """The further formats that are there, or begun: of `LABELS`, or of `PREDICTIONS`."""
+        names = self.names() - {LABELS, PREDICTIONS, REPORT}
+        predicted = {name for name in names if name.startswith(f"{PREDICTIONS}_")}
+        return predicted if of == PREDICTIONS else names - predicted
 
     def files(self, name: str) -> list[str]:
         """The files of an output."""

@@ -16,7 +16,8 @@ from exits_jax.app.networks import digest
 from exits_jax.app.outputs import PREDICTIONS, REPORT, Outputs, file_digest, summary
 from exits_jax.app.phases import Counts, Estimate
 from exits_jax.app.run import ImageSet, Run, images_to_predict, report_problems
-from exits_jax.app.settings import SECTIONS
+from exits_jax.app.settings import SECTIONS, free_settings
+from exits_jax.export.formats import write_format
 from exits_jax.export.in_parts import PartsToMake
 from exits_jax.export.parts import Share, StoredRows, positions_in_parts
 from exits_jax.models.build import param_shapes as generator_shapes
@@ -29,6 +30,7 @@ from exits_jax.segmentation.predict import (
     detecting,
     part_maker,
     result_rows,
+    shown_document,
 )
 from exits_jax.segmentation.trained import Trained, load_trained, trained_settings
 from exits_jax.system.errors import UserError
@@ -55,6 +57,7 @@ def predict(run: Run) -> None:
     errors = ((row.image_id, row.error) for row in found.values() if row.error)
     report_problems(run, "predict", [Problem("image", text, image_id=key) for key, text in errors])
     _write(run, model, found.values())
+    _write_formats(run, model, images, found.values())
 
 
 def needs_no_predictions(run: Run) -> bool:
@@ -62,8 +65,15 @@ def needs_no_predictions(run: Run) -> bool:
     settings, workdir = run.config.segmentation, run.workdir
     if not (settings.epochs or settings.params):
         return True
-    made = Outputs(workdir.outputs).settings(PREDICTIONS) or {}
-    return workdir.predictions.exists() and made.get("model_sha256") == file_digest(_file(run))
+    outputs = Outputs(workdir.outputs)
+    made, formats = outputs.settings(PREDICTIONS) or {}, {*map(_output, settings.formats)}
+    return (
+        workdir.predictions.exists()
+        and made.get("model_sha256") == file_digest(_file(run))
+        and made.get("free") == free_settings(run.config, "segmentation")
+        and outputs.formats(PREDICTIONS) == formats
+        and not any(map(outputs.is_unfinished, formats))
+    )
 
 
 def estimate(run: Run, counts: Counts) -> Estimate:
@@ -157,7 +167,11 @@ def _write(run: Run, model: Trained, found: Iterable[ImagePredictions]) -> None:
     shown_score = run.config.segmentation.shown_score
     outputs.begin(PREDICTIONS)
     write_json_rows(workdir.predictions, _rows(found, counts, shown_score))
-    settings = {"model_sha256": file_digest(_file(run)), "classes": model.classes.record()}
+    settings = {
+        "model_sha256": file_digest(_file(run)),
+        "classes": model.classes.record(),
+        "free": free_settings(run.config, "segmentation"),
+    }
     outputs.finish(PREDICTIONS, [workdir.predictions.name], "", settings)
     shown = (outputs.settings(REPORT) or {}).get("predictions_sha256", "")
     if shown not in ("", file_digest(workdir.predictions)):
@@ -167,6 +181,35 @@ def _write(run: Run, model: Trained, found: Iterable[ImagePredictions]) -> None:
         f"them of score {shown_score:g} or more"
     )
     say_written(workdir, outputs.files(PREDICTIONS))
+
+
+def _write_formats(
+    run: Run, model: Trained, images: ImageSet, found: Iterable[ImagePredictions]
+) -> None:
+    """The further formats, in a folder of their own; those that are not asked for are removed."""
+    outputs, settings = Outputs(run.workdir.outputs), run.config.segmentation
+    outputs.remove(sorted(outputs.formats(PREDICTIONS) - {*map(_output, settings.formats)}))
+    if not settings.formats:
+        return
+    annotations = images.annotations
+    document = shown_document(
+        annotations.document["images"], model.classes, found, settings.shown_score
+    )
+    made_with = free_settings(run.config, "segmentation")
+    for name in settings.formats:
+
+        def write(folder: pathlib.Path, name: str = name) -> str:
+            place, simplify = folder / PREDICTIONS, run.config.label.simplify
+            return write_format(name, place, document, annotations.images, simplify=simplify)
+
+        output = _output(name)
+        print(f"{name}: {outputs.replace(output, write, '', made_with)}")
+        say_written(run.workdir, outputs.files(output))
+
+
+def _output(name: str) -> str:
+    """What a format of predictions is called in outputs.json."""
+    return f"{PREDICTIONS}_{name}"
 
 
 def _rows(

@@ -82,7 +82,7 @@ def images_to_predict(run: Run, *, report: bool = True) -> ImageSet:
     """
     data, (file, images) = run.config.data, files_of(run, "predict")
     if data.source == "tfds" and (file, images) == files_of(run, "label"):
-        annotations, source = _prepared(run, "label")
+        annotations, source = prepared_data(run, "label")
         if missing := len(annotations.images) - len(source.images):
             run.note(f"{missing} images without objects are not in prepared data: not predicted")
         return ImageSet(annotations, source.images, source.read)
@@ -96,7 +96,7 @@ def images_to_predict(run: Run, *, report: bool = True) -> ImageSet:
         exif=data.exif,
     )
     if report:
-        _say_notes(run, file or images, found)
+        say_notes(run, file or images, found)
         report_problems(run, "predict", found.problems)
     return ImageSet(found, [*found.images.values()], read_file)
 
@@ -177,7 +177,7 @@ def read_files(run: Run, role: str, *, report: bool = True) -> Annotations:
         exif=data.exif,
     )
     if report:
-        _say_notes(run, file or images, annotations)
+        say_notes(run, file or images, annotations)
         report_problems(run, role, annotations.problems)
     return annotations
 
@@ -188,7 +188,8 @@ def _kind(run: Run, role: str) -> str:
     return run.config.data.kind if same else "auto"
 
 
-def _say_notes(run: Run, file: str, annotations: Annotations) -> None:
+def say_notes(run: Run, file: str, annotations: Annotations) -> None:
+    """Says what was read otherwise than it is written."""
     for note in annotations.notes:
         run.note(problem_line(file, note))
 
@@ -208,19 +209,19 @@ def report_problems(run: Run, role: str, problems: Sequence[Problem]) -> None:
     write_bytes(path, "".join(f"{line}\n" for line in [*known, *new]).encode())
 
 
-def _prepared(run: Run, role: str) -> tuple[Annotations, Source]:
+def prepared_data(run: Run, role: str) -> tuple[Annotations, Source]:
     """The prepared data of a role."""
     from exits_jax.data.tfds_builder import read_prepared  # heavy, and not always installed
 
     file, images = files_of(run, role)
     annotations, source = read_prepared(prepared_folder(run, role), images)
-    _say_notes(run, file, annotations)
+    say_notes(run, file, annotations)
     return annotations, source
 
 
 def _read(run: Run, role: str) -> DataSet:
     if run.config.data.source == "tfds":
-        annotations, source = _prepared(run, role)
+        annotations, source = prepared_data(run, role)
         return DataSet(annotations, annotations.instances, source)
     annotations = read_files(run, role)
     return DataSet(annotations, annotations.instances, file_source(annotations.instances))

@@ -7,7 +7,8 @@ import jax
 from exits_jax.annotations import read_annotations
 from exits_jax.app.networks import digest
 from exits_jax.app.phases import Counts, Estimate
-from exits_jax.app.run import Run, report_problems
+from exits_jax.app.run import Run, prepared_data, report_problems, say_notes
+from exits_jax.data.source import Source
 from exits_jax.models.params_io import save_params
 from exits_jax.segmentation import schedule
 from exits_jax.segmentation.build import Segmenter, build_segmenter, initial_params
@@ -68,12 +69,18 @@ def masks_to_train(run: Run) -> tuple[ImageSource, Classes]:
         exif=data.exif,
         masks=True,
     )
+    say_notes(run, str(file), annotations)
     report_problems(run, "train", annotations.problems)
+    packed = _packed_images(run)
     classes = classes_of(annotations, settings.classes)
     source = image_source(
-        annotations, classes, trust=settings.trust, keep_empty=settings.keep_empty
+        annotations,
+        classes,
+        packed=packed,
+        trust=settings.trust,
+        keep_empty=settings.keep_empty,
     )
-    if data.on_error == "skip":
+    if data.on_error == "skip" and packed is None:  # only decodable images are packed
         with track("check images", len(source)) as progress:
             source, problems = usable_images(source, progress.advance)
         report_problems(run, "train", problems)
@@ -81,6 +88,13 @@ def masks_to_train(run: Run) -> tuple[ImageSource, Classes]:
     for note in filter(None, [*notes, surplus(source, settings.max_instances)]):
         run.note(note)
     return source, classes
+
+
+def _packed_images(run: Run) -> Source | None:
+    """The prepared data whose images are trained on; None where they are read from files."""
+    settings, data = run.config.segmentation, run.config.data
+    labelled = settings.images in ("", data.images)
+    return prepared_data(run, "label")[1] if data.source == "tfds" and labelled else None
 
 
 def train_segmenter(run: Run, source: ImageSource, classes: Classes) -> Params:

@@ -35,7 +35,7 @@ class Conv(nn.Module):
     stride: int = 1
     use_bias: bool = True
     kernel_init: Callable[..., Any] = nn.initializers.he_normal()
-    bias_init: Callable[..., Any] = nn.initializers.zeros
+    bias_init: Callable[..., Any] = nn.initializers.constant(0.0)
 
     @nn.compact
     def __call__(self, x: Float[Array, "b _h _w c"]) -> Float[Array, "b h w d"]:

@@ -21,7 +21,7 @@ from exits_jax.annotations.packed import PackedRows
 from exits_jax.annotations.records import BadItem
 from exits_jax.annotations.summary import counted
 from exits_jax.data.images import RGBImage, decode_record
-from exits_jax.data.source import image_faults, read_file
+from exits_jax.data.source import Source, image_faults, read_file
 from exits_jax.segmentation.classes import Classes
 from exits_jax.system.errors import UserError
 
@@ -29,7 +29,7 @@ from exits_jax.system.errors import UserError
 # classes int32[n], weights float32[n] and annotation_ids int64[n]; id of the image; index, its
 # position in the source.
 ImageExample = dict[str, Any]
-# Position as a prepared data set numbers images, and the record there -> the encoded bytes.
+# Position in a prepared data set, and the record there -> the encoded bytes.
 Read = Callable[[int, ImageRecord], bytes]
 # Of an instance in the loss: 0 would make background of an object that is not trusted.
 LEAST_WEIGHT = 1e-3
@@ -44,7 +44,7 @@ class ImageSource:
     Attributes:
       file: of the annotations, for messages.
       images: one for each position.
-      record_index: what `read` calls the images.
+      record_index: position that `read` knows an image by.
       rows: first and one past the last of an image's instances in the columns below.
       annotation_id: per instance.
       classes: position in `Classes`, per instance.
@@ -133,7 +133,7 @@ def image_source(
     annotations: Annotations,
     classes: Classes,
     *,
-    read: Read | None = None,
+    packed: Source | None = None,
     trust: bool = False,
     keep_empty: bool = False,
 ) -> ImageSource:
@@ -145,13 +145,15 @@ def image_source(
     Args:
       annotations: of any kind of file, our own pseudo labels included.
       classes: of the network.
-      read: of a prepared data set's source; None: from the images' files.
+      packed: of a prepared data set with these images, which they are read from; None: from files.
       trust: weighs an instance with its label's exits.score, 1 where there is none.
       keep_empty: also the images without any object of a class, but not those on which something
-        may be one that is left out: a crowd, an object without a mask, or a mistake.
+        may be one that is left out: a crowd, an object without a mask, or a mistake. A prepared
+        data set has no images without any object.
 
     Raises:
-      UserError: nothing is left; trust is asked for where no label has a score; a score is none.
+      UserError: nothing is left; an image is not in `packed`; trust is asked for where no label has
+        a score; a score is none.
     """
     rows = annotations.document["annotations"]
     class_of = {key: classes.of(key) for key in annotations.categories}
@@ -160,25 +162,24 @@ def image_source(
     bare = [x for x in named if not _has_mask(x, rows[x.index])]
     if not used:
         raise UserError(f"{annotations.file}: nothing to train on: {_why(annotations, bare)}")
-    members = _by_image(annotations.instances, used)
-    kept = {key: found for key, found in members.items() if found}
+    kept = _by_image(used)
     if keep_empty:
-        known = annotations.images if read is None else members
-        doubtful = _doubtful(annotations, bare)
-        kept |= {key: [] for key in known if key not in kept and key not in doubtful}
+        left_out = {*kept, *_doubtful(annotations, bare)}
+        known = _numbers(annotations.images.values() if packed is None else packed.images)
+        kept |= {key: [] for key, _ in known if key not in left_out}
+    images = tuple(annotations.images[key] for key in kept)
     ordered = [instance for found in kept.values() for instance in found]
     ends = np.cumsum([len(found) for found in kept.values()])
-    numbers = {key: number for number, key in enumerate(members)}
     return ImageSource(
         file=str(annotations.file),
-        images=tuple(annotations.images[key] for key in kept),
-        record_index=np.array([numbers.get(key, -1) for key in kept], np.int64),
+        images=images,
+        record_index=_record_index(annotations, images, packed),
         rows=np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1),
         annotation_id=np.array([x.id for x in ordered], np.int64),
         classes=np.array([class_of[x.category_id] for x in ordered], np.int32),
         weights=_weights(annotations, ordered, trust),
         segmentations=_packed(annotations, ordered),
-        read=read or read_file,
+        read=read_file if packed is None else packed.read,
         notes=tuple(_notes(annotations, used, bare)),
     )
 
@@ -229,12 +230,34 @@ def _has_mask(instance: Instance, row: dict[str, Any]) -> bool:
     return bool(row.get("segmentation")) and instance.points_source != "box"
 
 
-def _by_image(instances: Iterable[Instance], used: Iterable[Instance]) -> dict[int, list[Instance]]:
-    """The used instances by image id; images in the order in which a prepared set has them."""
-    members: dict[int, list[Instance]] = {instance.image.id: [] for instance in instances}
-    for instance in used:
-        members[instance.image.id].append(instance)
+def _by_image(instances: Iterable[Instance]) -> dict[int, list[Instance]]:
+    """The instances by image id."""
+    members: dict[int, list[Instance]] = {}
+    for instance in instances:
+        members.setdefault(instance.image.id, []).append(instance)
     return members
+
+
+def _record_index(
+    annotations: Annotations, images: Sequence[ImageRecord], packed: Source | None
+) -> Int[np.ndarray, " images"]:
+    """The position of each image in a prepared data set; without one, among the images.
+
+    Raises:
+      UserError: an image is not in it.
+    """
+    known = _numbers(images if packed is None else packed.images)
+    for record in images:
+        if (record.id, record.file_name) not in known:
+            text = f"{record.file_name} is not in the prepared data set; prepare it again with it"
+            problem = Problem("absent_image", text, image_id=record.id)
+            raise UserError(problem_line(annotations.file, problem))
+    return np.array([known[record.id, record.file_name] for record in images], np.int64)
+
+
+def _numbers(images: Iterable[ImageRecord]) -> dict[tuple[int, str], int]:
+    """The positions of images by id and name: an id alone may be that of another data set."""
+    return {(record.id, record.file_name): number for number, record in enumerate(images)}
 
 
 def _packed(annotations: Annotations, instances: Sequence[Instance]) -> PackedRows:

@@ -9,7 +9,7 @@ does not grow with how many there are.
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -342,6 +342,41 @@ def result_rows(predictions: ImagePredictions) -> Iterator[dict[str, Any]]:
     """The detections of an image as rows of COCO's results form."""
     for detection in predictions.detections:
         yield {"image_id": predictions.image_id, **detection}
+
+
+def shown_document(
+    images: Sequence[Any],
+    classes: Classes,
+    predictions: Iterable[ImagePredictions],
+    min_score: float,
+) -> dict[str, Any]:
+    """Detections of at least `min_score` as the document that the export formats take.
+
+    Args:
+      images: of the annotation file, as it lists them.
+      classes: of the model, which become the categories.
+      predictions: of the images.
+      min_score: see above.
+    """
+    shown = [
+        (row, float(coco_masks.area(row["segmentation"])))
+        for one in predictions
+        for row in result_rows(one)
+        if row["score"] >= min_score
+    ]
+    ids_and_names = zip(classes.ids, classes.names, strict=True)
+    return {
+        "images": list(images),
+        "categories": [{"id": key, "name": name} for key, name in ids_and_names],
+        "annotations": [
+            {
+                **{"id": number, "area": area, "iscrowd": 0},
+                **row,
+                "exits": {"score": row["score"], "flags": []},
+            }
+            for number, (row, area) in enumerate(shown, start=1)
+        ],
+    }
 
 
 def _packed(

@@ -7,6 +7,7 @@ on pseudo masks [I].
 import dataclasses
 from typing import ClassVar
 
+from exits_jax.export.paths import FORMATS
 from exits_jax.system.settings import (
     POSITIVE,
     UNIT,
@@ -16,6 +17,7 @@ from exits_jax.system.settings import (
     at_least,
     one_of,
     setting,
+    some_of,
 )
 from exits_jax.training.settings import PhaseSettings
 
@@ -261,6 +263,13 @@ class SegmentationSettings(PhaseSettings):
         affects=Affects.NOTHING,
         check=UNIT,
     )
+    formats: tuple[str, ...] = setting(
+        (),
+        "further outputs of the detections of shown_score or more, in predictions/",
+        mark="?",
+        affects=Affects.NOTHING,
+        check=some_of(*FORMATS),
+    )
     max_detections: int = setting(
         100, "detections of an image", mark="I", affects=LABELS, check=at_least(1)
     )
@@ -271,6 +280,6 @@ class SegmentationSettings(PhaseSettings):
         64,
         "images in a part of the predictions",
         mark="?",
-        affects=Affects.NOTHING,
+        affects=LABELS,
         check=at_least(1),
     )
