@@ -134,9 +134,16 @@ def test_a_detector_s_encoder_alone_begins_a_training(files):
 
 
 def coco_file(folder):
-    """Categories in another order than their ids."""
-    categories = [{"id": i, "name": n} for i, n in zip(CLASSES.ids, CLASSES.names, strict=True)]
-    content = {"images": [], "annotations": [], "categories": categories[::-1]}
+    """One object, and the categories in another order than their ids."""
+    square = {"bbox": [1, 1, 4, 4], "segmentation": [[1, 1, 5, 1, 5, 5, 1, 5]], "area": 16}
+    content = {
+        "images": [{"id": 1, "file_name": "1.png", "height": 8, "width": 8}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "iscrowd": 0, **square}],
+        "categories": [
+            {"id": key, "name": name}
+            for key, name in zip(CLASSES.ids[::-1], CLASSES.names[::-1], strict=True)
+        ],
+    }
     (folder / "coco.json").write_text(json.dumps(content))
     return str(folder / "coco.json")
 
