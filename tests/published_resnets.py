@@ -38,23 +38,30 @@ class Arrays:
         self.state[name] = self.random.normal(size=shape).astype(np.float32)
 
 
-def torchvision(prefix: str = "") -> Arrays:
-    """resnet50's modules, a 64th as wide; without fc."""
+def torchvision(
+    prefix: str = "",
+    depths: tuple[int, ...] = DEPTHS,
+    width: int = WIDTH,
+    bottleneck: bool = True,
+) -> Arrays:
+    """The modules of a ResNet without fc; by default resnet50's, a 64th as wide."""
     made = Arrays()
     made.conv(f"{prefix}conv1", 64, 3, 7)
     made.batch_norm(f"{prefix}bn1", 64)
     into = 64
-    for stage, depth in enumerate(DEPTHS, 1):
-        inside, out = WIDTH * 2 ** (stage - 1), 4 * WIDTH * 2 ** (stage - 1)
+    for stage, depth in enumerate(depths, 1):
+        inside = width * 2 ** (stage - 1)
+        out = 4 * inside if bottleneck else inside
         for block in range(depth):
             name = f"{prefix}layer{stage}.{block}"
-            made.conv(f"{name}.conv1", inside, into, 1)
+            made.conv(f"{name}.conv1", inside, into, 1 if bottleneck else 3)
             made.batch_norm(f"{name}.bn1", inside)
             made.conv(f"{name}.conv2", inside, inside, 3)
             made.batch_norm(f"{name}.bn2", inside)
-            made.conv(f"{name}.conv3", out, inside, 1)
-            made.batch_norm(f"{name}.bn3", out)
-            if block == 0:
+            if bottleneck:
+                made.conv(f"{name}.conv3", out, inside, 1)
+                made.batch_norm(f"{name}.bn3", out)
+            if into != out:
                 made.conv(f"{name}.downsample.0", out, into, 1)
                 made.batch_norm(f"{name}.downsample.1", out)
             into = out

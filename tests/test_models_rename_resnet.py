@@ -4,13 +4,13 @@ import re
 
 import numpy as np
 import pytest
-from published_resnets import DEPTHS, WIDTH, torchvision
 from safetensors.numpy import save_file
 
 from exits_jax.models.params_io import flatten
 from exits_jax.models.pretrained import load_resnet
 from exits_jax.models.resnet import ResNet
 from exits_jax.system.errors import UserError
+from tests.published_resnets import DEPTHS, WIDTH, torchvision
 
 NETWORK = ResNet(depths=DEPTHS, width=WIDTH)
 # Ours -> torchvision's, by hand; the last block of a stage, the first, and all kinds of arrays.

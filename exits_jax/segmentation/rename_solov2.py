@@ -43,33 +43,33 @@ def _head(towers: dict[str, str], outputs: dict[str, str], mask: str, last: str)
     return rows | conv_norm(("head/mask/out", "head/mask/norm"), (f"{last}.conv", f"{last}.gn"))
 
 
-MMDETECTION: Table = {
-    **ENCODER_AND_NECK,
-    **_head(
+_IGNORED = (COUNTERS, r"backbone\.fc\..*")
+
+MMDETECTION = Family(
+    "mmdetection",
+    ("mask_head.conv_kernel.weight",),
+    ENCODER_AND_NECK
+    | _head(
         {"kernel_tower": "mask_head.kernel_convs", "class_tower": "mask_head.cls_convs"},
         {"kernel": "mask_head.conv_kernel", "classes": "mask_head.conv_cls"},
         "mask_head.mask_feature_head",
         "conv_pred",
     ),
-}
+    _IGNORED,
+)
 
 # The authors' code.
-SOLO: Table = {
-    **ENCODER_AND_NECK,
-    **_head(
+SOLO = Family(
+    "solo",
+    ("bbox_head.solo_kernel.weight",),
+    ENCODER_AND_NECK
+    | _head(
         {"kernel_tower": "bbox_head.kernel_convs", "class_tower": "bbox_head.cate_convs"},
         {"kernel": "bbox_head.solo_kernel", "classes": "bbox_head.solo_cate"},
         "mask_feat_head",
         "conv_pred.0",
     ),
-}
-
-SOLOV2S = (
-    Family(
-        "mmdetection",
-        ("mask_head.conv_kernel.weight",),
-        MMDETECTION,
-        (COUNTERS, r"backbone\.fc\..*"),
-    ),
-    Family("solo", ("bbox_head.solo_kernel.weight",), SOLO, (COUNTERS, r"backbone\.fc\..*")),
+    _IGNORED,
 )
+
+SOLOV2S = (MMDETECTION, SOLO)
