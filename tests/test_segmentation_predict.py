@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from pycocotools import mask as coco_masks
 
 from exits_jax.annotations import ImageRecord, decode_segmentation
 from exits_jax.export.in_parts import PartsToMake
@@ -78,7 +79,7 @@ def test_detections_are_in_the_image_s_pixels_best_first_without_empty_ones():
     (one,) = image_detections(found, CLASSES, canvas, extent, size, 0.5)
     assert one["category_id"] == 0
     assert one["score"] == 0.9876 or one["score"] == 0.9877
-    assert one["bbox"] == [16, 32, 32, 32]
+    assert coco_masks.toBbox(one["segmentation"]).tolist() == [16, 32, 32, 32]
     mask = decode_segmentation(one["segmentation"], *size)
     assert mask.sum() > 0.95 * 32 * 32
     assert mask[32:64, 16:48].sum() == mask.sum()
@@ -121,7 +122,7 @@ def test_images_of_all_canvases_come_back_in_their_order(tmp_path):
     assert tracker.done == len(RECORDS)
     for index, record in enumerate(RECORDS):
         (one,) = found[record.id].detections
-        x, y, width, height = one["bbox"]
+        x, y, width, height = coco_masks.toBbox(one["segmentation"])
         assert abs(x - 8 - index) <= 4
         assert abs(y - 10) <= 4
         assert abs(width - 22) <= 6

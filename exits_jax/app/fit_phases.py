@@ -5,6 +5,7 @@ import math
 import jax
 
 from exits_jax.app import fitting, networks
+from exits_jax.app.fit_task import TRAIN_OVER_FORWARD
 from exits_jax.app.phases import Counts, Estimate
 from exits_jax.app.run import Run
 from exits_jax.models.build import param_shapes
@@ -14,8 +15,6 @@ from exits_jax.system.errors import UserError
 from exits_jax.system.hosts import wait_for_all
 from exits_jax.training.schedule import total_steps
 from exits_jax.training.settings import PhaseSettings
-
-TRAIN_OVER_FORWARD = 3.0  # a training step against a forward pass, all blocks trained
 
 
 def warmup(run: Run) -> None:

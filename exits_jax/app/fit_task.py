@@ -9,6 +9,8 @@ from exits_jax.training.schedule import Schedule
 from exits_jax.training.settings import PhaseSettings
 from exits_jax.training.task import Task
 
+TRAIN_OVER_FORWARD = 3.0  # a training step against a forward pass, all blocks trained
+
 
 def fit_task(
     run: Run,

@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Float
 from rich.console import Console
 
-from exits_jax.annotations import Annotations, ImageRecord
-from exits_jax.annotations.records import NoAnnotations
+from exits_jax.annotations import ImageRecord
 from exits_jax.app import predictions, trust
 from exits_jax.app.labels import make_labels
 from exits_jax.app.outputs import file_digest
 from exits_jax.app.reporting import report
-from exits_jax.app.run import DataSet, Run, data_to_label, read_files
+from exits_jax.app.run import DataSet, Run, data_to_label
+from exits_jax.app.truth import annotated_masks, any_mask
 from exits_jax.data.source import file_source
 from exits_jax.evaluation.coco_ap import DETECTION_FIGURES, detection_ap
 from exits_jax.evaluation.iou import (
@@ -104,7 +104,9 @@ def evaluate_detections(
     as in a file that lists only images, every figure is None.
     """
     report(run, shown(data.instances, data.source, labels), None, "", facts, predicted)
-    figures = detection_figures(run, data, detection_truth(run), data.annotations.images)
+    annotated = annotated_masks(run, "truth", "the boxes")
+    truth = read_ground_truth(annotated) if annotated else None
+    figures = detection_figures(run, data, truth, data.annotations.images)
     rows = [["", *DETECTION_FIGURES]]
     rows += [[name, *map(figure, row.values())] for name, row in figures.items()]
     Console().print(rich_table(rows, "detection, COCO's average precision"))
@@ -117,19 +119,6 @@ def _write_evaluation(run: Run, figures: Mapping[str, Any]) -> None:
     there = {name: file for name, file in files.items() if file.exists()}
     measured = {f"{name}_sha256": file_digest(file) for name, file in there.items()}
     write_json(run.workdir.evaluation, {**figures, **measured}, indent=2)
-
-
-def detection_truth(run: Run) -> GroundTruth | None:
-    """What a detector's boxes are measured against; without masks None, which is printed."""
-    try:
-        annotations = read_files(run, "truth", report=False)
-    except NoAnnotations:
-        print("no annotations in the annotation file: nothing to measure the boxes against")
-        return None
-    if any_mask(annotations):
-        return read_ground_truth(annotations)
-    print("no ground-truth masks in the annotation file: nothing to measure the boxes against")
-    return None
 
 
 def detection_figures(
@@ -170,12 +159,6 @@ def labelled(run: Run, data: DataSet, labels: Mapping[int, Label]) -> DataSet:
     instances = [i for i in data.annotations.instances if i.id in labels]
     annotations = dataclasses.replace(data.annotations, instances=instances)
     return dataclasses.replace(kept, annotations=annotations)
-
-
-def any_mask(annotations: Annotations) -> bool:
-    """Whether any instance has a mask to measure against."""
-    rows = annotations.document["annotations"]
-    return any(rows[instance.index].get("segmentation") for instance in annotations.instances)
 
 
 def print_tables(

@@ -3,26 +3,22 @@
 import collections
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
-import numpy as np
 
 from exits_jax.annotations import Problem
-from exits_jax.app import networks
 from exits_jax.app.label_files import say_written
 from exits_jax.app.networks import digest
 from exits_jax.app.outputs import PREDICTIONS, REPORT, Outputs, file_digest, summary
 from exits_jax.app.phases import Counts, Estimate
 from exits_jax.app.run import ImageSet, Run, images_to_predict, report_problems
+from exits_jax.app.segment_estimate import USUAL_CLASSES, crops_of_an_image
 from exits_jax.app.settings import SECTIONS, free_settings
 from exits_jax.export.formats import write_format
 from exits_jax.export.in_parts import PartsToMake
 from exits_jax.export.parts import Share, StoredRows, positions_in_parts
-from exits_jax.models.build import param_shapes as generator_shapes
-from exits_jax.segmentation.build import build_segmenter, param_shapes
-from exits_jax.segmentation.detect import make_detect
 from exits_jax.segmentation.predict import (
     ImagePredictions,
     Pictures,
@@ -39,7 +35,6 @@ from exits_jax.system.interruption import stop_between_steps
 from exits_jax.system.progress import track
 from exits_jax.system.settings import Affects, affected
 
-USUAL_CLASSES = 80  # COCO's, for estimates
 IMAGE_BYTES = 10_000  # of an image's detections in parts and in predictions.json, typical of COCO
 
 
@@ -77,29 +72,17 @@ def needs_no_predictions(run: Run) -> bool:
 
 
 def estimate(run: Run, counts: Counts) -> Estimate:
-    """For `--dry_run`; a crop's forward pass is that of the generator."""
-    config, settings, classes = run.config, run.config.segmentation, USUAL_CLASSES
+    """For `--dry_run`."""
+    settings, classes = run.config.segmentation, USUAL_CLASSES
     if _file(run).exists():
         settings, known = trained_settings(_file(run), settings)
         classes = len(known)
-    network = build_segmenter(settings, classes)
-    rows, columns = settings.canvases[0]
-    canvas = np.zeros((1, rows, columns, 3), np.uint8), np.zeros((1, 2), np.int32)
-    detect = make_detect(network, settings)
-    image = _operations(detect, param_shapes(settings, network), *canvas)
-    generator = networks.generator(config)
-    crop = np.zeros((1, config.crop.size, config.crop.size, 3), np.float32)
-    one = _operations(
-        lambda p, x: generator.apply({"params": p}, x), generator_shapes(generator), crop
+    parts = len(positions_in_parts(counts.images, settings.part_size))
+    return Estimate(
+        f"{counts.images} images in {parts} part{'s' * (parts != 1)}",
+        counts.images * crops_of_an_image(run.config, settings, classes),
+        counts.images * IMAGE_BYTES / 1e6,
     )
-    parts = len(positions_in_parts(counts.images, config.segmentation.part_size))
-    work = f"{counts.images} images in {parts} part{'s' * (parts != 1)}"
-    return Estimate(work, counts.images * image / one, counts.images * IMAGE_BYTES / 1e6)
-
-
-def _operations(function: Callable[..., Any], *arguments: Any) -> float:
-    """Floating-point operations of a call, as the compiler counts them."""
-    return jax.jit(function).lower(*arguments).cost_analysis()["flops"]
 
 
 def trained_model(run: Run) -> Trained:

@@ -13,7 +13,8 @@ from exits_jax.annotations import Annotations, Problem, problem_line
 from exits_jax.annotations.masks import decode_segmentation, run_lengths
 from exits_jax.annotations.records import BadItem, ImageRecord
 from exits_jax.app.outputs import PREDICTIONS, Outputs
-from exits_jax.app.run import ImageSet, Run, files_of, images_to_predict, read_files
+from exits_jax.app.run import ImageSet, Run, files_of, images_to_predict
+from exits_jax.app.truth import annotated_masks
 from exits_jax.evaluation.coco_ap import DETECTION_FIGURES, detection_record
 from exits_jax.evaluation.iou import GroundTruth, read_ground_truth
 from exits_jax.evaluation.tables import rich_table, shown
@@ -96,14 +97,11 @@ def _truth(run: Run, classes: Classes) -> GroundTruth | None:
     if not files_of(run, "predict")[0]:
         print("no annotation file: nothing to measure the predictions against")
         return None
-    try:
-        annotations = read_files(run, "predict", report=False)
-        truth = read_ground_truth(annotations)
-    except UserError as error:
-        print(f"{error}; so nothing to measure the predictions against")
+    annotations = annotated_masks(run, "predict", "the predictions")
+    if annotations is None:
         return None
     _check(annotations, classes)
-    return in_classes(truth, classes)
+    return in_classes(read_ground_truth(annotations), classes)
 
 
 def _check(annotations: Annotations, classes: Classes) -> None:

@@ -1,14 +1,17 @@
 """The phase that trains stage 2's model on masks."""
 
+import math
+import pathlib
 from collections.abc import Callable
 
 import jax
 
-from exits_jax.annotations import read_annotations
-from exits_jax.app.fit_task import fit_task
+from exits_jax.annotations import Annotations, read_annotations
+from exits_jax.app.fit_task import TRAIN_OVER_FORWARD, fit_task
 from exits_jax.app.networks import digest
 from exits_jax.app.phases import Counts, Estimate
-from exits_jax.app.run import Run, prepared_data, report_problems, say_notes
+from exits_jax.app.run import Run, files_of, prepared_data, report_problems, say_notes
+from exits_jax.app.segment_estimate import USUAL_CLASSES, crops_of_an_image, parameter_count
 from exits_jax.data.source import Source
 from exits_jax.models.params_io import save_params
 from exits_jax.segmentation import schedule
@@ -59,15 +62,7 @@ def masks_to_train(run: Run) -> tuple[ImageSource, Classes]:
             f"{file}: no masks to train on; run --mode=label first, or name a file with "
             "--config.segmentation.annotations=FILE --config.segmentation.images=DIR"
         )
-    annotations = read_annotations(
-        file,
-        settings.images or data.images,
-        kind=data.kind if settings.annotations else "coco",
-        on_error=data.on_error,
-        crowds=data.crowds,
-        exif=data.exif,
-        masks=True,
-    )
+    annotations = _read(run, file)
     say_notes(run, str(file), annotations)
     report_problems(run, "train", annotations.problems)
     packed = _packed_images(run)
@@ -87,6 +82,20 @@ def masks_to_train(run: Run) -> tuple[ImageSource, Classes]:
     for note in filter(None, [*notes, surplus(source, settings.max_instances)]):
         run.note(note)
     return source, classes
+
+
+def _read(run: Run, file: str | pathlib.Path) -> Annotations:
+    """A file with masks to train on."""
+    settings, data = run.config.segmentation, run.config.data
+    return read_annotations(
+        file,
+        settings.images or data.images,
+        kind=data.kind if settings.annotations else "coco",
+        on_error=data.on_error,
+        crowds=data.crowds,
+        exif=data.exif,
+        masks=True,
+    )
 
 
 def _packed_images(run: Run) -> Source | None:
@@ -151,6 +160,23 @@ def is_trained(run: Run) -> bool:
 
 
 def estimate(run: Run, counts: Counts) -> Estimate:
-    """For `--dry_run`."""
+    """For `--dry_run`; a checkpoint has parameters and at most Adam's two moments, float32."""
     settings = run.config.segmentation
-    return Estimate(f"{settings.epochs:g} epochs of batches of {settings.batch_size}", 0.0, 0.0)
+    images = _images_to_train(run, counts)
+    batches = math.ceil(images / settings.batch_size)
+    steps = schedule.total_steps(settings, batches) if settings.epochs else 0
+    passes = steps * settings.batch_size * TRAIN_OVER_FORWARD
+    classes = len(settings.classes) or USUAL_CLASSES
+    return Estimate(
+        f"{images} images, {settings.epochs:g} epochs, {steps} steps of {settings.batch_size}",
+        passes * crops_of_an_image(run.config, settings, classes) if passes else 0.0,
+        2 * 3 * 4 * parameter_count(settings, classes) / 1e6 if passes else 0.0,
+    )
+
+
+def _images_to_train(run: Run, counts: Counts) -> int:
+    """Images with objects; those that are searched where the file is not there yet."""
+    file = run.config.segmentation.annotations or files_of(run, "label")[0]
+    if not pathlib.Path(file).exists():
+        return counts.images
+    return len({instance.image.id for instance in _read(run, file).instances})

@@ -39,7 +39,7 @@ class ImagePredictions:
 
     Attributes:
       image_id: of it.
-      detections: best first, {category_id, score, bbox, segmentation} each.
+      detections: best first, {category_id, score, segmentation} each.
       error: why the image could not be used; "" where it was.
     """
 
@@ -314,8 +314,8 @@ def image_detections(
       canvas, extent, size, threshold: as `image_masks`.
 
     Returns:
-      Best first, {category_id, score (four decimals), bbox (x, y, width, height of the mask),
-      segmentation (compressed run lengths)} each.
+      Best first, {category_id, score (four decimals), segmentation (compressed run lengths)} each.
+      No `bbox`: beside one, pycocotools takes the box's area for the mask's.
     """
     count = int((found.scores > 0).sum())  # best first
     masks = image_masks(
@@ -331,7 +331,6 @@ def image_detections(
                 {
                     "category_id": classes.ids[number],
                     "score": round(score, 4),
-                    "bbox": [int(side) for side in coco_masks.toBbox(rle)],
                     "segmentation": rle,
                 }
             )
@@ -358,23 +357,20 @@ def shown_document(
       predictions: of the images.
       min_score: see above.
     """
-    shown = [
-        (row, float(coco_masks.area(row["segmentation"])))
-        for one in predictions
-        for row in result_rows(one)
-        if row["score"] >= min_score
-    ]
+    shown = [row for one in predictions for row in result_rows(one) if row["score"] >= min_score]
     ids_and_names = zip(classes.ids, classes.names, strict=True)
     return {
         "images": list(images),
         "categories": [{"id": key, "name": name} for key, name in ids_and_names],
         "annotations": [
             {
-                **{"id": number, "area": area, "iscrowd": 0},
+                **{"id": number, "iscrowd": 0},
+                "area": float(coco_masks.area(row["segmentation"])),
+                "bbox": coco_masks.toBbox(row["segmentation"]).tolist(),
                 **row,
                 "exits": {"score": row["score"], "flags": []},
             }
-            for number, (row, area) in enumerate(shown, start=1)
+            for number, row in enumerate(shown, start=1)
         ],
     }
 
