@@ -48,6 +48,7 @@ def light(config: ml_collections.ConfigDict) -> None:
 def narrow(config: ml_collections.ConfigDict) -> None:
     """A pyramid and a head of few channels, and AdamW on a cosine."""
     config.segmentation.update(
+        groups=8,
         neck_width=64,
         head_depth=2,
         kernel_width=64,

@@ -10,7 +10,7 @@ from configs import own, solov2_mini
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """A narrow ResNet with group norm on pictures of 160 pixels."""
+    """A narrow ResNet with group norm on canvases of 128 pixels."""
     config = own.get_config()
     config.name = "solov2_scenes"
     config.data.root = "data/shape_scenes"
@@ -25,15 +25,18 @@ def get_config() -> ml_collections.ConfigDict:
     config.segmentation.update(
         encoder="resnet_mini",
         norm="group",
-        canvases=((160, 160),),
-        grids=(20, 16, 12, 8, 6),
-        ranges=((1.0, 24.0), (16.0, 48.0), (32.0, 80.0), (64.0, 128.0), (96.0, 400.0)),
-        head_width=64,
+        canvases=((128, 128),),
+        # The finest level for most objects: on coarser maps shapes this small cannot be told apart.
+        grids=(12, 8, 6, 4, 3),
+        ranges=((1.0, 80.0), (64.0, 112.0), (96.0, 160.0), (128.0, 200.0), (160.0, 400.0)),
+        head_width=96,
+        head_depth=3,
         max_instances=8,
         positives=64,
-        epochs=20.0,
-        batch_size=16,
-        learning_rate=1e-3 / 16,
-        rate_warmup_steps=200,
+        focal=4.0,
+        epochs=11.0,
+        batch_size=8,
+        learning_rate=2e-3 / 8,
+        rate_warmup_steps=100,
     )
     return config

@@ -25,11 +25,12 @@ SIZE = 160  # side of an image, pixels
 BORDER = 64  # drawn around it, for what an object at the border loses
 FINE = 3  # drawn so many times larger, then shrunk: soft seams
 MOST = 6  # objects of an image
-RADII = (12.0, 28.0)  # of the circle of an object's area, pixels
+RADII = (18.0, 40.0)  # of the circle of an object's area, pixels
 NEIGHBOUR = 0.6  # probability that an object is put beside another one
 RIM = 10.0  # along the border, without the middle of an object, pixels
-VISIBLE = 0.4  # least share of an object that is
-CONTRAST = 35.0  # least distance of the mean colours of two textures of an image
+VISIBLE = 0.55  # least share of an object that is
+CONTRAST = 70.0  # least distance of the mean colours of two textures of an image
+DEPTH = 0.4  # of a texture: what is left of its distance from its mean colour
 TRIES = 20
 
 Corners = Float[np.ndarray, "n 2"]  # xy of a polygon
@@ -56,33 +57,9 @@ def ring(rng: np.random.Generator) -> list[Corners]:
     return [_arc(64), rng.uniform(0.45, 0.6) * _arc(64)]
 
 
-def crescent(rng: np.random.Generator) -> list[Corners]:
-    """A circle without another one that reaches over its border, its middle in the first's."""
-    half = rng.uniform(np.pi / 6, np.pi / 4)  # from the opening's middle to a tip
-    tip_x, tip_y = np.cos(half), np.sin(half)
-    middle = rng.uniform(0.3, 0.45)
-    inner = np.arctan2(tip_y, tip_x - middle)
-    bay = np.hypot(tip_x - middle, tip_y) * _arc(64, 2 * np.pi - inner, inner) + [middle, 0.0]
-    return [np.concatenate([_arc(64, half, 2 * np.pi - half), bay])]
-
-
 def triangle(rng: np.random.Generator) -> list[Corners]:
     """Three corners."""
     return [_arc(3)]
-
-
-def rectangle(rng: np.random.Generator) -> list[Corners]:
-    """Four right angles."""
-    half = rng.uniform(np.pi / 4, np.pi / 3)
-    x, y = np.cos(half), np.sin(half)
-    return [np.array([[x, y], [-x, y], [-x, -y], [x, -y]])]
-
-
-def star(rng: np.random.Generator) -> list[Corners]:
-    """Five points."""
-    corners = _arc(10)
-    corners[1::2] *= rng.uniform(0.38, 0.48)
-    return [corners]
 
 
 def cross(rng: np.random.Generator) -> list[Corners]:
@@ -93,17 +70,8 @@ def cross(rng: np.random.Generator) -> list[Corners]:
     return [np.concatenate([quarter @ np.linalg.matrix_power(turn, k) for k in range(4)])]
 
 
-def heart(rng: np.random.Generator) -> list[Corners]:
-    """Two lobes and a tip."""
-    t = 2 * np.pi * np.arange(64) / 64
-    x = 16 * np.sin(t) ** 3
-    y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
-    return [np.stack([x, y + 2.5], axis=1)]
-
-
 SHAPES: Mapping[str, Callable[[np.random.Generator], list[Corners]]] = {
-    shape.__name__: shape
-    for shape in (disc, triangle, rectangle, star, ring, crescent, cross, heart)
+    shape.__name__: shape for shape in (disc, triangle, ring, cross)
 }
 
 
@@ -274,7 +242,8 @@ def _pieces(
     for place in range(count):
         for _ in range(TRIES):
             piece = textures[rng.integers(len(textures))](rng)
-            colours[place] = piece.mean((0, 1))
+            colours[place] = colour = piece.mean((0, 1))
+            piece = colour + DEPTH * (piece - colour)
             if (np.linalg.norm(colours[:place] - colours[place], axis=1) >= CONTRAST).all():
                 break
         pieces.append(piece)
@@ -303,7 +272,7 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("out", "data/shape_scenes", "folder to write")
-    flags.DEFINE_integer("train", 2000, "images of train")
+    flags.DEFINE_integer("train", 4000, "images of train")
     flags.DEFINE_integer("val", 250, "images of val")
     flags.DEFINE_integer("seed", 0, "of everything that is drawn")
     app.run(main)

@@ -17,18 +17,20 @@ class ConvNorm(nn.Module):
       width: channels that come out.
       dtype: of the activations.
       stride: 1, or 2 with padding 1 on all sides.
+      groups: of GroupNorm.
     """
 
     width: int
     dtype: Any
     stride: int = 1
+    groups: int = 32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b _h _w d"]) -> Float[Array, "b h w e"]:
         """[b,h,w,d] -> [b,h/stride,w/stride,width]."""
         x = x.astype(self.dtype)
         x = Conv(self.width, self.dtype, stride=self.stride, use_bias=False, name="conv")(x)
-        return nn.relu(GroupNorm(name="norm")(x)).astype(self.dtype)
+        return nn.relu(GroupNorm(self.groups, name="norm")(x)).astype(self.dtype)
 
 
 def resize(x: Float[Array, "b _h _w d"], size: tuple[int, int]) -> Float[Array, "b h w d"]:

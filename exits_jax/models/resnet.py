@@ -5,6 +5,7 @@ there are none (`GroupNorm`).
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -18,6 +19,7 @@ from exits_jax.models.group_norm import EPSILON, GroupNorm
 NORMS = ("frozen", "group")
 STEM_WIDTH = 64
 EXPANSION = 4  # of a bottleneck: channels out for one inside
+Norm = Callable[..., nn.Module]  # (name, where the scale starts) -> a layer
 STATISTICS = ("mean", "var")  # of a `FrozenNorm`: they never learn
 
 
@@ -32,6 +34,7 @@ class ResNet(nn.Module):
       norm: "frozen" (batch statistics of published weights, `FrozenNorm`) or "group".
       frozen_stages: k > 0 stops gradients into the stem and the first k stages. 0: everything
         learns but statistics.
+      groups: of group norm.
       dtype: type of the activations, float32 or bfloat16. Parameters are float32.
     """
 
@@ -40,6 +43,7 @@ class ResNet(nn.Module):
     bottleneck: bool = True
     norm: str = "frozen"
     frozen_stages: int = 1
+    groups: int = 32
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -57,7 +61,8 @@ class ResNet(nn.Module):
         """
         if self.norm not in NORMS:
             raise ValueError(f"ResNet: found norm {self.norm!r}, expected one of {[*NORMS]}")
-        x = Stem(self.norm, self.dtype, name="stem")(image.astype(self.dtype))
+        norm = functools.partial(_norm, self.norm, self.groups)
+        x = Stem(norm, self.dtype, name="stem")(image.astype(self.dtype))
         maps = []
         for number, depth in enumerate(self.depths, 1):
             x = Stage(
@@ -65,7 +70,7 @@ class ResNet(nn.Module):
                 self.width * 2 ** (number - 1),
                 1 if number == 1 else 2,
                 self.bottleneck,
-                self.norm,
+                norm,
                 self.dtype,
                 name=f"stage{number}",
             )(x)
@@ -88,14 +93,14 @@ class ResNet(nn.Module):
 class Stem(nn.Module):
     """7x7 convolution of stride 2, norm, ReLU, max-pool: a quarter of the sides."""
 
-    norm: str
+    norm: Norm
     dtype: Any
 
     @nn.compact
     def __call__(self, image: Float[Array, "b _h _w 3"]) -> Float[Array, "b h w c"]:
         """[b,h,w,3] -> [b,h/4,w/4,64]."""
         x = Conv(STEM_WIDTH, self.dtype, 7, 2, use_bias=False, name="conv")(image)
-        return max_pool(nn.relu(_norm(self.norm, "norm")(x)))
+        return max_pool(nn.relu(self.norm("norm")(x)))
 
 
 class Stage(nn.Module):
@@ -105,7 +110,7 @@ class Stage(nn.Module):
     width: int
     stride: int
     bottleneck: bool
-    norm: str
+    norm: Norm
     dtype: Any
 
     @nn.compact
@@ -128,7 +133,7 @@ class Block(nn.Module):
     width: int
     stride: int
     bottleneck: bool
-    norm: str
+    norm: Norm
     dtype: Any
 
     @nn.compact
@@ -142,11 +147,11 @@ class Block(nn.Module):
         for number, (size, width, stride) in enumerate(layers, 1):
             last = number == len(layers)
             y = self._conv(width, size, stride, f"conv{number}")(y)
-            y = _norm(self.norm, f"norm{number}", 0.0 if last else 1.0)(y)
+            y = self.norm(f"norm{number}", 0.0 if last else 1.0)(y)
             y = y if last else nn.relu(y)
         if x.shape[-1] != y.shape[-1]:
             x = self._conv(y.shape[-1], 1, self.stride, "shortcut")(x)
-            x = _norm(self.norm, "shortcut_norm")(x)
+            x = self.norm("shortcut_norm")(x)
         return nn.relu(x + y)
 
     def _conv(self, width: int, size: int, stride: int, name: str) -> Conv:
@@ -172,9 +177,9 @@ class FrozenNorm(nn.Module):
         return (x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(x.dtype)
 
 
-def _norm(kind: str, name: str, scale: float = 1.0) -> FrozenNorm | GroupNorm:
+def _norm(kind: str, groups: int, name: str, scale: float = 1.0) -> FrozenNorm | GroupNorm:
     """The normalisation of a kind; `scale` is where a fresh group norm's starts."""
-    return FrozenNorm(name=name) if kind == "frozen" else GroupNorm(scale=scale, name=name)
+    return FrozenNorm(name=name) if kind == "frozen" else GroupNorm(groups, scale, name=name)
 
 
 def max_pool(x: Float[Array, "b _h _w c"]) -> Float[Array, "b h w c"]:

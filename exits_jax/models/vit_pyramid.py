@@ -22,10 +22,12 @@ class ViTPyramid(nn.Module):
 
     Fields:
       width: channels of a level.
+      groups: of group norm.
       dtype: of the activations.
     """
 
     width: int = 256
+    groups: int = 32
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -36,14 +38,17 @@ class ViTPyramid(nn.Module):
         normed = [layer_norm(f"norm{n}")(layer) for n, layer in enumerate(maps)]
         mixed = jnp.concatenate(normed, axis=-1).astype(self.dtype)
         mixed = nn.Dense(self.width, dtype=self.dtype, name="mix")(mixed)
-        edges = ConvNorm(STEM_WIDTH // 2, self.dtype, stride=2, name="stem1")(image)
-        edges = ConvNorm(STEM_WIDTH, self.dtype, stride=2, name="stem2")(edges)
+        edges = self._layer(STEM_WIDTH // 2, "stem1", 2)(image)
+        edges = self._layer(STEM_WIDTH, "stem2", 2)(edges)
         levels = []
         for number in range(4):
             side = image.shape[1] // (4 * 2**number)
             level = resize(mixed, (side, side))
             if number == 0:
                 level = jnp.concatenate([level, edges], axis=-1)
-            level = ConvNorm(self.width, self.dtype, name=f"inner{number}")(level)
+            level = self._layer(self.width, f"inner{number}")(level)
             levels.append(Conv(self.width, self.dtype, name=f"outer{number}")(level))
         return [*levels, levels[-1][:, ::2, ::2]]
+
+    def _layer(self, width: int, name: str, stride: int = 1) -> ConvNorm:
+        return ConvNorm(width, self.dtype, stride, self.groups, name=name)

@@ -126,6 +126,7 @@ class SegmentationSettings(PhaseSettings):
         affects=NETWORK,
         check=one_of("frozen", "group"),
     )
+    groups: int = setting(32, "of every group norm", mark="I", affects=NETWORK, check=at_least(1))
     neck_width: int = setting(
         256, "channels of the pyramid", mark="I", affects=NETWORK, check=at_least(1)
     )

@@ -42,6 +42,7 @@ class SOLOv2(nn.Module):
       width, depth: channels and convolutions of the towers.
       kernel_width: E.
       mask_width: channels inside the mask branch.
+      groups: of group norm.
       dtype: of the activations; what is handed out is float32.
     """
 
@@ -51,16 +52,17 @@ class SOLOv2(nn.Module):
     depth: int = 4
     kernel_width: int = 256
     mask_width: int = 128
+    groups: int = 32
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, pyramid: Sequence[Float[Array, "b _h _w d"]]) -> Outputs:
         """The head on a pyramid, finest level first, one level more than the mask branch reads."""
-        features = MaskBranch(self.mask_width, self.kernel_width, self.dtype, name="mask")(
-            pyramid[:-1]
-        )
-        kernel_tower = Tower(self.width, self.depth, self.dtype, name="kernel_tower")
-        class_tower = Tower(self.width, self.depth, self.dtype, name="class_tower")
+        kinds = {"dtype": self.dtype, "groups": self.groups}
+        mask_branch = MaskBranch(self.mask_width, self.kernel_width, **kinds, name="mask")
+        features = mask_branch(pyramid[:-1])
+        kernel_tower = Tower(self.width, self.depth, **kinds, name="kernel_tower")
+        class_tower = Tower(self.width, self.depth, **kinds, name="class_tower")
         kernel = self._output(self.kernel_width, "kernel")
         classes = self._output(self.classes, "classes", -float(np.log((1 - RARE) / RARE)))
         kernels, logits = [], []
@@ -86,10 +88,13 @@ class Tower(nn.Module):
     width: int
     depth: int
     dtype: Any
+    groups: int
 
     def setup(self) -> None:
         """Made once, used for every level."""
-        self.layers = [ConvNorm(self.width, self.dtype) for _ in range(self.depth)]
+        self.layers = [
+            ConvNorm(self.width, self.dtype, groups=self.groups) for _ in range(self.depth)
+        ]
 
     def __call__(self, x: Float[Array, "b s s d"]) -> Float[Array, "b s s w"]:
         """[b,s,s,d] -> [b,s,s,width]."""
@@ -104,6 +109,7 @@ class MaskBranch(nn.Module):
     width: int
     kernel_width: int
     dtype: Any
+    groups: int
 
     @nn.compact
     def __call__(self, pyramid: Sequence[Float[Array, "b _h _w d"]]) -> Float[Array, "b h w e"]:
@@ -113,12 +119,15 @@ class MaskBranch(nn.Module):
             if number and number == len(pyramid) - 1:
                 level = with_coordinates(level)
             for step in range(max(number, 1)):
-                level = ConvNorm(self.width, self.dtype, name=f"level{number}_{step}")(level)
+                layer = ConvNorm(
+                    self.width, self.dtype, groups=self.groups, name=f"level{number}_{step}"
+                )
+                level = layer(level)
                 if number:
                     level = resize(level, pyramid[number - 1 - step].shape[1:3])
             total = total + level
         x = Conv(self.kernel_width, self.dtype, 1, use_bias=False, name="out")(total)
-        return nn.relu(GroupNorm(name="norm")(x)).astype(jnp.float32)
+        return nn.relu(GroupNorm(self.groups, name="norm")(x)).astype(jnp.float32)
 
 
 def with_coordinates(x: Float[Array, "b h w d"]) -> Float[Array, "b h w e"]:
