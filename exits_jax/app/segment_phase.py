@@ -12,6 +12,7 @@ from exits_jax.app.networks import digest
 from exits_jax.app.phases import Counts, Estimate
 from exits_jax.app.run import Run, files_of, prepared_data, report_problems, say_notes
 from exits_jax.app.segment_estimate import USUAL_CLASSES, crops_of_an_image, parameter_count
+from exits_jax.app.training_pictures import training_pictures
 from exits_jax.data.source import Source
 from exits_jax.models.params_io import save_params
 from exits_jax.segmentation import schedule
@@ -135,6 +136,7 @@ def train_segmenter(run: Run, source: ImageSource, classes: Classes) -> Params:
         frozen=frozen,
         offsets=FOCAL_OFFSET,
         extend=_extension(run, network, params, source),
+        pictures=training_pictures(source, classes, network, frozen, settings),
     )
     optimiser = schedule.optimiser(settings, rate)
     learnt = fit_task(run, "segment", settings, task, optimiser, rate, steps)

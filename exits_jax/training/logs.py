@@ -7,9 +7,11 @@ import pathlib
 import time
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+from jaxtyping import UInt8
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.summary import scalar
+from tensorboardX.summary import image, scalar
 
 from exits_jax.system.errors import UserError
 from exits_jax.system.files import write_bytes
@@ -64,6 +66,14 @@ class MetricsLog:
             for name, value in finite.items():
                 if value is not None:
                     self._event(step, summary=scalar(f"{self._phase}/{name}", value))
+            self._events.flush()
+
+    def show(self, step: int, pictures: Mapping[str, UInt8[np.ndarray, "_h _w 3"]]) -> None:
+        """Pictures by title, for TensorBoard alone."""
+        with _writing(self._folder):
+            for title, picture in pictures.items():
+                summary = image(f"{self._phase}/{title}", picture, dataformats="HWC")
+                self._event(step, summary=summary)
             self._events.flush()
 
     def close(self) -> None:

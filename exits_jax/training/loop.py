@@ -24,7 +24,7 @@ from exits_jax.training.parallel import automatic_microbatches, parallel_step, r
 from exits_jax.training.schedule import Schedule
 from exits_jax.training.state import TrainState, init_state
 from exits_jax.training.step import Logs, Step, make_step
-from exits_jax.training.task import ITEMS, Task
+from exits_jax.training.task import ITEMS, Pictures, Task
 
 # Keys of a batch that devices have no use for.
 HOST_KEYS = ("id", "index")
@@ -107,6 +107,7 @@ def fit(
             "parallel": kind,
         },
         extend=task.extend,
+        pictures=task.pictures,
     )
     return jax.device_get(state.params)
 
@@ -123,6 +124,7 @@ def run_steps(
     learning_rate: Callable[[int], float],
     made_with: dict[str, Any],
     extend: Callable[[Batch], Batch] = dict,
+    pictures: Pictures | None = None,
 ) -> TrainState:
     """The remaining steps, from the newest checkpoint if there is one; see `fit`.
 
@@ -134,6 +136,7 @@ def run_steps(
       phase, workdir, schedule, learning_rate: as `fit`.
       made_with: what a resumed run must share with the one it continues; see `Checkpoints`.
       extend: adds to a batch, on the host.
+      pictures: of the parameters, for the log.
     """
     folder = workdir / "checkpoints" / phase
     with (
@@ -160,6 +163,8 @@ def run_steps(
                 if last or number % schedule.checkpoint_every == 0:
                     watch.settle()
                     checkpoints.save(state, batches)
+                    if log and pictures:
+                        log.show(number, pictures(jax.device_get(state.params)))
                 if last:
                     break
         if stop:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, UInt8
 
 from exits_jax.data.iterator import Plan
 from exits_jax.system.types import Batch, Params
@@ -35,6 +36,8 @@ RowObjective = Callable[
 # sums without a count of their own are divided by.
 Counts = Callable[[Batch], dict[str, Float[Array, ""]]]
 
+Pictures = Callable[[Params], Mapping[str, UInt8[np.ndarray, "_h _w 3"]]]
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -54,6 +57,7 @@ class Task:
         None: there is none, and no copy of the parameters.
       extend: adds to a batch, on the host, what the plan does not provide.
       offsets: what is added, once, to the count of a name over everything.
+      pictures: what TensorBoard shows of the trained parameters at each checkpoint, by title.
     """
 
     plan: Plan
@@ -64,6 +68,7 @@ class Task:
     teacher_rate: float | None = None
     extend: Callable[[Batch], Batch] = dict
     offsets: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    pictures: Pictures | None = None
 
 
 def over_rows(objective: RowObjective) -> Objective:
