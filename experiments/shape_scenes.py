@@ -272,7 +272,7 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("out", "data/shape_scenes", "folder to write")
-    flags.DEFINE_integer("train", 4000, "images of train")
+    flags.DEFINE_integer("train", 2000, "images of train")
     flags.DEFINE_integer("val", 250, "images of val")
     flags.DEFINE_integer("seed", 0, "of everything that is drawn")
     app.run(main)

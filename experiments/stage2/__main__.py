@@ -3,6 +3,12 @@
     python -m experiments.shape_scenes --out=data/shape_scenes
     python -m experiments.stage2 --data scenes
 
+What more data and time give, on true masks alone, and everything on one page:
+
+    python -m experiments.shape_scenes --out=data/many_scenes --train=4000
+    python -m experiments.stage2 --data many_scenes --arms true
+    python -m experiments.stage2 --data scenes many_scenes --page
+
 What is finished is not made again. Further arguments, such as --config.segmentation.epochs=8, go to
 the program, for every arm alike. --quick goes through all of it in minutes, on a few small scenes,
 and writes into the workdir.
@@ -40,7 +46,7 @@ def main() -> None:
         more = [*QUICK_SETTINGS, *more]
         for split, images in QUICK_IMAGES.items():
             write_split(args.scenes, split, images, seed=0)
-    known = data_sets(args.scenes, args.coco)
+    known = data_sets(args.scenes, args.many_scenes, args.coco)
     studies = {name: Study(known[name], folder, results, more) for name in args.data}
     sections = []
     for name, study in studies.items():
@@ -66,13 +72,14 @@ def _arguments() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names, folder = [*data_sets(pathlib.Path(), pathlib.Path())], pathlib.Path
+    names, folder = [*data_sets(*[pathlib.Path()] * 3)], pathlib.Path
     data = folder("data")
     parser.add_argument("--data", nargs="+", choices=names, default=names[:1])
     parser.add_argument("--arms", nargs="+", choices=[*ARMS], default=[*ARMS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--workdir", type=folder, default=folder("runs/stage2"))
     parser.add_argument("--scenes", type=folder, default=data / "shape_scenes")
+    parser.add_argument("--many_scenes", type=folder, default=data / "many_scenes")
     parser.add_argument("--coco", type=folder, default=data / "coco-mini", help="the COCO subset")
     parser.add_argument("--samples", type=int, default=2000, help="sets of test images")
     parser.add_argument("--page", action="store_true", help="only write what is finished")

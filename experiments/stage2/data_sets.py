@@ -31,19 +31,23 @@ class DataSet(NamedTuple):
     measured: int | None = None
 
 
-def data_sets(scenes: pathlib.Path, coco: pathlib.Path) -> Mapping[str, DataSet]:
+def data_sets(
+    scenes: pathlib.Path, many_scenes: pathlib.Path, coco: pathlib.Path
+) -> Mapping[str, DataSet]:
     """All there are, by name.
 
     Args:
-      scenes: folder that experiments/shape_scenes.py wrote.
+      scenes, many_scenes: folders that experiments/shape_scenes.py wrote.
       coco: folder of the COCO subset.
     """
-    synthetic = (scenes / "train.json", scenes / "val.json", scenes / "train", scenes / "val")
     names = ("train2017", "val2017")
     files = [coco / "annotations" / f"instances_{name}.json" for name in names]
     photographs = (*files, *(coco / name for name in names))
+    few, many = "Synthetic scenes, 8 minutes of training", "4,000 synthetic scenes, 25 minutes"
+    config = "configs/solov2_scenes.py"
     rows = (
-        DataSet("scenes", "Synthetic scenes", *synthetic, "configs/solov2_scenes.py", "scenes"),
+        DataSet("scenes", few, *_splits(scenes), config, "scenes"),
+        DataSet("many_scenes", many, *_splits(many_scenes), f"{config}:long", "many_scenes"),
         DataSet(
             "coco_mini",
             "coco-mini, one class of everything",
@@ -61,3 +65,7 @@ def data_sets(scenes: pathlib.Path, coco: pathlib.Path) -> Mapping[str, DataSet]
         ),
     )
     return {row.name: row for row in rows}
+
+
+def _splits(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
+    return (folder / "train.json", folder / "val.json", folder / "train", folder / "val")

@@ -34,7 +34,7 @@ def scenes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scenes")
     for split in ("train", "val"):
         write_split(folder, split, 5, seed=0)
-    return data_sets(folder, folder)["scenes"]
+    return data_sets(folder, folder, folder)["scenes"]
 
 
 def _instance(x0, y0, x1, y1):
