@@ -31,6 +31,7 @@ from exits_jax.segmentation.targets import assign
 from exits_jax.segmentation.tokens import kept_tokens, tokens_key, with_tokens
 from exits_jax.system.errors import UserError
 from exits_jax.training.parallel import parallel_step, replicate
+from exits_jax.training.schedule import steps_in
 from exits_jax.training.state import init_state, split_params
 from exits_jax.training.step import make_step
 from tests.segmentation_examples import document, save
@@ -263,7 +264,7 @@ def test_the_rate_rises_and_falls_in_steps():
     expected = {0: 0.1 * peak, 4: 0.5 * peak, 9: peak, 799: peak, 801: 0.1 * peak}
     for step, value in {**expected, 1150: 0.01 * peak}.items():
         assert float(rate(step)) == pytest.approx(value, rel=1e-5)
-    assert schedule.total_steps(settings, 100) == 1200
+    assert steps_in(settings, 100) == 1200
 
 
 def test_kept_tokens_are_those_of_the_image_and_its_mirror_image(tmp_path):

@@ -27,6 +27,7 @@ from exits_jax.system.errors import UserError
 from exits_jax.system.hosts import wait_for_all
 from exits_jax.system.progress import track
 from exits_jax.system.types import Batch, Params
+from exits_jax.training.schedule import steps_in
 from exits_jax.training.state import merge_params, split_params
 from exits_jax.training.task import Task
 
@@ -121,7 +122,7 @@ def train_segmenter(run: Run, source: ImageSource, classes: Classes) -> Params:
         shard=(jax.process_index(), processes),
     )
     batches = plan.batches_per_epoch
-    steps, rate = schedule.total_steps(settings, batches), schedule.rates(settings, batches)
+    steps, rate = steps_in(settings, batches), schedule.rates(settings, batches)
     if run.hosts.first:
         together = settings.learning_rate * settings.batch_size
         print(
@@ -166,7 +167,7 @@ def estimate(run: Run, counts: Counts) -> Estimate:
     settings = run.config.segmentation
     images = _images_to_train(run, counts)
     batches = math.ceil(images / settings.batch_size)
-    steps = schedule.total_steps(settings, batches) if settings.epochs else 0
+    steps = steps_in(settings, batches) if settings.epochs else 0
     passes = steps * settings.batch_size * TRAIN_OVER_FORWARD
     classes = len(settings.classes) or USUAL_CLASSES
     return Estimate(

@@ -1,15 +1,10 @@
-"""How long stage 2 trains, at which rate, by which optimiser."""
+"""At which rate stage 2 trains, by which optimiser."""
 
 import optax
 
 from exits_jax.segmentation.settings import SegmentationSettings
 from exits_jax.training.optimiser import learning_rate_schedule, make_sgd, stepped_schedule
-from exits_jax.training.schedule import adamw
-
-
-def total_steps(settings: SegmentationSettings, batches: int) -> int:
-    """The optimiser steps of all epochs, of so many batches each."""
-    return max(round(settings.epochs * batches), settings.min_steps, 1)
+from exits_jax.training.schedule import adamw, steps_in
 
 
 def rates(settings: SegmentationSettings, batches: int) -> optax.Schedule:
@@ -21,7 +16,7 @@ def rates(settings: SegmentationSettings, batches: int) -> optax.Schedule:
         return stepped_schedule(peak, drops=drops, warmup_steps=warmup)
     return learning_rate_schedule(
         peak,
-        total_steps=total_steps(settings, batches),
+        total_steps=steps_in(settings, batches),
         warmup_steps=warmup,
         final_rate=settings.final_rate,
     )

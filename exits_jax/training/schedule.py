@@ -20,12 +20,21 @@ class Schedule:
 
 def total_steps(phase: PhaseSettings, items: int) -> int:
     """The optimiser steps of a phase over this many items."""
-    return max(round(steps_asked(phase, items)), phase.min_steps, 1)
+    return steps_in(phase, batches_per_epoch(items, phase.batch_size))
+
+
+def steps_in(phase: PhaseSettings, batches: int) -> int:
+    """The optimiser steps of a phase, an epoch having so many batches."""
+    return max(round(_epochs_in_steps(phase, batches)), phase.min_steps, 1)
 
 
 def steps_asked(phase: PhaseSettings, items: int) -> float:
     """The steps in a phase's epochs, not rounded; one for no epochs (`--mode=warmup`)."""
-    return phase.epochs * batches_per_epoch(items, phase.batch_size) or 1.0
+    return _epochs_in_steps(phase, batches_per_epoch(items, phase.batch_size))
+
+
+def _epochs_in_steps(phase: PhaseSettings, batches: int) -> float:
+    return phase.epochs * batches or 1.0
 
 
 def rates(phase: PhaseSettings, items: int, total_steps: int) -> optax.Schedule:
