@@ -312,6 +312,7 @@ def test_evaluation_is_plain_pycocotools_in_the_model_s_classes(
     assert f"{figures['ap']:.3f}" in out
     assert "ellipse" in out
     page = (workdir / "report.html").read_text()
+    assert 'href="#predictions"' in page
     assert 'id="predictions"' in page
     assert f"{figures['ap']:.3f}" in page
     assert (workdir / "figures" / "prediction_9.png").exists()  # something was found there

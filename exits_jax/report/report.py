@@ -89,12 +89,14 @@ def write_report(
         cards.item_data(item, index, panels.get(index))
         for index, item in zip(order, worst_first, strict=True)
     ]
+    found = page.predictions_section(*predictions)
     parts = {
         "title": page.text(title),
         "facts": page.facts_list(facts or {}),
         "summary": page.summary_table(summary),
         "figures": page.figure_list(figures),
-        "predictions": page.predictions_section(*predictions),
+        "predictions": found,
+        "predictions_link": '<a href="#predictions">Predictions</a> ' if found else "",
         "images": "".join(map(cards.image_card, shown)),
         "images_note": _note(len(shown), len(images), "pictures of images"),
         "chosen_note": _chosen_note(len(rows), total or len(rows)),
