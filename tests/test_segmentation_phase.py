@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from exits_jax.app import command_line, segment_phase
+from exits_jax.app.run import Run
+from exits_jax.app.settings import read_settings
+from exits_jax.app.workdir import Workdir
 from exits_jax.models.params_io import load_params, read_made_with
 from exits_jax.training import loop
 from exits_jax.training.logs import CLOCKED
+from tests import tiny_stage2
 from tests.pictures import write_document, write_pictures
 
 CONFIG = str(pathlib.Path(__file__).parent / "tiny_stage2.py")
@@ -63,6 +67,7 @@ def test_it_leaves_a_model_metrics_and_pictures(finished):
     rows = metrics(finished)
     assert [row["step"] for row in rows] == [*range(1, STEPS + 1)]
     assert all(row["phase"] == "segment" and row["cells"] > 0 for row in rows)
+    assert all(row["objects"] == 2 and row["objects_without_cell"] >= 0 for row in rows)
     facts = read_made_with(parameters(finished))
     assert facts["classes"]["names"] == ["ellipse", "blob"]
     assert set(load_params(parameters(finished))) == {"encoder", "neck", "head"}
@@ -102,10 +107,65 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_images(data, tmp_path, ca
     assert not parameters(tmp_path).exists()
 
 
+def test_new_labels_ask_for_a_new_model(data, tmp_path, monkeypatch, capsys):
+    """Of the workdir's own labels; a run that was not told to relabel keeps its model."""
+    own = ("--config.segmentation.annotations=", "--config.segmentation.images=")
+    workdir = Workdir(tmp_path)
+    (tmp_path / "pseudo_labels.json").write_bytes((data / "annotations.json").read_bytes())
+    assert segment(tmp_path, data, *own) == 0
+    config = tiny_stage2.get_config()
+    config.data.images = str(data)
+    run = Run(read_settings(config), workdir)
+    assert segment_phase.is_trained(run)
+    before = parameters(tmp_path).read_bytes()
+    document = json.loads((data / "annotations.json").read_text())
+    del document["annotations"][0]
+    write_document(tmp_path, document).rename(tmp_path / "pseudo_labels.json")
+    assert not segment_phase.is_trained(run)
+    capsys.readouterr()
+    assert segment(tmp_path, data, *own) == 0
+    assert "labels have changed" in capsys.readouterr().out
+    assert parameters(tmp_path).read_bytes() != before
+    assert segment_phase.is_trained(run)
+
+
+def test_mode_run_goes_from_points_to_detections(data, tmp_path, capsys):
+    changed = ("label.source='propagation'", "warmup.epochs=0", "segmentation.annotations=")
+    assert segment(tmp_path, data, *(f"--config.{c}" for c in changed), mode="run") == 0
+    for name in ("pseudo_labels.json", "params/segmentation.safetensors", "predictions.json"):
+        assert (tmp_path / name).exists()
+    figures = json.loads((tmp_path / "evaluation.json").read_text())
+    assert {"miou", "segmentation"} <= figures.keys()
+    assert figures["segmentation"]["ap"] is not None
+    capsys.readouterr()
+    assert segment(tmp_path, data, *(f"--config.{c}" for c in changed), mode="run") == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_what_is_missing_is_said_before_anything_is_done(data, tmp_path, capsys):
+    absent = f"--config.segmentation.annotations={tmp_path / 'none.json'}"
+    assert segment(tmp_path / "w", data, absent, mode="run") == 2
+    assert "none.json: no such file (segmentation.annotations)" in capsys.readouterr().err
+    weights = ("--config.segmentation.norm=frozen", "--config.segmentation.weights=none.pth")
+    assert segment(tmp_path / "w", data, *weights, mode="run") == 2
+    assert "none.pth: no such file" in capsys.readouterr().err
+    assert not (tmp_path / "w" / "pseudo_labels.json").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", ["grids=(40,36,24,16)", "ranges=((1.0,96.0),)", "canvases=((450,600),)"]
+)
+def test_settings_that_cannot_work_are_one_line(wrong, data, tmp_path, capsys):
+    assert segment(tmp_path, data, f"--config.segmentation.{wrong}") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"segmentation.{wrong.partition('=')[0]}" in error
+
+
 def test_more_instances_than_fit_are_counted_aloud(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(segment_phase, "train_segmenter", lambda *given: {"a": np.zeros(1)})
     assert segment(tmp_path, data, "--config.segmentation.max_instances=1") == 0
-    assert "4 of 8" in capsys.readouterr().out
+    assert "4 images with more than 1 instances" in capsys.readouterr().out
 
 
 def test_what_it_would_take(data, tmp_path, capsys):

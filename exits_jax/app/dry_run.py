@@ -16,6 +16,7 @@ from exits_jax.app.published import PUBLISHED, DataSet
 from exits_jax.app.run import Run, files_of, images_to_predict, read_files
 from exits_jax.models.backbones import backbone_path
 from exits_jax.models.slices import jit_in_slices, slice_size
+from exits_jax.segmentation.build import check_weights
 from exits_jax.system.errors import UserError
 
 
@@ -59,7 +60,7 @@ def _counts(run: Run, phases: Sequence[Phase]) -> Counts:
         return Counts(*[published.instances] * 3, published.images)
     searching = [phase for phase in phases if phase.searches_images]
     images = len(images_to_predict(run, report=False).records) if searching else 0
-    if len(searching) == len(phases):
+    if not any(phase.reads_annotations for phase in phases):
         return Counts(0, 0, 0, images)
     label = read_files(run, "label", report=False).instances
     if not any(phase.reads_training_set for phase in phases):
@@ -89,6 +90,12 @@ def _missing_weights(run: Run) -> Iterator[str]:
                 backbone_path(settings.weights)
             except UserError as error:
                 yield str(error)
+    stage2 = run.config.segmentation
+    if stage2.epochs and not stage2.params:
+        try:
+            check_weights(stage2)
+        except UserError as error:
+            yield str(error)
 
 
 def crops_per_second(run: Run) -> float:

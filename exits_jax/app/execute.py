@@ -19,11 +19,11 @@ def execute(mode: str, config: ConfigDict, folder: str, dry_run: bool, hosts: Ho
     settings = read_settings(config)
     run = Run(settings, Workdir(folder), hosts)
     phases = in_mode(mode)
+    if dry_run:  # names what is missing, where it can be had
+        return describe(run, planned(run) if mode == "run" else phases)
     for phase in phases:
         if phase.before:
             phase.before(run)
-    if dry_run:
-        return describe(run, planned(run) if mode == "run" else phases)
     if is_child():
         return as_child(hosts, settings.train.heartbeat, lambda: phases[0].work(run))
     alone = hosts.count == 1

@@ -61,6 +61,7 @@ class Phase:
         does not belong to mode `run`.
       together: how several processes share it.
       reads_training_set: whether it opens the training set.
+      reads_annotations: whether it opens the annotations of what is labelled.
       searches_images: whether it works on images, whatever is annotated on them.
       estimate: what `--dry_run` says of it.
       renewed_after: phases whose new result makes this one's out of date.
@@ -80,6 +81,7 @@ class Phase:
     renewed_after: tuple[str, ...] = ()
     next: str = ""
     unused: tuple[Unused, ...] = ()
+    reads_annotations: bool = True
     searches_images: bool = False
     before: Callable[["Run"], Any] | None = None
     after: Callable[["Run"], Any] | None = None
@@ -144,7 +146,9 @@ PHASES = (
         result=Later("segment_phase:is_trained"),
         together=Together.ALL,
         reads_training_set=False,
+        reads_annotations=False,
         estimate=Later("segment_phase:estimate"),
+        before=Later("segment_phase:check"),
         next="find objects with it: --mode=predict {workdir}",
         unused=unused_settings.SEGMENT,
     ),
@@ -155,8 +159,10 @@ PHASES = (
         result=Later("predict_phase:needs_no_predictions"),
         together=Together.PARTS,
         reads_training_set=False,
+        reads_annotations=False,
         searches_images=True,
         estimate=Later("predict_phase:estimate"),
+        before=Later("predict_phase:check"),
         next="figures and pictures: --mode=evaluate {workdir}",
         unused=unused_settings.PREDICT,
     ),

@@ -55,6 +55,14 @@ def predict(run: Run) -> None:
     _write_formats(run, model, images, found.values())
 
 
+def check(run: Run) -> None:
+    """Raises UserError before anything else of a run if the file of what is searched is missing."""
+    settings = run.config.segmentation
+    file = settings.test_annotations
+    if (settings.epochs or settings.params) and file and not pathlib.Path(file).exists():
+        raise UserError(f"{file}: no such file (segmentation.test_annotations)")
+
+
 def needs_no_predictions(run: Run) -> bool:
     """Whether there are predictions of the model that is there, or none are asked for."""
     settings, workdir = run.config.segmentation, run.workdir

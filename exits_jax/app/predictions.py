@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from exits_jax.annotations import Annotations, Problem, problem_line
-from exits_jax.annotations.masks import decode_segmentation, run_lengths
+from exits_jax.annotations.masks import run_lengths
 from exits_jax.annotations.records import BadItem, ImageRecord
 from exits_jax.app.outputs import PREDICTIONS, Outputs
 from exits_jax.app.run import ImageSet, Run, files_of, images_to_predict
@@ -19,7 +19,7 @@ from exits_jax.evaluation.coco_ap import DETECTION_FIGURES, detection_record
 from exits_jax.evaluation.iou import GroundTruth, read_ground_truth
 from exits_jax.evaluation.tables import rich_table, shown
 from exits_jax.report.overlays import encode_image, save_png
-from exits_jax.report.side_by_side import MaskSet, side_by_side
+from exits_jax.report.side_by_side import MaskSet, mask_set, side_by_side
 from exits_jax.segmentation.classes import Classes, classes_from, same_classes
 from exits_jax.system.errors import UserError
 
@@ -83,6 +83,8 @@ def _read(run: Run, images: ImageSet) -> list[dict[str, Any]]:
             record = records.get(row["image_id"])
             if record is None:
                 raise BadItem("unknown_image", f"image {row['image_id']} is none of the images")
+            if not {"category_id", "score"} <= row.keys():
+                raise KeyError("category_id and score")
             row["segmentation"] = run_lengths(row["segmentation"], record.height, record.width)
     except BadItem as bad:
         line = problem_line(file, Problem(bad.code, bad.text, number))
@@ -211,9 +213,8 @@ def _mask_set(
     rows: Sequence[Mapping[str, Any]], record: ImageRecord, names: Mapping[int, str]
 ) -> MaskSet:
     """The masks of an image; a detection is called by its class and score."""
-    masks = np.zeros((len(rows), record.height, record.width), bool)
-    for mask, row in zip(masks, rows, strict=True):
-        mask[:] = decode_segmentation(row["segmentation"], record.height, record.width)
     known = (row.get("name") or names.get(row["category_id"], "") for row in rows)
     scores = (f" {row['score']:.2f}" if "score" in row else "" for row in rows)
-    return MaskSet(masks, [f"{name}{score}" for name, score in zip(known, scores, strict=True)])
+    called = [f"{name}{score}" for name, score in zip(known, scores, strict=True)]
+    rles = [row["segmentation"] for row in rows]
+    return mask_set(rles, called, (record.height, record.width))

@@ -58,7 +58,10 @@ def _settings(run: Run) -> dict[str, Any]:
     """What a report is made with besides labels."""
     digest = file_digest(run.workdir.predictions)
     settings = free_settings(run.config, "report")
-    return settings | ({"predictions_sha256": digest} if digest else {})
+    if not digest:
+        return settings
+    shown_score = run.config.segmentation.shown_score
+    return settings | {"predictions_sha256": digest, "shown_score": shown_score}
 
 
 def estimate(run: Run, counts: Counts) -> Estimate:

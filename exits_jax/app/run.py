@@ -137,8 +137,13 @@ def usable(run: Run, role: str, instances: list[Instance]) -> list[Instance]:
 
 
 def files_of(run: Run, role: str) -> tuple[str, str]:
-    """Annotation file and image folder of a role, "label", "train", "truth" or "predict"."""
+    """Annotation file and image folder of a role.
+
+    Roles are "label", "train", "truth", "predict", and "masks", which stage 2 is trained on.
+    """
     data, stage2 = run.config.data, run.config.segmentation
+    if role == "masks":
+        return str(stage2.annotations or run.workdir.labels), stage2.images or data.images
     if role == "predict" and stage2.test_annotations:
         return stage2.test_annotations, stage2.test_images
     if role == "train" and data.train_annotations:

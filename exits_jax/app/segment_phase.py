@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+import shutil
 from collections.abc import Callable
 
 import jax
@@ -9,14 +10,27 @@ import jax
 from exits_jax.annotations import Annotations, read_annotations
 from exits_jax.app.fit_task import TRAIN_OVER_FORWARD, fit_task
 from exits_jax.app.networks import digest
+from exits_jax.app.outputs import file_digest
 from exits_jax.app.phases import Counts, Estimate
-from exits_jax.app.run import Run, files_of, prepared_data, report_problems, say_notes
+from exits_jax.app.run import (
+    Run,
+    files_of,
+    prepared_data,
+    read_files,
+    report_problems,
+    say_notes,
+)
 from exits_jax.app.segment_estimate import USUAL_CLASSES, crops_of_an_image, parameter_count
 from exits_jax.app.training_pictures import training_pictures
 from exits_jax.data.source import Source
-from exits_jax.models.params_io import save_params
+from exits_jax.models.params_io import read_made_with, save_params
 from exits_jax.segmentation import schedule
-from exits_jax.segmentation.build import Segmenter, build_segmenter, initial_params
+from exits_jax.segmentation.build import (
+    Segmenter,
+    build_segmenter,
+    check_weights,
+    initial_params,
+)
 from exits_jax.segmentation.classes import Classes, classes_of
 from exits_jax.segmentation.examples import ImageSource, image_source, surplus, usable_images
 from exits_jax.segmentation.objective import FOCAL_OFFSET, solov2_counts, solov2_objective
@@ -31,6 +45,8 @@ from exits_jax.training.schedule import steps_in
 from exits_jax.training.state import merge_params, split_params
 from exits_jax.training.task import Task
 
+LABELS_SHA256 = "labels_sha256"  # kept beside a model of the workdir's own labels
+
 
 def segment(run: Run) -> None:
     """Trains the model of `segmentation.model`.
@@ -43,12 +59,43 @@ def segment(run: Run) -> None:
             "segmentation.epochs is 0, so there is nothing to train; use a config with a stage 2 "
             "(configs/solov2_*.py), or set --config.segmentation.epochs"
         )
+    labels = _labels_digest(run)
+    if run.hosts.first and not is_trained(run):
+        _forget_other_labels(run)
     source, classes = masks_to_train(run)
     params = train_segmenter(run, source, classes)
     if run.hosts.first:
         facts = made_with(run.config.segmentation, classes)
-        save_params(run.workdir.segmentation, params, facts)
+        save_params(run.workdir.segmentation, params, facts | {LABELS_SHA256: labels})
     wait_for_all("segment")
+
+
+def check(run: Run) -> None:
+    """Before anything else of a run: what stage 2 would stop at after hours.
+
+    Raises:
+      UserError: a network that cannot be built, weights or annotations that are not there.
+    """
+    settings = run.config.segmentation
+    if not settings.epochs:
+        return
+    build_segmenter(settings, 1)
+    check_weights(settings)
+    if settings.annotations and not pathlib.Path(settings.annotations).exists():
+        raise UserError(f"{settings.annotations}: no such file (segmentation.annotations)")
+
+
+def _labels_digest(run: Run) -> str:
+    """Of the workdir's own labels; "" where a file of its own is trained on."""
+    return "" if run.config.segmentation.annotations else file_digest(run.workdir.labels)
+
+
+def _forget_other_labels(run: Run) -> None:
+    """Removes a finished model of labels that have changed since, and its checkpoints."""
+    if run.workdir.segmentation.exists():
+        print("segment: the labels have changed since the model was trained; it is trained anew")
+        shutil.rmtree(run.workdir.folder / "checkpoints" / "segment", ignore_errors=True)
+        run.workdir.segmentation.unlink()
 
 
 def masks_to_train(run: Run) -> tuple[ImageSource, Classes]:
@@ -58,15 +105,15 @@ def masks_to_train(run: Run) -> tuple[ImageSource, Classes]:
       UserError: no file to train on, or nothing in it.
     """
     settings, data = run.config.segmentation, run.config.data
-    file = settings.annotations or run.workdir.labels
+    file, _ = files_of(run, "masks")
     if not settings.annotations and not run.workdir.labels.exists():
         raise UserError(
             f"{file}: no masks to train on; run --mode=label first, or name a file with "
             "--config.segmentation.annotations=FILE --config.segmentation.images=DIR"
         )
-    annotations = _read(run, file)
-    say_notes(run, str(file), annotations)
-    report_problems(run, "train", annotations.problems)
+    annotations = _read(run)
+    say_notes(run, file, annotations)
+    report_problems(run, "masks", annotations.problems)
     packed = _packed_images(run)
     classes = classes_of(annotations, settings.classes)
     source = image_source(
@@ -79,22 +126,20 @@ def masks_to_train(run: Run) -> tuple[ImageSource, Classes]:
     if data.on_error == "skip" and packed is None:  # only decodable images are packed
         with track("check images", len(source)) as progress:
             source, problems = usable_images(source, progress.advance)
-        report_problems(run, "train", problems)
+        report_problems(run, "masks", problems)
     notes = [problem.text for problem in source.notes]
     for note in filter(None, [*notes, surplus(source, settings.max_instances)]):
         run.note(note)
     return source, classes
 
 
-def _read(run: Run, file: str | pathlib.Path) -> Annotations:
-    """A file with masks to train on."""
-    settings, data = run.config.segmentation, run.config.data
+def _read(run: Run) -> Annotations:
+    """The file with masks to train on; crowds are never trained on."""
+    data = run.config.data
     return read_annotations(
-        file,
-        settings.images or data.images,
-        kind=data.kind if settings.annotations else "coco",
+        *files_of(run, "masks"),
+        kind=data.kind if run.config.segmentation.annotations else "coco",
         on_error=data.on_error,
-        crowds=data.crowds,
         exif=data.exif,
         masks=True,
     )
@@ -129,6 +174,11 @@ def train_segmenter(run: Run, source: ImageSource, classes: Classes) -> Params:
             f"segment: {len(source)} images, {len(classes)} classes, {steps} steps of "
             f"{settings.batch_size}; rate {settings.learning_rate:g} an image, {together:g} a step"
         )
+        if steps <= (warmup := schedule.warmup_steps(settings, batches)):
+            run.note(
+                f"segment: all {steps} steps are in the warm-up of the rate, {warmup} steps: ask "
+                "for more epochs, or less of segmentation.rate_warmup_steps"
+            )
     task = Task(
         plan=plan,
         objective=solov2_objective(network, settings),
@@ -157,9 +207,11 @@ def _extension(
 
 
 def is_trained(run: Run) -> bool:
-    """Whether the model is there, or none is asked for."""
-    wanted = run.config.segmentation.epochs and not run.config.segmentation.params
-    return not wanted or run.workdir.segmentation.exists()
+    """Whether the model of the labels as they are is there, or none is asked for."""
+    settings, file = run.config.segmentation, run.workdir.segmentation
+    if not settings.epochs or settings.params:
+        return True
+    return file.exists() and read_made_with(file).get(LABELS_SHA256) == _labels_digest(run)
 
 
 def estimate(run: Run, counts: Counts) -> Estimate:
@@ -178,8 +230,11 @@ def estimate(run: Run, counts: Counts) -> Estimate:
 
 
 def _images_to_train(run: Run, counts: Counts) -> int:
-    """Images with objects; those that are searched where the file is not there yet."""
-    file = run.config.segmentation.annotations or files_of(run, "label")[0]
-    if not pathlib.Path(file).exists():
+    """Images with objects, those to be labelled before there are labels; else the published."""
+    if pathlib.Path(files_of(run, "masks")[0]).exists():
+        annotations = _read(run)
+    elif pathlib.Path(files_of(run, "label")[0]).exists():
+        annotations = read_files(run, "label", report=False)
+    else:
         return counts.images
-    return len({instance.image.id for instance in _read(run, file).instances})
+    return len({instance.image.id for instance in annotations.instances})

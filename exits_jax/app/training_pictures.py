@@ -4,13 +4,12 @@ import jax
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from exits_jax.annotations import decode_segmentation
 from exits_jax.data.images import RGBImage
-from exits_jax.report.side_by_side import MaskSet, side_by_side
+from exits_jax.report.side_by_side import MaskSet, mask_set, side_by_side
 from exits_jax.segmentation.build import Segmenter
 from exits_jax.segmentation.classes import Classes
 from exits_jax.segmentation.detect import Detections, make_detect
-from exits_jax.segmentation.examples import ImageExample, ImageSource
+from exits_jax.segmentation.examples import ImageSource
 from exits_jax.segmentation.predict import found_in
 from exits_jax.segmentation.settings import SegmentationSettings
 from exits_jax.system.types import Params
@@ -52,16 +51,12 @@ def training_pictures(
             found = found_in(example["image"], detecting, settings, settings.shown_score)
             called = zip(found[1].tolist(), found[2].tolist(), strict=True)
             names = [f"{classes.names[number]} {score:.2f}" for number, score in called]
-            sets = {"found": MaskSet(found[0], names), "learnt from": _learnt(example, classes)}
+            learnt = [classes.names[number] for number in example["classes"].tolist()]
+            sets = {
+                "found": MaskSet(found[0], names),
+                "learnt from": mask_set(example["masks"], learnt, example["image"].shape[:2]),
+            }
             drawn[source.images[place].file_name] = side_by_side(example["image"], sets)
         return drawn
 
     return pictures
-
-
-def _learnt(example: ImageExample, classes: Classes) -> MaskSet:
-    size = example["image"].shape[:2]
-    masks = np.zeros((len(example["masks"]), *size), bool)
-    for mask, rle in zip(masks, example["masks"], strict=True):
-        mask[:] = decode_segmentation(rle, *size)
-    return MaskSet(masks, [classes.names[number] for number in example["classes"].tolist()])

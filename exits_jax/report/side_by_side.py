@@ -1,12 +1,13 @@
 """Several sets of masks of one image beside each other: what was found, the label, the truth."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 from PIL import Image, ImageDraw
 
+from exits_jax.annotations import decode_segmentation
 from exits_jax.report import drawing
 from exits_jax.report.drawing import INK, PAPER
 from exits_jax.report.overview import image_overlay
@@ -20,6 +21,16 @@ class MaskSet(NamedTuple):
 
     masks: Bool[np.ndarray, "k h w"]
     names: Sequence[str]
+
+
+def mask_set(
+    rles: Sequence[Mapping[str, Any]], names: Sequence[str], size: tuple[int, int]
+) -> MaskSet:
+    """Masks from run lengths of an image of that height and width."""
+    masks = np.zeros((len(rles), *size), bool)
+    for mask, rle in zip(masks, rles, strict=True):
+        mask[:] = decode_segmentation(rle, *size)
+    return MaskSet(masks, names)
 
 
 def side_by_side(

@@ -1,5 +1,7 @@
 """One way to a segmentation network and its parameters."""
 
+import pathlib
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -33,12 +35,14 @@ class Segmenter(nn.Module):
       neck: the pyramid on it.
       head: the model.
       layers: of a ViT, whose tokens the neck reads.
+      pixels: how the encoder's pixels are normalised, see `vit.normalise`.
     """
 
     encoder: ResNet | ViT
     neck: FPN | ViTPyramid
     head: SOLOv2
     layers: tuple[int, ...] = ()
+    pixels: str = "imagenet"
 
     def learns(self, path: tuple[str, ...]) -> bool:
         """Whether the parameter at a path learns: all of neck and head do."""
@@ -57,7 +61,7 @@ class Segmenter(nn.Module):
           extent: rows and columns of a canvas that its image covers.
           tokens: what `frozen_tokens` gave for these images, so that it is not computed again.
         """
-        pixels = on_mean(image, extent)
+        pixels = on_mean(image, extent, self.pixels)
         if not self.layers:
             return self.head(self.neck(self.encoder(pixels)))
         tokens = dict(tokens or {})
@@ -74,7 +78,7 @@ class Segmenter(nn.Module):
         self, image: UInt8[ArrayLike, "b h w 3"], extent: Int[ArrayLike, "b 2"]
     ) -> Tokens:
         """The tokens of a ViT's frozen layers that the rest of the network begins with."""
-        pixels, asked = on_mean(image, extent), self.frozen_layers
+        pixels, asked = on_mean(image, extent, self.pixels), self.frozen_layers
         return self.encoder(pixels, token_layers=asked, features=False)[1]["tokens"]
 
     @property
@@ -94,12 +98,17 @@ class Segmenter(nn.Module):
 
 
 def on_mean(
-    image: UInt8[ArrayLike, "b h w 3"], extent: Int[ArrayLike, "b 2"]
+    image: UInt8[ArrayLike, "b h w 3"], extent: Int[ArrayLike, "b 2"], pixels: str = "imagenet"
 ) -> Float[Array, "b h w 3"]:
-    """Canvases as the networks expect them: normalised, and 0, the mean, beyond their images."""
+    """Canvases as the networks expect them: normalised, and 0, the mean, beyond their images.
+
+    Args:
+      image, extent: as `Segmenter` takes them.
+      pixels: how they are normalised, see `vit.normalise`.
+    """
     rows = jnp.arange(image.shape[1])[:, None] < extent[:, 0, None, None]
     columns = jnp.arange(image.shape[2]) < extent[:, 1, None, None]
-    return jnp.where((rows & columns)[..., None], normalise(image), 0.0)
+    return jnp.where((rows & columns)[..., None], normalise(image, pixels), 0.0)
 
 
 def build_segmenter(settings: SegmentationSettings, classes: int) -> Segmenter:
@@ -122,18 +131,18 @@ def build_segmenter(settings: SegmentationSettings, classes: int) -> Segmenter:
         settings.groups,
     )
     if settings.encoder == "vit":
-        encoder = build_backbone(vit_settings(settings), train_blocks=settings.train_blocks)
+        backbone = vit_settings(settings)
+        encoder = build_backbone(backbone, train_blocks=settings.train_blocks)
         _check_vit(settings, encoder)
-        return Segmenter(
-            encoder, ViTPyramid(settings.neck_width, settings.groups), head, settings.layers
-        )
+        neck = ViTPyramid(settings.neck_width, settings.groups)
+        return Segmenter(encoder, neck, head, settings.layers, backbone.normalise)
     narrow = {} if settings.encoder == "resnet50" else MINI
     frozen = _frozen_stages(settings)
     encoder = ResNet(norm=settings.norm, frozen_stages=frozen, groups=settings.groups, **narrow)
     return Segmenter(encoder, FPN(settings.neck_width), head)
 
 
-# The ResNet for two cores, trained from scratch: ResNet-18 of three eighths of its width.
+# The ResNet for two cores, trained from scratch: ResNet-18, its stages of fewer channels.
 MINI = {"depths": (2, 2, 2, 2), "width": 24, "bottleneck": False}
 
 
@@ -182,15 +191,27 @@ def initial_params(settings: SegmentationSettings, network: Segmenter, seed: int
     Raises:
       UserError: weights that do not fit, or none where batch statistics are to be frozen.
     """
-    if settings.encoder != "vit" and settings.norm == "frozen" and settings.weights == "random":
-        raise UserError(
-            "segmentation.norm is 'frozen', which keeps the statistics of published weights: name "
-            "them with --config.segmentation.weights=FILE, or set segmentation.norm to 'group'"
-        )
+    check_weights(settings)
     params = jax.jit(network.init)(jax.random.key(seed), *example_input(settings))["params"]
     if settings.weights != "random":
         params = {**params, "encoder": _pretrained(settings, network.encoder)}
     return params
+
+
+def check_weights(settings: SegmentationSettings) -> None:
+    """Raises UserError where a ResNet's batch statistics or its file are missing."""
+    if settings.encoder == "vit":
+        return  # its weights are looked for, and named, where they are read
+    if settings.weights == "random" and settings.norm == "frozen":
+        raise UserError(
+            "segmentation.norm is 'frozen', which keeps the statistics of published weights: name "
+            "them with --config.segmentation.weights=FILE, or set segmentation.norm to 'group'"
+        )
+    if settings.weights != "random" and not pathlib.Path(settings.weights).exists():
+        raise UserError(
+            f"{settings.weights}: no such file (segmentation.weights); where ResNets' weights are "
+            "published: docs/segmentation.md"
+        )
 
 
 def _pretrained(settings: SegmentationSettings, encoder: ResNet | ViT) -> Params:

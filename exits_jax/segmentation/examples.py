@@ -51,6 +51,7 @@ class ImageSource:
       weights: in the loss, per instance.
       segmentations: polygons or run lengths, per instance.
       read: an image's encoded bytes.
+      class_list: what classes there are, as text.
       notes: what of the annotations is not trained on.
     """
 
@@ -63,6 +64,7 @@ class ImageSource:
     weights: Float[np.ndarray, " n"]
     segmentations: PackedRows
     read: Read
+    class_list: str
     notes: tuple[Problem, ...] = field(default=())
 
     def __len__(self) -> int:
@@ -102,8 +104,8 @@ class ImageSource:
         return self.rows[:, 1] - self.rows[:, 0]
 
     def fingerprint(self) -> str:
-        """Changes with what is known of the images: ids, classes, weights, masks; not pixels."""
-        state = hashlib.sha256()
+        """Changes with classes, and with all that is known of the images but their pixels."""
+        state = hashlib.sha256(self.class_list.encode())
         ids = np.array([record.id for record in self.images], np.int64)
         for column in (ids, self.rows, self.annotation_id, self.classes, self.weights):
             state.update(np.ascontiguousarray(column))
@@ -166,7 +168,7 @@ def image_source(
     if keep_empty:
         left_out = {*kept, *_doubtful(annotations, bare)}
         known = _numbers(annotations.images.values() if packed is None else packed.images)
-        kept |= {key: [] for key, _ in known if key not in left_out}
+        kept |= {key: [] for key, _ in known if key in annotations.images.keys() - left_out}
     images = tuple(annotations.images[key] for key in kept)
     ordered = [instance for found in kept.values() for instance in found]
     ends = np.cumsum([len(found) for found in kept.values()])
@@ -180,6 +182,7 @@ def image_source(
         weights=_weights(annotations, ordered, trust),
         segmentations=_packed(annotations, ordered),
         read=read_file if packed is None else packed.read,
+        class_list=str(classes.record()),
         notes=tuple(_notes(annotations, used, bare)),
     )
 

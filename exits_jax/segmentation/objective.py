@@ -44,7 +44,12 @@ def solov2_objective(network: Segmenter, settings: SegmentationSettings) -> Obje
             "dice": settings.dice * jnp.sum(dice),
             "focal": settings.focal * jnp.sum(focal),
         }
-        return Sums(terms, {"cells": jnp.sum(_owned(targets))})
+        shown = {
+            "cells": jnp.sum(_owned(targets)),
+            "objects": jnp.sum((batch["weight"] > 0) & batch["valid"][:, None]),
+            "objects_without_cell": jnp.sum(targets.without_cell),
+        }
+        return Sums(terms, {name: value.astype(jnp.float32) for name, value in shown.items()})
 
     return objective
 

@@ -10,7 +10,7 @@ from exits_jax.training.schedule import adamw, steps_in
 def rates(settings: SegmentationSettings, batches: int) -> optax.Schedule:
     """The learning rate by step; the settings' is times the batch size."""
     peak = settings.learning_rate * settings.batch_size
-    warmup = settings.rate_warmup_steps + round(settings.rate_warmup_epochs * batches)
+    warmup = warmup_steps(settings, batches)
     if settings.drops:
         drops = [round(epoch * batches) for epoch in settings.drops]
         return stepped_schedule(peak, drops=drops, warmup_steps=warmup)
@@ -20,6 +20,11 @@ def rates(settings: SegmentationSettings, batches: int) -> optax.Schedule:
         warmup_steps=warmup,
         final_rate=settings.final_rate,
     )
+
+
+def warmup_steps(settings: SegmentationSettings, batches: int) -> int:
+    """The steps in which the rate rises."""
+    return settings.rate_warmup_steps + round(settings.rate_warmup_epochs * batches)
 
 
 def optimiser(settings: SegmentationSettings, rate: optax.Schedule) -> optax.GradientTransformation:

@@ -23,13 +23,19 @@ from exits_jax.training.settings import PhaseSettings
 
 PARAMETERS, NETWORK, LABELS = Affects.PARAMETERS, Affects.NETWORK, Affects.LABELS
 
-PAIRS = Check(
-    lambda value: bool(value) and all(0 < low < high for low, high in value),
-    "pairs (low, high), 0 < low < high",
+LEVELS = 5  # of a pyramid
+GRIDS = Check(
+    lambda value: len(value) == LEVELS and min(value) >= 1, f"{LEVELS} numbers of 1 or more"
+)
+RANGES = Check(
+    lambda value: len(value) == LEVELS and all(0 < low < high for low, high in value),
+    f"{LEVELS} pairs (low, high), 0 < low < high",
 )
 CANVASES = Check(
-    lambda value: bool(value) and all(side > 0 for pair in value for side in pair),
-    "pairs (rows, columns) of pixels",
+    lambda value: (
+        bool(value) and all(side >= 4 and side % 4 == 0 for pair in value for side in pair)
+    ),
+    "pairs (rows, columns) of pixels, multiples of 4",
 )
 SHARES = Check(lambda value: 0 < value[0] <= value[1] <= 1, "(low, high), 0 < low <= high <= 1")
 
@@ -135,13 +141,14 @@ class SegmentationSettings(PhaseSettings):
         "cells along each side of the canvas, by level, finest first",
         mark="I",
         affects=NETWORK,
+        check=GRIDS,
     )
     ranges: tuple[tuple[float, float], ...] = setting(
         ((1.0, 96.0), (48.0, 192.0), (96.0, 384.0), (192.0, 768.0), (384.0, 2048.0)),
         "sqrt(width * height) of the objects of a level, pixels of the canvas, both ends included",
         mark="I",
         affects=PARAMETERS,
-        check=PAIRS,
+        check=RANGES,
     )
     head_width: int = setting(
         512, "channels of the head's towers", mark="I", affects=NETWORK, check=at_least(1)

@@ -20,6 +20,7 @@ class Targets(NamedTuple):
       weight: of each cell's object; 1 for a cell without one.
       cell, instance: of each pair of a cell and an object whose mask the cell's kernel learns.
       share: the object's weight in the mask loss; 0: there is no such pair.
+      without_cell: how many objects own no cell: what is learnt of them is nothing.
     """
 
     classes: Int[Array, "b n"]
@@ -27,6 +28,7 @@ class Targets(NamedTuple):
     cell: Int[Array, "b k"]
     instance: Int[Array, "b k"]
     share: Float[Array, "b k"]
+    without_cell: Int[Array, " b"]
 
 
 def assign(batch: Batch, canvas: tuple[int, int], settings: SegmentationSettings) -> Targets:
@@ -82,6 +84,7 @@ def _cell_of(place: Float[Array, "g"], extent: int, grid: int) -> Int[Array, "g"
 
 
 def _assign_image(row: Batch, canvas: tuple[int, int], settings: SegmentationSettings) -> Targets:
+    there = row["weight"] > 0
     levels = zip(settings.grids, settings.ranges, strict=True)
     claimed = jnp.concatenate(
         [
@@ -90,7 +93,7 @@ def _assign_image(row: Batch, canvas: tuple[int, int], settings: SegmentationSet
         ],
         axis=1,
     )
-    claimed &= (row["weight"] > 0)[:, None]
+    claimed &= there[:, None]
     taken = jnp.any(claimed, axis=0)
     smallest = jnp.argmin(jnp.where(claimed, row["area"][:, None], jnp.inf), axis=0)
     if settings.owners == "smaller":
@@ -105,6 +108,7 @@ def _assign_image(row: Batch, canvas: tuple[int, int], settings: SegmentationSet
         cell=cell,
         instance=instance,
         share=jnp.where(chosen, row["weight"][instance], 0.0),
+        without_cell=jnp.sum(there & ~jnp.any(pairs, axis=1)),
     )
 
 

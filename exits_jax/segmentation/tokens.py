@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float16
 
+from exits_jax.annotations import ImageRecord
 from exits_jax.models.slices import jit_in_slices
 from exits_jax.segmentation.build import Segmenter
 from exits_jax.segmentation.canvas import choose_canvas, place, placed_size
@@ -70,10 +71,21 @@ def kept_tokens(
 
 
 def tokens_key(network: Segmenter, source: ImageSource, settings: SegmentationSettings) -> str:
-    """Changes with the images, how they are placed and the layers read; not with their masks."""
-    records = [(x.id, x.file_name, x.height, x.width) for x in source.images]
+    """Changes with the images, how they are placed and the layers read; not with their masks.
+
+    An image file is known by its path, size and time.
+    """
+    records = [(x.id, x.file_name, x.height, x.width, _file_facts(x)) for x in source.images]
     facts = str((records, settings.canvases, network.frozen_layers))
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+
+def _file_facts(record: ImageRecord) -> tuple[str, int, int] | None:
+    """None for an image of a prepared data set, which may have no file."""
+    if record.path is None or not record.path.exists():
+        return None
+    facts = record.path.stat()
+    return str(record.path), facts.st_size, facts.st_mtime_ns
 
 
 def with_tokens(network: Segmenter, kept: Kept) -> Callable[[Batch], Batch]:

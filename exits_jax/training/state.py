@@ -13,7 +13,7 @@ from exits_jax.system.types import Params
 
 
 class TrainState(NamedTuple):
-    """One state for warm-up and generator training; it has no device axis.
+    """What training changes, of any task; it has no device axis.
 
     Attributes:
       step: optimiser steps taken.

@@ -147,7 +147,8 @@ deviation between seeds. Small, medium and large are COCO's sizes, in pixels.
   warm-up; filled boxes and ellipses from the true boxes; `weighed by score`: `segmentation.trust`.
 * Test images draw the interval; that other training images, too, would give other networks is not
   in it.
-* Time: {minutes:.0f} minutes of training and prediction. Machine: {machine}.
+* Time: {minutes:.0f} minutes of training and prediction (of a run that was stopped, since it last
+  began). Machine: {machine}.
 """
 
 
