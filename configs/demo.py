@@ -5,13 +5,13 @@ import pathlib
 
 import ml_collections
 
-from configs import base
+from configs import base, solov2_mini
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Warm-up, training, labelling and evaluation on the demo's own photographs, in minutes."""
+    """Both stages and their evaluation on the demo's own photographs, in minutes."""
     config = base.get_config()
     config.name = "demo"
     config.data.annotations = str(ROOT / "demo" / "annotations.json")
@@ -34,6 +34,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.label.part_size = 16
     config.report.apart = "coin"
     config.report.max_panels = 24
+    # Stage 2 on the labels of these seven photographs: whether it learns them, not more.
+    solov2_mini.light(config)
+    config.segmentation.update(classes=("*",), epochs=50.0, rate_warmup_steps=10, flip=0.0)
     return config
 
 

@@ -247,9 +247,9 @@ def test_an_image_that_cannot_be_decoded_stops_or_is_left_out(data, model, tmp_p
 
 
 def test_nothing_found_is_no_mistake(data, model, tmp_path):
-    nothing = f"--config.segmentation.params={model}", "--config.segmentation.mask_threshold=1.0"
+    nothing = f"--config.segmentation.params={model}", "--config.segmentation.min_score=1.0"
     assert run(tmp_path, data, *nothing) == 0
-    (tmp_path / "predictions.json").write_text("[]")
+    assert rows_of(tmp_path) == []
     assert run(tmp_path, data, *nothing, mode="evaluate") == 0
     figures = json.loads((tmp_path / "evaluation.json").read_text())["segmentation"]
     assert figures["ap"] == figures["ap_small"] == 0.0

@@ -9,7 +9,9 @@ import numpy as np
 import optax
 import pytest
 
+from configs import solov2_coco
 from exits_jax.annotations import read_annotations
+from exits_jax.app.settings import read_settings
 from exits_jax.losses import focal_loss
 from exits_jax.models.vit import build_vit
 from exits_jax.models.vit_pyramid import ViTPyramid
@@ -202,12 +204,13 @@ def test_focal_loss_at_the_ends():
     assert np.isfinite(slope).all()
 
 
-def test_the_published_number_of_parameters():
-    settings = SegmentationSettings()
+@pytest.mark.parametrize(("variant", "count"), [("", 46_592_912), ("light", 31_340_560)])
+def test_the_published_number_of_parameters(variant, count):
+    settings = read_settings(solov2_coco.get_config(variant)).segmentation
     shapes = param_shapes(settings, build_segmenter(settings, 80))
     leaves = jax.tree_util.tree_flatten_with_path(shapes)[0]
     counted = [x.size for path, x in leaves if path[-1].key not in ("mean", "var")]
-    assert sum(counted) == 46_592_912
+    assert sum(counted) == count
 
 
 def test_beyond_the_image_there_is_the_mean():
