@@ -35,6 +35,7 @@ bench: backbone .venv-bench/.installed  ## forms of propagation timed; then JAX 
 	$(BIN)/python -m experiments.propagation_benchmark
 	$(BIN)/python -m experiments.framework_comparison.parity
 	$(BIN)/python -m experiments.framework_comparison.bench $(BENCH)
+	$(BIN)/python -m experiments.framework_comparison.stage2_speed $(BENCH)
 
 interop: .venv-interop/.installed  ## label files and data sets read by seven other tools, in an environment of their own
 	.venv-interop/bin/python -m experiments.interop

@@ -165,7 +165,9 @@ def test_settings_that_cannot_work_are_one_line(wrong, data, tmp_path, capsys):
 def test_more_instances_than_fit_are_counted_aloud(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(segment_phase, "train_segmenter", lambda *given: {"a": np.zeros(1)})
     assert segment(tmp_path, data, "--config.segmentation.max_instances=1") == 0
-    assert "4 images with more than 1 instances" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "4 of the 4 images that --mode=predict will search are learnt from" in text
+    assert "4 images with more than 1 instances" in text
 
 
 def test_what_it_would_take(data, tmp_path, capsys):

@@ -15,6 +15,7 @@ from exits_jax.app.phases import Counts, Estimate
 from exits_jax.app.run import (
     Run,
     files_of,
+    images_to_predict,
     prepared_data,
     read_files,
     report_problems,
@@ -63,6 +64,8 @@ def segment(run: Run) -> None:
     if run.hosts.first and not is_trained(run):
         _forget_other_labels(run)
     source, classes = masks_to_train(run)
+    if run.hosts.first:
+        _say_seen(run, source)
     params = train_segmenter(run, source, classes)
     if run.hosts.first:
         facts = made_with(run.config.segmentation, classes)
@@ -83,6 +86,20 @@ def check(run: Run) -> None:
     check_weights(settings)
     if settings.annotations and not pathlib.Path(settings.annotations).exists():
         raise UserError(f"{settings.annotations}: no such file (segmentation.annotations)")
+
+
+def _say_seen(run: Run, source: ImageSource) -> None:
+    """Says how many of the images that will be searched are learnt from."""
+    file, folder = files_of(run, "predict")
+    if not pathlib.Path(file or folder).exists():
+        return  # it is missed when it is needed
+    searched = {record.path for record in images_to_predict(run, report=False).records} - {None}
+    seen = sum(record.path in searched for record in source.images)
+    if seen:
+        run.note(
+            f"segment: {seen} of the {len(searched)} images that --mode=predict will search are "
+            "learnt from, so their AP says little of other images (segmentation.test_annotations)"
+        )
 
 
 def _labels_digest(run: Run) -> str:
