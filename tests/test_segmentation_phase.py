@@ -18,7 +18,7 @@ from tests import tiny_stage2
 from tests.pictures import write_document, write_pictures
 
 CONFIG = str(pathlib.Path(__file__).parent / "tiny_stage2.py")
-STEPS = 6  # two epochs of four pictures in batches of two, and two steps more
+STEPS = 6  # as many epochs of four pictures
 
 
 def segment(workdir, data, *arguments, mode="segment"):
@@ -32,7 +32,8 @@ def segment(workdir, data, *arguments, mode="segment"):
             f"--config.data.images={data}",
             f"--config.segmentation.annotations={data / 'annotations.json'}",
             f"--config.segmentation.images={data}",
-            f"--config.segmentation.epochs={STEPS / 2}",
+            f"--config.segmentation.epochs={STEPS}",
+            "--config.segmentation.batch_size=4",  # of four faked devices
             "--config.train.checkpoint_every=2",
             "--config.train.log_every=1",
             *arguments,
@@ -173,7 +174,7 @@ def test_more_instances_than_fit_are_counted_aloud(data, tmp_path, monkeypatch, 
 def test_what_it_would_take(data, tmp_path, capsys):
     assert segment(tmp_path, data, "--dry_run") == 0
     text = capsys.readouterr().out
-    assert f"{STEPS} steps of 2" in text
+    assert f"{STEPS} steps of 4" in text
     assert not parameters(tmp_path).exists()
 
 

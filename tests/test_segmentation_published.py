@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from exits_jax.models.params_io import flatten
 from exits_jax.segmentation import published
-from exits_jax.segmentation.build import initial_params
+from exits_jax.segmentation.build import MINI, initial_params
 from exits_jax.segmentation.classes import Classes
 from exits_jax.segmentation.published import load_published
 from exits_jax.segmentation.trained import load_trained
@@ -57,9 +57,9 @@ PLACES = {
 
 def checkpoint(kernel_tower, class_tower, kernel, classes, mask, last):
     """A SOLOv2's arrays with the head's modules under the names given."""
-    made = torchvision("backbone.", (2, 2, 2, 2), 32, bottleneck=False)
+    made = torchvision("backbone.", (2, 2, 2, 2), MINI["width"], bottleneck=False)
     for level in range(4):
-        made.conv(f"neck.lateral_convs.{level}.conv", NECK, 32 * 2**level, 1, bias=True)
+        made.conv(f"neck.lateral_convs.{level}.conv", NECK, MINI["width"] * 2**level, 1, bias=True)
         made.conv(f"neck.fpn_convs.{level}.conv", NECK, NECK, 3, bias=True)
     for tower, into in ((kernel_tower, NECK + 2), (class_tower, NECK)):
         for number, width in enumerate((into, HEAD)):

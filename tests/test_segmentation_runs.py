@@ -108,7 +108,7 @@ def test_predictions_are_results_of_every_image(finished, data):
     coco.dataset = document
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
-        loaded = coco.loadRes(str(finished / "predictions.json")).loadAnns()
+        loaded = [*coco.loadRes(str(finished / "predictions.json")).anns.values()]
         assert len(loaded) == len(rows)
         for row in loaded[:5]:
             area = decode_segmentation(row["segmentation"], SIZE, SIZE).sum()
@@ -246,8 +246,15 @@ def test_an_image_that_cannot_be_decoded_stops_or_is_left_out(data, model, tmp_p
     assert "1.png" in (tmp_path / "s" / "skipped.txt").read_text()
 
 
-def test_nothing_found_is_no_mistake(data, model, tmp_path):
-    nothing = f"--config.segmentation.params={model}", "--config.segmentation.min_score=1.0"
+def test_nothing_found_is_no_mistake(data, model, tmp_path, monkeypatch):
+    known = predict_phase.detecting
+
+    def blind(model, device):
+        found = known(model, device)
+        return lambda *batch: found(*batch)._replace(scores=np.zeros((len(batch[0]), 10)))
+
+    monkeypatch.setattr(predict_phase, "detecting", blind)
+    nothing = (f"--config.segmentation.params={model}",)
     assert run(tmp_path, data, *nothing) == 0
     assert rows_of(tmp_path) == []
     assert run(tmp_path, data, *nothing, mode="evaluate") == 0

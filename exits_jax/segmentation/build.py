@@ -119,8 +119,12 @@ def build_segmenter(settings: SegmentationSettings, classes: int) -> Segmenter:
       classes: how many.
 
     Raises:
-      UserError: canvases or layers that the encoder does not take.
+      UserError: another number of levels than a pyramid has; canvases or layers that the encoder
+        does not take.
     """
+    for name in ("grids", "ranges"):
+        if (found := len(getattr(settings, name))) != LEVELS:
+            raise UserError(f"segmentation.{name} has {found} levels, expected {LEVELS}")
     head = SOLOv2(
         classes,
         settings.grids,
@@ -142,6 +146,7 @@ def build_segmenter(settings: SegmentationSettings, classes: int) -> Segmenter:
     return Segmenter(encoder, FPN(settings.neck_width), head)
 
 
+LEVELS = 5  # of a pyramid
 # The ResNet for two cores, trained from scratch: ResNet-18, its stages of fewer channels.
 MINI = {"depths": (2, 2, 2, 2), "width": 24, "bottleneck": False}
 

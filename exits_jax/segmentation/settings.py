@@ -23,13 +23,10 @@ from exits_jax.training.settings import PhaseSettings
 
 PARAMETERS, NETWORK, LABELS = Affects.PARAMETERS, Affects.NETWORK, Affects.LABELS
 
-LEVELS = 5  # of a pyramid
-GRIDS = Check(
-    lambda value: len(value) == LEVELS and min(value) >= 1, f"{LEVELS} numbers of 1 or more"
-)
+GRIDS = Check(lambda value: bool(value) and min(value) >= 1, "numbers of 1 or more")
 RANGES = Check(
-    lambda value: len(value) == LEVELS and all(0 < low < high for low, high in value),
-    f"{LEVELS} pairs (low, high), 0 < low < high",
+    lambda value: bool(value) and all(0 < low < high for low, high in value),
+    "pairs (low, high), 0 < low < high",
 )
 CANVASES = Check(
     lambda value: (
