@@ -33,6 +33,7 @@ def segment(workdir, data, *arguments, mode="segment"):
             f"--config.segmentation.annotations={data / 'annotations.json'}",
             f"--config.segmentation.images={data}",
             f"--config.segmentation.epochs={STEPS}",
+            "--config.segmentation.canvases=((96,96),)",  # of which each is compiled for
             "--config.segmentation.batch_size=4",  # of four faked devices
             "--config.train.checkpoint_every=2",
             "--config.train.log_every=1",
@@ -131,7 +132,7 @@ def test_new_labels_ask_for_a_new_model(data, tmp_path, monkeypatch, capsys):
 
 
 def test_mode_run_goes_from_points_to_detections(data, tmp_path, capsys):
-    changed = ("label.source='propagation'", "warmup.epochs=0", "segmentation.annotations=")
+    changed = ("label.source=propagation", "warmup.epochs=0", "segmentation.annotations=")
     assert segment(tmp_path, data, *(f"--config.{c}" for c in changed), mode="run") == 0
     for name in ("pseudo_labels.json", "params/segmentation.safetensors", "predictions.json"):
         assert (tmp_path / name).exists()

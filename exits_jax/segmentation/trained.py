@@ -60,11 +60,11 @@ def trained_settings(
 ) -> tuple[SegmentationSettings, Classes]:
     """Settings and classes of a model in a file; arguments and errors as `load_trained`."""
     facts = read_made_with(path)
-    if CLASSES not in facts or not any(key.startswith(PREFIX) for key in facts):
+    own = {k.removeprefix(PREFIX): tuples(v) for k, v in facts.items() if k.startswith(PREFIX)}
+    if CLASSES not in facts or not own:
         raise UserError(
             f"{path}: does not say which network it is of, as a model of --mode=segment does"
         )
-    own = {key.removeprefix(PREFIX): tuples(v) for key, v in facts.items() if key != CLASSES}
     known = {field.name for field in dataclasses.fields(settings)}
     if unknown := sorted(own.keys() - known):
         raise UserError(f"{path}: this version has no setting {PREFIX}{unknown[0]}; train it anew")
