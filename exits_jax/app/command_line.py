@@ -14,7 +14,7 @@ from exits_jax.app.settings import help_lines
 from exits_jax.app.settings_given import parse
 from exits_jax.system.cpu import prefer_eigen
 from exits_jax.system.errors import UserError
-from exits_jax.system.interruption import heard_again
+from exits_jax.system.interruption import heard_again, stop_between_steps
 from exits_jax.system.library_messages import in_our_words
 
 HELP = """\
@@ -150,9 +150,10 @@ def _dispatch(
     if not values.workdir:
         raise UserError("--workdir is missing, e.g. --workdir=runs/mine; see --help")
     print(f"{config.name}: --mode={values.mode} in {values.workdir}; loading JAX", flush=True)
-    # Here, so that mistakes and --mode=check do not wait for jax.
-    from exits_jax.app.execute import execute
-    from exits_jax.system.hosts import TrainingEnded, hosts_from
+    # Here, so that mistakes and --mode=check do not wait for jax. Interrupted meanwhile, XLA crashes.
+    with stop_between_steps():
+        from exits_jax.app.execute import execute
+        from exits_jax.system.hosts import TrainingEnded, hosts_from
 
     hosts = hosts_from(values.coordinator, values.num_processes, values.process_id, os.environ)
     try:
