@@ -150,7 +150,7 @@ def _dispatch(
     if not values.workdir:
         raise UserError("--workdir is missing, e.g. --workdir=runs/mine; see --help")
     print(f"{config.name}: --mode={values.mode} in {values.workdir}; loading JAX", flush=True)
-    # Here, so that mistakes and --mode=check do not wait for jax. Interrupted meanwhile, XLA crashes.
+    # Here, so that mistakes and --mode=check do not wait for JAX. Interrupted there, XLA crashes.
     with stop_between_steps():
         from exits_jax.app.execute import execute
         from exits_jax.system.hosts import TrainingEnded, hosts_from
