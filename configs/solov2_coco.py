@@ -1,9 +1,9 @@
 """SOLOv2 with ResNet-50 on COCO, trained on this workdir's pseudo labels of train2017.
 
 The released settings: 12 epochs (1x), or with `:3x` 36 and images of several sizes; `:light` is the
-light form, on images of 448 pixels. ResNet-50's
-ImageNet weights are a file of yours: --config.segmentation.weights=FILE. Sizes are a GPU's or a
-TPU's; on a CPU see solov2_mini and solov2_scenes.
+light form, on images of 448 pixels. ResNet-50's ImageNet weights are a file of yours:
+--config.segmentation.weights=FILE. Sizes are a GPU's or a TPU's; on a CPU see solov2_mini and
+solov2_scenes.
 """
 
 import ml_collections

@@ -53,10 +53,7 @@ def narrow(config: ml_collections.ConfigDict) -> None:
     """A pyramid and a head of few channels, and AdamW on a cosine."""
     config.segmentation.update(
         groups=8,
-        neck_width=64,
         head_depth=2,
-        kernel_width=64,
-        mask_width=64,
         optimiser="adamw",
         betas=(0.9, 0.999),
         drops=(),

@@ -33,8 +33,11 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         # The finest level for most objects: on coarser maps shapes this small cannot be told apart.
         grids=(12, 8, 6, 4, 3),
         ranges=((1.0, 80.0), (64.0, 112.0), (96.0, 160.0), (128.0, 200.0), (160.0, 400.0)),
+        neck_width=64,
         head_width=96,
         head_depth=3,
+        kernel_width=64,
+        mask_width=64,
         max_instances=8,
         positives=64,
         focal=4.0,

@@ -166,9 +166,9 @@ def image_source(
         raise UserError(f"{annotations.file}: nothing to train on: {_why(annotations, bare)}")
     kept = _by_image(used)
     if keep_empty:
-        left_out = {*kept, *_doubtful(annotations, bare)}
+        wanted = annotations.images.keys() - kept.keys() - _doubtful(annotations, bare)
         known = _numbers(annotations.images.values() if packed is None else packed.images)
-        kept |= {key: [] for key, _ in known if key in annotations.images.keys() - left_out}
+        kept |= {key: [] for key, _ in known if key in wanted}
     images = tuple(annotations.images[key] for key in kept)
     ordered = [instance for found in kept.values() for instance in found]
     ends = np.cumsum([len(found) for found in kept.values()])
