@@ -61,10 +61,10 @@ def segment(run: Run) -> None:
             "(configs/solov2_*.py), or set --config.segmentation.epochs"
         )
     labels = _labels_digest(run)
-    if run.hosts.first and not is_trained(run):
-        _forget_other_labels(run)
     source, classes = masks_to_train(run)
     if run.hosts.first:
+        if not is_trained(run):
+            _forget_other_labels(run)
         _say_seen(run, source)
     params = train_segmenter(run, source, classes)
     if run.hosts.first:
@@ -228,7 +228,10 @@ def is_trained(run: Run) -> bool:
     settings, file = run.config.segmentation, run.workdir.segmentation
     if not settings.epochs or settings.params:
         return True
-    return file.exists() and read_made_with(file).get(LABELS_SHA256) == _labels_digest(run)
+    if not file.exists():
+        return False
+    labels = _labels_digest(run)  # a file that does not say is taken for a model of these
+    return read_made_with(file).get(LABELS_SHA256, labels) == labels
 
 
 def estimate(run: Run, counts: Counts) -> Estimate:
